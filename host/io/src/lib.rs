@@ -1,0 +1,39 @@
+//! How do bytes come in and go out?
+//!
+//! Start with [`Stores`]: it knows where a pipeline's volumes are, lists the files that a glob names as [`Split`]s with an
+//! identity and a version of their content, and says which [`Place`] a sink writes to. [`FileReader`] and [`LineReader`] make
+//! rows of splits; [`Encoder`] makes bytes of rows, into a [`StagedFile`] that appears whole or not at all.
+//!
+//! Deliberately absent: reading of tabular formats (the engine's, by way of [`Stores::object_store`]), stores over a network,
+//! codecs, and when anything is written or published.
+
+mod assemble;
+mod encoder;
+mod error;
+mod files;
+mod lines;
+mod listing;
+mod location;
+mod place;
+mod prefetch;
+mod row_id;
+mod source;
+mod split;
+mod staged;
+mod stores;
+mod texts;
+
+#[cfg(test)]
+mod testing;
+
+pub use assemble::assemble;
+pub use encoder::Encoder;
+pub use error::IoError;
+pub use files::FileReader;
+pub use lines::LineReader;
+pub use place::Place;
+pub use row_id::{RowId, RowIds};
+pub use source::{Run, SourceBatch, SourceFailure, SourceReader};
+pub use split::Split;
+pub use staged::{Prepared, StagedFile};
+pub use stores::Stores;

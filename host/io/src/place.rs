@@ -1,0 +1,135 @@
+//! Where a sink writes.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use dflow_pipeline::Fault;
+use walkdir::WalkDir;
+
+use crate::{IoError, Stores};
+
+/// A place for a sink's output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A folder of files; it need not exist yet.
+    Folder(PathBuf),
+    /// One file.
+    File(PathBuf),
+    /// The standard output.
+    Stdout,
+}
+
+impl Stores {
+    /// The place that a sink's path means: `-` is the standard output; a path that ends in `/`, or is a folder already, is a
+    /// folder; anything else is a file. Nothing is made there.
+    ///
+    /// # Errors
+    /// An unknown volume, or a path that leads out of it (fault `Pipeline`).
+    pub fn place(&self, path: &str) -> Result<Place, IoError> {
+        if path == "-" {
+            return Ok(Place::Stdout);
+        }
+        let local = self.path_of(&self.locate(path)?);
+        let folder = path.ends_with('/') || local.is_dir();
+        Ok(if folder { Place::Folder(local) } else { Place::File(local) })
+    }
+}
+
+impl Place {
+    /// The names of the files that are visible there now, sorted: relative to the folder, `/`-separated, without those that
+    /// begin with a dot or lie under such a name; of a file its own name, if it exists.
+    ///
+    /// # Errors
+    /// The place can't be looked at: a part of it is a file, or access is denied (fault `Outside`).
+    pub fn existing(&self) -> Result<Vec<String>, IoError> {
+        match self {
+            Self::Stdout => Ok(Vec::new()),
+            Self::File(path) => match path.symlink_metadata() {
+                Ok(_) => Ok(vec![name_of(path)?]),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+                Err(error) => Err(IoError::os("look at", path, error)),
+            },
+            Self::Folder(path) => visible(path),
+        }
+    }
+}
+
+fn visible(folder: &Path) -> Result<Vec<String>, IoError> {
+    match folder.metadata() {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => {
+            let message = format!("`{}` is a file, not a folder", folder.display());
+            return Err(IoError::new(Fault::Outside, message).hint("remove it, or write to another place"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(IoError::os("look at", folder, error)),
+    }
+    let mut names = Vec::new();
+    let walk = WalkDir::new(folder)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    for entry in walk {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = error.path().unwrap_or(folder).to_owned();
+                let error = error.into_io_error().unwrap_or_else(|| io::Error::other("it can't be walked"));
+                return Err(IoError::os("list", &path, error));
+            }
+        };
+        if !entry.file_type().is_dir() {
+            names.push(name_of(entry.path().strip_prefix(folder).expect("a walk stays under its root"))?);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn name_of(path: &Path) -> Result<String, IoError> {
+    let name = if path.is_absolute() { path.file_name().map(Path::new) } else { Some(path) };
+    name.and_then(Path::to_str).map(str::to_owned).ok_or_else(|| {
+        IoError::new(Fault::Outside, format!("the name of the file `{}` is not UTF-8", path.display()))
+            .hint("remove or rename it, or write to another place")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Ground;
+
+    #[test]
+    fn places_and_what_is_there() {
+        let ground = Ground::new();
+        for name in ["out/b.jsonl", "out/a/c.jsonl", "out/.b.jsonl.tmp", "out/.dflow/x", "file.csv"] {
+            ground.write(name, "");
+        }
+        let stores = ground.stores(&[("lake", "out")]);
+        let folder = |name: &str| Place::Folder(ground.path(name));
+        let file = |name: &str| Place::File(ground.path(name));
+        for (path, place, existing) in [
+            ("-", Place::Stdout, &[][..]),
+            ("lake://", folder("out"), &["a/c.jsonl", "b.jsonl"]),
+            ("out", folder("out"), &["a/c.jsonl", "b.jsonl"]),
+            ("lake://a", folder("out/a"), &["c.jsonl"]),
+            ("lake://new/", folder("out/new"), &[]),
+            ("lake://new/x.csv", file("out/new/x.csv"), &[]),
+            ("file.csv", file("file.csv"), &["file.csv"]),
+            ("lake://[x]*.csv", file("out/[x]*.csv"), &[]),
+        ] {
+            assert_eq!(stores.place(path).unwrap(), place, "{path}");
+            assert_eq!(place.existing().unwrap(), existing, "{path}");
+        }
+        for path in ["file.csv/", "file.csv/x/", "file.csv/x"] {
+            let error = stores.place(path).unwrap().existing().unwrap_err();
+            assert_eq!(error.fault, Fault::Outside);
+            assert!(
+                error.hint.is_some() && error.message.contains(&ground.path("file.csv").display().to_string()),
+                "{error}"
+            );
+        }
+        assert_eq!(stores.place("pond://x").unwrap_err().fault, Fault::Pipeline);
+    }
+}

@@ -1,0 +1,95 @@
+//! Errors of steps, carried through DataFusion and found again on its other side.
+
+use std::{error::Error, fmt};
+
+use datafusion::error::DataFusionError;
+use dflow_io::IoError;
+use dflow_pipeline::Fault;
+use dflow_wasm::WasmError;
+
+/// What ended a task: whose fault, what, and what to do.
+#[derive(Clone, Debug)]
+pub struct StepError {
+    /// Whose.
+    pub fault: Fault,
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl StepError {
+    /// An error without a hint.
+    pub fn new(fault: Fault, message: impl Into<String>) -> Self {
+        Self { fault, message: message.into(), hint: None }
+    }
+
+    /// With a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for StepError {}
+
+impl From<WasmError> for StepError {
+    fn from(e: WasmError) -> Self {
+        Self { fault: e.fault, message: e.message, hint: e.hint }
+    }
+}
+
+impl From<IoError> for StepError {
+    fn from(e: IoError) -> Self {
+        Self { fault: e.fault, message: e.message.clone(), hint: e.hint.clone() }
+    }
+}
+
+impl From<StepError> for DataFusionError {
+    fn from(e: StepError) -> Self {
+        Self::External(Box::new(e))
+    }
+}
+
+/// The step's error inside one of DataFusion's; one of DataFusion's own is classified by its kind.
+pub fn step_error(error: &DataFusionError) -> StepError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(e) = cause {
+        if let Some(step) = e.downcast_ref::<StepError>() {
+            return step.clone();
+        }
+        // Shared and external errors don't hand out what is in them as a source, so look inside.
+        cause = match e.downcast_ref::<DataFusionError>() {
+            Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::ArrowError(inner, _)) => match inner.as_ref() {
+                datafusion::arrow::error::ArrowError::ExternalError(inner) => Some(inner.as_ref()),
+                other => Some(other),
+            },
+            _ => e.source(),
+        };
+    }
+    let fault = match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => Fault::Limit,
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => Fault::Outside,
+        DataFusionError::Internal(_) => Fault::Internal,
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
+            Fault::Pipeline
+        }
+        _ => Fault::Data,
+    };
+    let text = error.strip_backtrace();
+    StepError::new(fault, text.lines().next().unwrap_or_default())
+}

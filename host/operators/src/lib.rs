@@ -1,0 +1,27 @@
+//! What does one step do?
+//!
+//! Each file is one node of DataFusion's: [`SourceExec`] gives a source's rows with their ids, [`OperatorNode`] and its
+//! execution run an operator of a plugin, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
+//! its splits and its counters, in the session ([`TaskScope`]).
+//!
+//! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
+
+mod cut;
+mod error;
+mod ids;
+mod meter;
+mod operator_exec;
+mod operator_node;
+mod planner;
+mod scope;
+mod source;
+
+pub use cut::{cut, row_sizes};
+pub use error::{StepError, step_error};
+pub use ids::{ID_FIELD_TYPE, Ids, child_id};
+pub use meter::{MeterExec, MeterNode};
+pub use operator_exec::OperatorExec;
+pub use operator_node::{ChildColumns, OperatorNode, OperatorSpec};
+pub use planner::StepPlanner;
+pub use scope::{RowFailure, StageCounters, StageCounts, TaskScope};
+pub use source::{SourceExec, SourceSpec, deal, source_schema};

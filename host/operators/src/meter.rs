@@ -1,0 +1,214 @@
+//! Counts what leaves a stage, and the time until it did.
+//!
+//! It changes nothing, so projections and limits pass through it. Filters don't: a row that a later stage's filter drops is to
+//! be counted where the user wrote the filter.
+
+use std::{
+    cmp::Ordering,
+    collections::HashSet,
+    fmt,
+    hash::{Hash, Hasher},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use datafusion::{
+    arrow::{datatypes::SchemaRef, record_batch::RecordBatch},
+    common::{DFSchemaRef, Result, internal_err, tree_node::TreeNodeRecursion},
+    execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext},
+    logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore},
+    physical_expr::PhysicalExpr,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        execution_plan::CardinalityEffect,
+        projection::{ProjectionExec, make_with_child},
+    },
+};
+use dflow_pipeline::Name;
+use futures::{Stream, StreamExt};
+
+use crate::scope::{StageCounters, StageCounts, TaskScope};
+
+/// The logical node: the output of a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterNode {
+    /// The stage.
+    pub stage: Name,
+    input: LogicalPlan,
+}
+
+impl MeterNode {
+    /// The output of a stage.
+    pub fn new(stage: Name, input: LogicalPlan) -> Self {
+        Self { stage, input }
+    }
+}
+
+impl Hash for MeterNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.stage.hash(state);
+        self.input.hash(state);
+    }
+}
+
+impl PartialOrd for MeterNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self.stage == other.stage).then(|| self.input.partial_cmp(&other.input)).flatten()
+    }
+}
+
+impl UserDefinedLogicalNodeCore for MeterNode {
+    fn name(&self) -> &str {
+        "Stage"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        self.input.schema()
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        self.input.schema().fields().iter().map(|f| f.name().clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Stage: {}", self.stage)
+    }
+
+    fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+        match inputs.pop() {
+            Some(input) => Ok(Self { input, ..self.clone() }),
+            None => internal_err!("a stage without input"),
+        }
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        Some(vec![output_columns.to_vec()])
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+}
+
+/// The physical node.
+#[derive(Debug)]
+pub struct MeterExec {
+    stage: Name,
+    input: Arc<dyn ExecutionPlan>,
+}
+
+impl MeterExec {
+    /// Counts what `input` gives as the output of `stage`.
+    pub fn new(stage: Name, input: Arc<dyn ExecutionPlan>) -> Self {
+        Self { stage, input }
+    }
+}
+
+impl DisplayAs for MeterExec {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "StageExec: {}", self.stage)
+    }
+}
+
+impl ExecutionPlan for MeterExec {
+    fn name(&self) -> &str {
+        "StageExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.pop() {
+            Some(input) => Ok(Arc::new(Self::new(self.stage.clone(), input))),
+            None => internal_err!("a stage without input"),
+        }
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let counters = context
+            .session_config()
+            .get_extension::<TaskScope>()
+            .map(|scope| scope.counters(&self.stage))
+            .unwrap_or_default();
+        let input = self.input.execute(partition, context)?;
+        Ok(Box::pin(Metered { counters, input }))
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+
+    fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if projection.expr().len() >= self.schema().fields().len() {
+            return Ok(None);
+        }
+        let swapped = make_with_child(projection, &self.input)?;
+        Ok(Some(Arc::new(Self::new(self.stage.clone(), swapped))))
+    }
+}
+
+/// The stream of a metered stage.
+struct Metered {
+    counters: Arc<StageCounters>,
+    input: SendableRecordBatchStream,
+}
+
+impl Stream for Metered {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let started = Instant::now();
+        let polled = self.input.poll_next_unpin(context);
+        let rows_out = match &polled {
+            Poll::Ready(Some(Ok(batch))) => batch.num_rows() as u64,
+            _ => 0,
+        };
+        self.counters.add(&StageCounts {
+            rows_out,
+            nanos: started.elapsed().as_nanos() as u64,
+            ..StageCounts::default()
+        });
+        polled
+    }
+}
+
+impl RecordBatchStream for Metered {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+}

@@ -1,0 +1,391 @@
+//! Runs an operator of a plugin on batches.
+//!
+//! One instance a partition, reused from batch to batch. Batches are cut by rows and bytes before they go in; results are
+//! joined with the carried columns by their parents' positions. Each row of a batch ends as exactly one of: out, filtered,
+//! skipped, failed.
+
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+use datafusion::{
+    arrow::{
+        array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array},
+        compute::{cast, take},
+        datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
+    },
+    common::{Result, internal_err, tree_node::TreeNodeRecursion},
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+        projection::{EmbeddedProjection, ProjectionExec, try_embed_projection},
+        stream::RecordBatchStreamAdapter,
+    },
+};
+use dflow_pipeline::{Bytes, Fault, OnError};
+use dflow_wasm::{OperatorInstance, Piece, Processed, RowShape};
+use futures::{StreamExt, stream};
+
+use crate::{
+    cut::{cut, row_sizes},
+    error::StepError,
+    ids::{Ids, child_id},
+    operator_node::{OperatorSpec, label},
+    scope::{RowFailure, StageCounters, StageCounts, TaskScope},
+};
+
+/// The physical node.
+#[derive(Debug)]
+pub struct OperatorExec {
+    spec: Arc<OperatorSpec>,
+    ports: Vec<Arc<dyn PhysicalExpr>>,
+    id: Option<Arc<dyn PhysicalExpr>>,
+    input: Arc<dyn ExecutionPlan>,
+    /// Of all columns (carried, then new) those that come out.
+    projection: Option<Vec<usize>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl OperatorExec {
+    /// Runs an operator on `ports`, expressions over `input`.
+    pub fn new(
+        spec: Arc<OperatorSpec>,
+        ports: Vec<Arc<dyn PhysicalExpr>>,
+        id: Option<Arc<dyn PhysicalExpr>>,
+        input: Arc<dyn ExecutionPlan>,
+        projection: Option<Vec<usize>>,
+    ) -> Self {
+        let fields: Vec<FieldRef> = input.schema().fields().iter().cloned().chain(spec.new_fields()).collect();
+        let fields: Vec<FieldRef> = match &projection {
+            Some(kept) => kept.iter().map(|i| fields[*i].clone()).collect(),
+            None => fields,
+        };
+        let schema = Arc::new(Schema::new_with_metadata(fields, input.schema().metadata().clone()));
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            datafusion::physical_plan::Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        );
+        Self { spec, ports, id, input, projection, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for OperatorExec {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        let ports = self.spec.operator.input().fields().iter().zip(&self.ports);
+        let ports: Vec<_> = ports.map(|(port, expr)| format!("{}={expr}", port.name())).collect();
+        write!(f, "OperatorExec: {} {} in=[{}]", label(&self.spec), self.spec.shape(), ports.join(", "))?;
+        if let Some(kept) = &self.projection {
+            write!(f, ", projection={kept:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl EmbeddedProjection for OperatorExec {
+    fn with_projection(&self, projection: Option<Vec<usize>>) -> Result<Self> {
+        // A projection over a projection: its indices are of what comes out now.
+        let projection = match (projection, &self.projection) {
+            (Some(outer), Some(inner)) => Some(outer.iter().map(|i| inner[*i]).collect()),
+            (Some(outer), None) => Some(outer),
+            (None, inner) => inner.clone(),
+        };
+        Ok(Self::new(self.spec.clone(), self.ports.clone(), self.id.clone(), self.input.clone(), projection))
+    }
+}
+
+impl ExecutionPlan for OperatorExec {
+    fn name(&self) -> &str {
+        "OperatorExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        // Partitions are made of splits, so that rows stay in their order; batches aren't dealt round.
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        let mut recursion = TreeNodeRecursion::Continue;
+        for expr in self.ports.iter().chain(&self.id) {
+            recursion = f(expr)?;
+        }
+        Ok(recursion)
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.pop() {
+            Some(input) => Ok(Arc::new(Self::new(
+                self.spec.clone(),
+                self.ports.clone(),
+                self.id.clone(),
+                input,
+                self.projection.clone(),
+            ))),
+            None => internal_err!("an operator without input"),
+        }
+    }
+
+    fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if projection.expr().len() >= self.schema().fields().len() {
+            return Ok(None);
+        }
+        try_embed_projection(projection, self)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let Some(scope) = context.session_config().get_extension::<TaskScope>() else {
+            return internal_err!("an operator runs outside of a task");
+        };
+        let input = self.input.execute(partition, context)?;
+        let carried = self.input.schema().fields().len();
+        let all = carried + self.spec.new_fields().len();
+        let work = Work {
+            counters: scope.counters(&self.spec.stage),
+            scope,
+            spec: self.spec.clone(),
+            ports: self.ports.clone(),
+            id: self.id.clone(),
+            carried,
+            kept: self.projection.clone().unwrap_or_else(|| (0..all).collect()),
+            schema: self.schema(),
+            instance: None,
+        };
+        let stream =
+            stream::try_unfold((work, input, VecDeque::new()), |(mut work, mut input, mut ready)| async move {
+                loop {
+                    if let Some(batch) = ready.pop_front() {
+                        return Ok(Some((batch, (work, input, ready))));
+                    }
+                    match input.next().await {
+                        Some(batch) => ready = work.batch(batch?).await?,
+                        None => return Ok(None),
+                    }
+                }
+            });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+    }
+}
+
+/// One partition's work.
+struct Work {
+    scope: Arc<TaskScope>,
+    counters: Arc<StageCounters>,
+    spec: Arc<OperatorSpec>,
+    ports: Vec<Arc<dyn PhysicalExpr>>,
+    id: Option<Arc<dyn PhysicalExpr>>,
+    /// How many of the columns are carried along.
+    carried: usize,
+    /// The columns that come out.
+    kept: Vec<usize>,
+    schema: SchemaRef,
+    instance: Option<OperatorInstance>,
+}
+
+impl Work {
+    /// All results of one batch of the input.
+    async fn batch(&mut self, batch: RecordBatch) -> Result<VecDeque<RecordBatch>> {
+        let rows = batch.num_rows();
+        let ports = self.ports.iter().map(|p| p.evaluate(&batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
+        let ids = match &self.id {
+            Some(id) => Some(cast(&id.evaluate(&batch)?.into_array(rows)?, &DataType::Utf8View)?),
+            None => None,
+        };
+        let sizes = row_sizes(&ports, rows);
+        let limits = self.spec.batch;
+        let mut ready = VecDeque::new();
+        for range in cut(&sizes, &limits) {
+            if self.scope.cancel.is_raised() {
+                return Err(StepError::new(Fault::Outside, "interrupted").into());
+            }
+            let (start, length) = (range.start, range.len());
+            let part = batch.slice(start, length);
+            let ids = ids.as_ref().map(|ids| ids.slice(start, length));
+            if length == 1 && sizes[start] > limits.max_row.0 {
+                let what = format!("the row has {}, the limit is {}", Bytes(sizes[start]), limits.max_row);
+                let failure = dflow_wasm::RowError {
+                    row: 0,
+                    kind: "row-too-large".to_owned(),
+                    message: format!("{what} (`batch.max_row`)"),
+                };
+                let processed = Processed { pieces: Vec::new(), errors: vec![failure] };
+                self.results(&part, ids.as_ref(), processed, Fault::Limit, &mut ready)?;
+                continue;
+            }
+            let ports: Vec<ArrayRef> = ports.iter().map(|p| p.slice(start, length)).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(length));
+            let fields: Vec<_> = self
+                .spec
+                .operator
+                .input()
+                .fields()
+                .iter()
+                .zip(&ports)
+                .map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true))
+                .collect();
+            let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), ports, &options)?;
+            let mut instance = match self.instance.take() {
+                Some(instance) => instance,
+                None => self.spec.operator.instance().await.map_err(StepError::from)?,
+            };
+            let processed = instance.process(&input).await.map_err(StepError::from)?;
+            self.instance = Some(instance);
+            self.results(&part, ids.as_ref(), processed, Fault::Data, &mut ready)?;
+        }
+        Ok(ready)
+    }
+
+    /// Turns what came of a part of the input into batches, and accounts for each of its rows.
+    fn results(
+        &self,
+        part: &RecordBatch,
+        ids: Option<&ArrayRef>,
+        processed: Processed,
+        fault: Fault,
+        ready: &mut VecDeque<RecordBatch>,
+    ) -> Result<()> {
+        let rows = part.num_rows() as u64;
+        let failed = processed.errors.len() as u64;
+        for error in &processed.errors {
+            let id = ids
+                .map(|ids| ids.as_string_view())
+                .filter(|ids| ids.is_valid(error.row as usize))
+                .map(|ids| ids.value(error.row as usize).to_owned());
+            let failure = RowFailure {
+                stage: self.spec.stage.clone(),
+                id,
+                uri: None,
+                fault,
+                kind: error.kind.clone(),
+                message: error.message.clone(),
+            };
+            if self.spec.on_error == OnError::Fail {
+                let row = failure.id.as_deref().map_or_else(String::new, |id| format!(" `{id}`"));
+                let message =
+                    format!("stage `{}`: row{row} failed: {}: {}", failure.stage, failure.kind, failure.message);
+                return Err(StepError::new(fault, message)
+                    .hint("`on_error = \"dead_letter\"` goes on without such rows")
+                    .into());
+            }
+            self.scope.fail(failure);
+        }
+        let out: u64 = processed.pieces.iter().map(|p| p.parents.len() as u64).sum();
+        let mut counts = StageCounts { rows_in: rows, ..StageCounts::default() };
+        match self.spec.on_error {
+            OnError::Skip => counts.skipped = failed,
+            OnError::Null | OnError::Fail => {}
+            OnError::DeadLetter => counts.failed = failed,
+        }
+        if self.spec.shape() == RowShape::Filter {
+            counts.filtered = rows - out - failed;
+        }
+        self.counters.add(&counts);
+        if self.spec.on_error == OnError::Null && failed > 0 {
+            ready.push_back(self.with_nulls(part, &processed)?);
+            return Ok(());
+        }
+        let mut siblings = Siblings::default();
+        for piece in processed.pieces {
+            ready.push_back(self.piece(part, ids, &piece, &mut siblings)?);
+        }
+        Ok(())
+    }
+
+    /// Joins new columns with the carried columns of their parents.
+    fn piece(
+        &self,
+        part: &RecordBatch,
+        ids: Option<&ArrayRef>,
+        piece: &Piece,
+        siblings: &mut Siblings,
+    ) -> Result<RecordBatch> {
+        let rows = piece.parents.len();
+        let first = piece.parents.first().map_or(0, |p| *p as usize);
+        let consecutive = piece.parents.iter().enumerate().all(|(i, p)| *p as usize == first + i);
+        let positions = UInt32Array::from(piece.parents.clone());
+        let carry = |column: &ArrayRef| {
+            if consecutive { Ok(column.slice(first, rows)) } else { take(column, &positions, None) }
+        };
+        let new = self.carried + self.spec.columns.len();
+        // A later piece goes on where the one before left a parent, so indices are counted even when nobody reads them.
+        let index: Option<Vec<u32>> =
+            self.spec.children.as_ref().map(|_| piece.parents.iter().map(|p| siblings.next(*p)).collect());
+        let columns = self.kept.iter().map(|i| -> Result<ArrayRef> {
+            match *i {
+                i if i < self.carried => Ok(carry(part.column(i))?),
+                i if i < new => Ok(piece.columns.column(i - self.carried).clone()),
+                i if i == new => match (ids, &index) {
+                    (Some(ids), Some(index)) => Ok(Arc::new(self.child_ids(ids, &piece.parents, index)) as ArrayRef),
+                    _ => internal_err!("children without ids"),
+                },
+                _ => Ok(Arc::new(UInt32Array::from(index.clone().unwrap_or_default()))),
+            }
+        });
+        self.made(columns.collect::<Result<Vec<_>>>()?, rows)
+    }
+
+    /// One row each, the new columns of failed rows null.
+    fn with_nulls(&self, part: &RecordBatch, processed: &Processed) -> Result<RecordBatch> {
+        let rows = part.num_rows();
+        let mut from = vec![None; rows];
+        let joined = processed.joined();
+        if let Some((_, parents)) = &joined {
+            parents.iter().enumerate().for_each(|(i, parent)| from[*parent as usize] = Some(i as u32));
+        }
+        let from = UInt32Array::from(from);
+        let columns = self.kept.iter().map(|i| -> Result<ArrayRef> {
+            match *i {
+                i if i < self.carried => Ok(part.column(i).clone()),
+                i => match &joined {
+                    Some((columns, _)) => Ok(take(columns.column(i - self.carried), &from, None)?),
+                    None => Ok(datafusion::arrow::array::new_null_array(
+                        self.spec.columns[i - self.carried].data_type(),
+                        rows,
+                    )),
+                },
+            }
+        });
+        self.made(columns.collect::<Result<Vec<_>>>()?, rows)
+    }
+
+    fn child_ids(&self, ids: &ArrayRef, parents: &[u32], index: &[u32]) -> datafusion::arrow::array::StringViewArray {
+        let ids = ids.as_string_view();
+        let mut out = Ids::with_capacity(parents.len());
+        for (parent, index) in parents.iter().zip(index) {
+            out.push(&child_id(ids.value(*parent as usize), self.spec.stage.as_str(), u64::from(*index)));
+        }
+        out.finish()
+    }
+
+    fn made(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+/// Counts children of the same parent, from piece to piece.
+#[derive(Default)]
+struct Siblings {
+    parent: Option<u32>,
+    next: u32,
+}
+
+impl Siblings {
+    fn next(&mut self, parent: u32) -> u32 {
+        if self.parent != Some(parent) {
+            (self.parent, self.next) = (Some(parent), 0);
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}

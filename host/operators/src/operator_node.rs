@@ -1,0 +1,169 @@
+//! An operator of a plugin as a node of the logical plan.
+//!
+//! Its output is its input's columns, carried along, and the new ones. It reads its ports and the rows' id; which of the
+//! carried columns are needed is the optimizer's to find out, and passes through to the reader.
+
+use std::{
+    cmp::Ordering,
+    collections::HashSet,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use datafusion::{
+    arrow::datatypes::{DataType, Field, FieldRef},
+    common::{DFSchema, DFSchemaRef, Result, TableReference, internal_err},
+    logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore},
+};
+use dflow_pipeline::{BatchLimits, Name, OnError};
+use dflow_wasm::{Operator, RowShape};
+
+use crate::ids::ID_FIELD_TYPE;
+
+/// What a stage does with an operator.
+#[derive(Debug)]
+pub struct OperatorSpec {
+    /// The stage.
+    pub stage: Name,
+    /// The opened operator.
+    pub operator: Arc<Operator>,
+    /// The new columns: the operator's, under the plan's names and in the operator's order.
+    pub columns: Vec<FieldRef>,
+    /// What happens to failed rows.
+    pub on_error: OnError,
+    /// How batches are cut.
+    pub batch: BatchLimits,
+    /// For operators that expand rows with ids: the names of the children's id and index.
+    pub children: Option<ChildColumns>,
+}
+
+/// The names of the columns that tell the children of a row apart.
+#[derive(Clone, Debug)]
+pub struct ChildColumns {
+    /// The children's ids.
+    pub id: String,
+    /// Their index among their siblings.
+    pub index: String,
+}
+
+impl OperatorSpec {
+    /// All new fields: the operator's columns, then a child's id and index.
+    pub fn new_fields(&self) -> Vec<FieldRef> {
+        let mut fields = self.columns.clone();
+        if let Some(children) = &self.children {
+            fields.push(Arc::new(Field::new(&children.id, ID_FIELD_TYPE, false)));
+            fields.push(Arc::new(Field::new(&children.index, DataType::UInt32, false)));
+        }
+        fields
+    }
+
+    /// How many rows come of one.
+    pub fn shape(&self) -> RowShape {
+        self.operator.shape()
+    }
+}
+
+/// The logical node.
+#[derive(Clone, Debug)]
+pub struct OperatorNode {
+    /// What is done.
+    pub spec: Arc<OperatorSpec>,
+    /// One expression for each port.
+    pub ports: Vec<Expr>,
+    /// The rows' id, where they have one.
+    pub id: Option<Expr>,
+    input: LogicalPlan,
+    schema: DFSchemaRef,
+}
+
+impl OperatorNode {
+    /// Runs an operator on `ports`, expressions over `input`.
+    pub fn try_new(spec: Arc<OperatorSpec>, ports: Vec<Expr>, id: Option<Expr>, input: LogicalPlan) -> Result<Self> {
+        let carried = input.schema().iter().map(|(table, field)| (table.cloned(), field.clone()));
+        let new = spec.new_fields().into_iter().map(|field| (None::<TableReference>, field));
+        let schema = DFSchema::new_with_metadata(carried.chain(new).collect(), input.schema().metadata().clone())?;
+        Ok(Self { spec, ports, id, input, schema: Arc::new(schema) })
+    }
+}
+
+impl PartialEq for OperatorNode {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.spec, &other.spec)
+            && self.ports == other.ports
+            && self.id == other.id
+            && self.input == other.input
+    }
+}
+
+impl Eq for OperatorNode {}
+
+impl Hash for OperatorNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.spec.stage.hash(state);
+        self.ports.hash(state);
+        self.input.hash(state);
+    }
+}
+
+impl PartialOrd for OperatorNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Arc::ptr_eq(&self.spec, &other.spec).then(|| self.input.partial_cmp(&other.input)).flatten()
+    }
+}
+
+impl UserDefinedLogicalNodeCore for OperatorNode {
+    fn name(&self) -> &str {
+        "Operator"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.ports.iter().chain(&self.id).cloned().collect()
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        self.schema.fields().iter().map(|f| f.name().clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let ports = self.spec.operator.input().fields().iter().zip(&self.ports);
+        let ports: Vec<_> = ports.map(|(port, expr)| format!("{}={expr}", port.name())).collect();
+        let columns: Vec<_> = self.spec.columns.iter().map(|c| c.name().as_str()).collect();
+        write!(
+            f,
+            "Operator: {} ({}) in=[{}] out=[{}]",
+            label(&self.spec),
+            self.spec.shape(),
+            ports.join(", "),
+            columns.join(", ")
+        )
+    }
+
+    fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let id = self.id.as_ref().and_then(|_| exprs.pop());
+        match inputs.pop() {
+            Some(input) if exprs.len() == self.ports.len() => Self::try_new(self.spec.clone(), exprs, id, input),
+            _ => internal_err!("an operator with {} of {} ports", exprs.len(), self.ports.len()),
+        }
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        // Carried columns keep their index; what the ports and the id read is added by the optimizer.
+        let carried = self.input.schema().fields().len();
+        Some(vec![output_columns.iter().copied().filter(|i| *i < carried).collect()])
+    }
+}
+
+/// `plugin/operator@version`
+pub(crate) fn label(spec: &OperatorSpec) -> String {
+    let (plugin, operator) = (spec.operator.plugin(), spec.operator.description());
+    format!("{}/{}@{}", plugin.name(), operator.name, operator.version)
+}

@@ -1,0 +1,50 @@
+//! From our logical nodes to our physical ones.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::{
+    catalog::Session,
+    common::Result,
+    logical_expr::physical_planning_context::PhysicalPlanningContext,
+    logical_expr::{LogicalPlan, UserDefinedLogicalNode},
+    physical_plan::ExecutionPlan,
+    physical_planner::{ExtensionPlanner, PhysicalPlanner},
+};
+
+use crate::{
+    meter::{MeterExec, MeterNode},
+    operator_exec::OperatorExec,
+    operator_node::OperatorNode,
+};
+
+/// Plans the nodes of this room.
+#[derive(Debug, Default)]
+pub struct StepPlanner;
+
+#[async_trait]
+impl ExtensionPlanner for StepPlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let (Some(logical), Some(physical)) = (logical_inputs.first(), physical_inputs.first()) else {
+            return Ok(None);
+        };
+        if let Some(meter) = node.as_any().downcast_ref::<MeterNode>() {
+            return Ok(Some(Arc::new(MeterExec::new(meter.stage.clone(), physical.clone()))));
+        }
+        if let Some(operator) = node.as_any().downcast_ref::<OperatorNode>() {
+            let expr = |e| planner.create_physical_expr(e, logical.schema(), session, context);
+            let ports = operator.ports.iter().map(expr).collect::<Result<Vec<_>>>()?;
+            let id = operator.id.as_ref().map(expr).transpose()?;
+            return Ok(Some(Arc::new(OperatorExec::new(operator.spec.clone(), ports, id, physical.clone(), None))));
+        }
+        Ok(None)
+    }
+}

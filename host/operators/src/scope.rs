@@ -1,0 +1,161 @@
+//! The task that operators work for: its splits, its counters, its failed rows.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use dflow_io::Split;
+use dflow_pipeline::{BatchLimits, Fault, Name};
+use dflow_wasm::Cancel;
+use serde::{Deserialize, Serialize};
+
+/// How many failed rows of a stage one task describes; all are counted.
+const DESCRIBED: usize = 100;
+
+/// What a task's operators share. Found in the session's configuration as an extension.
+#[derive(Debug)]
+pub struct TaskScope {
+    /// The splits that each source stage reads.
+    pub splits: BTreeMap<Name, Arc<[Split]>>,
+    /// Into how many partitions a source's splits are dealt.
+    pub partitions: usize,
+    /// With `--first N`: how many rows each source gives.
+    pub first: Option<u64>,
+    /// How batches are cut.
+    pub batch: BatchLimits,
+    /// Ends the task when raised.
+    pub cancel: Cancel,
+    counters: Mutex<BTreeMap<Name, Arc<StageCounters>>>,
+    failures: Mutex<BTreeMap<Name, Vec<RowFailure>>>,
+}
+
+/// A row that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowFailure {
+    /// The stage in which it failed.
+    pub stage: Name,
+    /// Its `__id__`, where the stage's rows have one.
+    pub id: Option<String>,
+    /// Where it comes from, for rows of sources: the file's URI.
+    pub uri: Option<String>,
+    /// Whose fault.
+    pub fault: Fault,
+    /// A short name for grouping.
+    pub kind: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Live counters of one stage in one task.
+#[derive(Debug, Default)]
+pub struct StageCounters {
+    rows_in: AtomicU64,
+    rows_out: AtomicU64,
+    filtered: AtomicU64,
+    skipped: AtomicU64,
+    failed: AtomicU64,
+    bytes: AtomicU64,
+    nanos: AtomicU64,
+}
+
+/// What was counted of one stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageCounts {
+    /// Rows that went in.
+    pub rows_in: u64,
+    /// Rows that came out.
+    pub rows_out: u64,
+    /// Rows that a filter dropped.
+    pub filtered: u64,
+    /// Failed rows that were dropped because the stage says so.
+    pub skipped: u64,
+    /// Failed rows.
+    pub failed: u64,
+    /// Bytes read (sources).
+    pub bytes: u64,
+    /// Time, that of the stages below included, in nanoseconds.
+    pub nanos: u64,
+}
+
+impl StageCounts {
+    /// Adds another task's.
+    pub fn add(&mut self, other: &Self) {
+        self.rows_in += other.rows_in;
+        self.rows_out += other.rows_out;
+        self.filtered += other.filtered;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.bytes += other.bytes;
+        self.nanos += other.nanos;
+    }
+}
+
+impl StageCounters {
+    /// Counts what is given.
+    pub fn add(&self, counts: &StageCounts) {
+        self.rows_in.fetch_add(counts.rows_in, Relaxed);
+        self.rows_out.fetch_add(counts.rows_out, Relaxed);
+        self.filtered.fetch_add(counts.filtered, Relaxed);
+        self.skipped.fetch_add(counts.skipped, Relaxed);
+        self.failed.fetch_add(counts.failed, Relaxed);
+        self.bytes.fetch_add(counts.bytes, Relaxed);
+        self.nanos.fetch_add(counts.nanos, Relaxed);
+    }
+
+    /// The counts at this moment.
+    pub fn counts(&self) -> StageCounts {
+        StageCounts {
+            rows_in: self.rows_in.load(Relaxed),
+            rows_out: self.rows_out.load(Relaxed),
+            filtered: self.filtered.load(Relaxed),
+            skipped: self.skipped.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            nanos: self.nanos.load(Relaxed),
+        }
+    }
+}
+
+impl TaskScope {
+    /// A task's scope, nothing counted yet.
+    pub fn new(
+        splits: BTreeMap<Name, Arc<[Split]>>,
+        partitions: usize,
+        first: Option<u64>,
+        batch: BatchLimits,
+        cancel: Cancel,
+    ) -> Self {
+        Self { splits, partitions, first, batch, cancel, counters: Mutex::default(), failures: Mutex::default() }
+    }
+
+    /// A stage's counters.
+    pub fn counters(&self, stage: &Name) -> Arc<StageCounters> {
+        let mut counters = self.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        counters.entry(stage.clone()).or_default().clone()
+    }
+
+    /// All that was counted until now.
+    pub fn counts(&self) -> BTreeMap<Name, StageCounts> {
+        let counters = self.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        counters.iter().map(|(name, c)| (name.clone(), c.counts())).collect()
+    }
+
+    /// Describes a failed row (it is counted apart).
+    pub fn fail(&self, failure: RowFailure) {
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let stage = failures.entry(failure.stage.clone()).or_default();
+        if stage.len() < DESCRIBED {
+            stage.push(failure);
+        }
+    }
+
+    /// The failed rows that were described.
+    pub fn failures(&self) -> Vec<RowFailure> {
+        let failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures.values().flatten().cloned().collect()
+    }
+}

@@ -1,0 +1,307 @@
+//! The neutral form of a pipeline. The comments on its keys are their reference text.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{BatchLimits, GuestLimits, Name};
+
+/// A pipeline: resources and named stages, its parameters put in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// The pipeline's name; the file's name without its ending when left out.
+    pub name: String,
+    /// The parameters' values, for display and for what a run is identified by.
+    #[serde(default)]
+    pub param: IndexMap<Name, serde_json::Value>,
+    /// Named places.
+    #[serde(default)]
+    pub volume: IndexMap<Name, Volume>,
+    /// Plugins of third parties.
+    #[serde(default)]
+    pub plugin: IndexMap<Name, Plugin>,
+    /// The stages by name, in the order of the file.
+    pub stage: IndexMap<Name, Stage>,
+    /// How batches are cut in stages that don't say otherwise.
+    #[serde(default)]
+    pub batch: BatchLimits,
+}
+
+/// A named place, so that a job survives when its data moves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Where: `file://` and an absolute path, or a path relative to the pipeline's folder.
+    pub url: String,
+}
+
+/// A plugin that doesn't ship with the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    /// A component's path, relative to the pipeline's folder.
+    pub source: String,
+    /// What its instances may use.
+    #[serde(default)]
+    pub limits: GuestLimits,
+}
+
+/// One step: where its rows come from, what is done with them (exactly one verb), and how failures are met.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// The stages whose rows it reads. Empty for sources; for `sql` the stages that the query names, found there.
+    #[serde(default)]
+    pub from: Vec<Name>,
+    /// What it does.
+    pub verb: Verb,
+    /// What happens to a row that fails. Default `dead_letter` for what is pinned on one row.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// How many rows of this stage may fail before the run counts as failed (exit 4): a count. Default 0.
+    #[serde(default)]
+    pub max_failures: u64,
+    /// How this stage's batches are cut; what isn't said is as in the pipeline's `batch`.
+    #[serde(default)]
+    pub batch: Option<BatchLimits>,
+    /// The column that identifies a row of a source, instead of its place.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub doc: Option<String>,
+}
+
+/// What a stage does. Each is a key of the stage; a stage has exactly one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Rows from files.
+    Read(Read),
+    /// Rows given inline.
+    Values(Values),
+    /// Typed rows given by the caller.
+    Input(Input),
+    /// An operator of a plugin component, `plugin/operator`.
+    Use(Use),
+    /// A query over the stages it names.
+    Sql(Sql),
+    /// Columns added (or replaced) by SQL expressions.
+    Set(Set),
+    /// Keeps the rows for which a SQL condition is true.
+    Filter(String),
+    /// Keeps, renames and orders columns.
+    Select(Select),
+    /// The first rows in source order.
+    Limit(Limit),
+    /// Puts rows into files or on stdout.
+    Write(Write),
+}
+
+impl Verb {
+    /// The key that stands for it in a pipeline file.
+    pub fn keyword(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "read",
+            Self::Values(_) => "values",
+            Self::Input(_) => "input",
+            Self::Use(_) => "use",
+            Self::Sql(_) => "sql",
+            Self::Set(_) => "set",
+            Self::Filter(_) => "filter",
+            Self::Select(_) => "select",
+            Self::Limit(_) => "limit",
+            Self::Write(_) => "write",
+        }
+    }
+
+    /// Whether it makes rows out of nothing but itself.
+    pub fn is_source(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::Values(_) | Self::Input(_))
+    }
+}
+
+/// `read = "docs://book/**/*.html"` with `format`, `as`, `schema`, `csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// One or several globs: `volume://path`, `file:///path`, or a path relative to the pipeline's folder.
+    pub path: Vec<String>,
+    /// The format; from the files' names when left out.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// What a row is, for text and html: a file or a line. Default: `file`.
+    #[serde(default, rename = "as")]
+    pub row: Option<ReadAs>,
+    /// Columns and types, pinned instead of inferred from the first rows (csv, jsonl).
+    #[serde(default)]
+    pub schema: Option<SourceSchema>,
+    /// How csv is written.
+    #[serde(default)]
+    pub csv: CsvOptions,
+}
+
+/// Columns with the names of their types (`utf8`, `int64`, `float64`, `bool`, `list<utf8>`, …).
+pub type SourceSchema = IndexMap<String, String>;
+
+/// How csv is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CsvOptions {
+    /// Whether the first line names the columns. Default true.
+    pub header: bool,
+    /// What separates values, one ASCII character. Default `,`.
+    pub delimiter: char,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self { header: true, delimiter: ',' }
+    }
+}
+
+/// A file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Apache Parquet.
+    Parquet,
+    /// Comma-separated values.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// Plain text, UTF-8.
+    Text,
+    /// HTML pages, one row a file.
+    Html,
+}
+
+impl Format {
+    /// Every format, with the endings of file names that mean it.
+    pub const ALL: &'static [(Self, &'static str, &'static [&'static str])] = &[
+        (Self::Parquet, "parquet", &["parquet"]),
+        (Self::Csv, "csv", &["csv"]),
+        (Self::Jsonl, "jsonl", &["jsonl", "ndjson"]),
+        (Self::Text, "text", &["txt", "text", "md", "log"]),
+        (Self::Html, "html", &["html", "htm"]),
+    ];
+
+    /// Its name in a pipeline file.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|f| f.0 == self).map_or("", |f| f.1)
+    }
+
+    /// The format that a file's name means.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let (_, ending) = name.rsplit_once('.')?;
+        Self::ALL.iter().find(|f| f.2.contains(&ending.to_ascii_lowercase().as_str())).map(|f| f.0)
+    }
+}
+
+/// What a row of a text source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadAs {
+    /// One row a line: `uri`, `line_number`, `line`.
+    Line,
+    /// One row a file: `uri`, `size`, `modified`, `etag`, `content`.
+    File,
+}
+
+/// `values = [ { a = 1, b = "x" }, … ]`: the rows, their types inferred from all of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Values(pub Vec<Row>);
+
+/// A row given inline.
+pub type Row = IndexMap<String, Cell>;
+/// A value given inline.
+pub type Cell = serde_json::Value;
+
+/// `input = { text = "utf8" }`: the columns of the rows that a caller gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Input(pub SourceSchema);
+
+/// `use = "text/chunk"` with `in`, `out`, `with`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    /// The plugin: one that ships with the host, or one of `[plugin.NAME]`.
+    pub plugin: String,
+    /// The operator in it.
+    pub operator: String,
+    /// Input port ← our column (or `stage.column` of an ancestor). Same names need no entry.
+    #[serde(default, rename = "in")]
+    pub input: IndexMap<String, String>,
+    /// Output column → our name.
+    #[serde(default, rename = "out")]
+    pub output: IndexMap<String, String>,
+    /// The operator's settings.
+    #[serde(default)]
+    pub with: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `sql = "SELECT … FROM stage"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sql(pub String);
+
+/// `set = { words = "length(text)" }`: name → SQL expression over the stage's columns and its ancestors' (`article.title`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Set(pub IndexMap<String, String>);
+
+/// `select = ["a", "b"]` or `select = { new = "expression" }`: name → SQL expression, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Select(pub IndexMap<String, String>);
+
+/// `limit = 10`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Limit(pub u64);
+
+/// `write = "lake://chunks/"` with `format`, `mode`, `columns`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// A folder (ending in `/`), a file, or `-` for stdout; as `volume://path`, `file:///path` or relative to the pipeline's folder.
+    pub path: String,
+    /// The format; from the file's name when left out; `jsonl` on stdout.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// What happens to what others left at this place. Default `error`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Written name → SQL expression (mostly a column, or `stage.column` of an ancestor). All visible columns when left out.
+    #[serde(default)]
+    pub columns: Option<IndexMap<String, String>>,
+}
+
+/// What a sink does about what others left at its place. Its own earlier output is updated in any mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Refuse to run when something is there.
+    #[default]
+    Error,
+    /// Add to it.
+    Append,
+    /// Remove it, once all of the new output is there.
+    Replace,
+}
+
+/// What happens to a row that fails in a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The run fails.
+    Fail,
+    /// The row is dropped and counted.
+    Skip,
+    /// The row stays, the stage's new columns null (map stages).
+    Null,
+    /// The row is dropped, kept as a dead letter, and counts as failed.
+    #[default]
+    DeadLetter,
+}
+
+/// One value or a list of them, as written in a pipeline file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneOrMany<T>(pub Vec<T>);

@@ -1,0 +1,95 @@
+//! Names of stages, parameters and resources.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A name: an identifier (`[A-Za-z_][A-Za-z0-9_]*`, at most 64 characters) that isn't a keyword of SQL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct Name(String);
+
+/// Why a text isn't a [`Name`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not an identifier.
+    #[error("`{0}` is not a name: letters, digits and `_`, not starting with a digit, at most 64")]
+    Shape(String),
+    /// A reserved word.
+    #[error("`{0}` is a keyword of SQL and can't be a name")]
+    Keyword(String),
+}
+
+/// The words that SQL would read otherwise than as a table's or a column's name.
+#[rustfmt::skip]
+const KEYWORDS: &[&str] = &[
+    "all", "and", "any", "as", "asc", "between", "by", "case", "cast", "cross", "current", "delete", "desc",
+    "distinct", "drop", "else", "end", "except", "exists", "false", "fetch", "filter", "following", "for", "from",
+    "full", "group", "having", "in", "inner", "insert", "intersect", "interval", "into", "is", "join", "lateral",
+    "left", "like", "limit", "natural", "not", "null", "offset", "on", "or", "order", "outer", "over", "partition",
+    "preceding", "qualify", "range", "right", "row", "rows", "select", "set", "some", "table", "then", "true",
+    "unbounded", "union", "unnest", "update", "using", "values", "when", "where", "window", "with",
+];
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let mut chars = text.chars();
+        let head = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        if !head || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') || text.len() > 64 {
+            return Err(NameError::Shape(text.to_owned()));
+        }
+        if KEYWORDS.contains(&text.to_ascii_lowercase().as_str()) {
+            return Err(NameError::Keyword(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_identifiers_and_not_keywords() {
+        for good in ["pages", "_x", "Chunks2"] {
+            assert_eq!(good.parse::<Name>().map(|n| n.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["", "2x", "a-b", "a.b", "größe"] {
+            assert_eq!(bad.parse::<Name>(), Err(NameError::Shape(bad.to_owned())));
+        }
+        assert_eq!("Select".parse::<Name>(), Err(NameError::Keyword("Select".to_owned())));
+    }
+}

@@ -1,0 +1,134 @@
+//! The graph that the stages form: every `from` names a stage that gives rows, and nothing goes round in a circle.
+
+use std::collections::HashMap;
+
+use super::stage::{Source, WrittenStage};
+use crate::{
+    Mistake, Name,
+    mistake::{listed, nearest_or_list},
+};
+
+/// Notes what is wrong with the edges, and puts the good ones into the stages.
+pub(super) fn connect(stages: &mut [WrittenStage<'_>], found: &mut Vec<Mistake>) {
+    let kinds: HashMap<&str, Option<&str>> = stages.iter().map(|stage| (stage.name, stage.verb)).collect();
+    let giving: Vec<&str> = stages.iter().filter(|s| s.verb != Some("write")).map(|s| s.name).collect();
+    for stage in stages.iter() {
+        check_count(stage, &giving, found);
+        for source in edges(stage) {
+            check_source(stage, source, &kinds, &giving, found);
+        }
+    }
+    circles(stages, found);
+    for stage in stages {
+        if let Some((_, read)) = &mut stage.stage {
+            // A name that isn't one, or isn't a stage's, has been noted above, and nobody will see this pipeline.
+            read.from = stage.from.iter().filter_map(|source| source.name.parse::<Name>().ok()).collect();
+        }
+    }
+}
+
+/// The names that a stage reads. A source's `from` is a mistake in itself, whatever it names.
+fn edges<'a>(stage: &'a WrittenStage<'_>) -> &'a [Source] {
+    if stage.verb.is_some_and(is_source) { &[] } else { &stage.from }
+}
+
+fn is_source(verb: &str) -> bool {
+    matches!(verb, "read" | "values" | "input")
+}
+
+/// Whether a stage says as many sources as its verb takes.
+fn check_count(stage: &WrittenStage<'_>, giving: &[&str], found: &mut Vec<Mistake>) {
+    match stage.verb {
+        Some(verb) if is_source(verb) && stage.says_from => found.push(
+            Mistake::new(stage.at.key("from"), format!("`from` doesn't go with `{verb}`, which makes its own rows"))
+                .hint("make two stages of it"),
+        ),
+        Some("use" | "set" | "filter" | "select" | "limit" | "write") if stage.lacks_from => {
+            let others: Vec<&str> = giving.iter().copied().filter(|name| *name != stage.name).collect();
+            let mistake = Mistake::new(
+                stage.at.key("from"),
+                format!("stage `{}` doesn't say where its rows come from", stage.name),
+            );
+            found.push(mistake.hint(match others[..] {
+                [] => "add a stage with `read` and name it in `from`".to_owned(),
+                [only] => format!("add `from = \"{only}\"`"),
+                _ => format!("add `from` with one of {}", listed(&others)),
+            }));
+        }
+        Some(verb) if verb != "sql" && stage.from.len() > 1 => found.push(
+            Mistake::new(stage.at.key("from"), format!("`{verb}` reads one stage, found {}", stage.from.len()))
+                .hint("`sql` can read several: `SELECT … UNION ALL SELECT …`, or `JOIN`"),
+        ),
+        _ => {}
+    }
+}
+
+fn check_source(
+    stage: &WrittenStage<'_>,
+    source: &Source,
+    kinds: &HashMap<&str, Option<&str>>,
+    giving: &[&str],
+    found: &mut Vec<Mistake>,
+) {
+    let at = || source.at.clone();
+    let name = source.name.as_str();
+    match kinds.get(name) {
+        Some(Some("write")) if name != stage.name => {
+            let mistake = Mistake::new(at(), format!("stage `{name}` writes and gives no rows"));
+            found.push(mistake.hint("read from the stage that it reads"));
+        }
+        Some(_) => {}
+        None => {
+            if let Some(dead) = name.strip_suffix(".dead").filter(|dead| kinds.contains_key(dead)) {
+                found.push(Mistake::later(at(), format!("reading the dead rows of a stage (`{dead}.dead`)")));
+            } else {
+                let others: Vec<&str> = giving.iter().copied().filter(|other| *other != stage.name).collect();
+                found.push(Mistake::new(at(), format!("unknown stage `{name}`")).hint(nearest_or_list(
+                    "other stage",
+                    name,
+                    &others,
+                )));
+            }
+        }
+    }
+}
+
+/// Notes each circle once, at the `from` of its stage that comes first in the file.
+fn circles(stages: &[WrittenStage<'_>], found: &mut Vec<Mistake>) {
+    let index: HashMap<&str, usize> = stages.iter().enumerate().map(|(i, stage)| (stage.name, i)).collect();
+    let next = |i: usize| edges(&stages[i]).iter().filter_map(|source| index.get(source.name.as_str()).copied());
+    let mut left = vec![false; stages.len()];
+    for start in 0..stages.len() {
+        // Depth first without recursion, as a file may have thousands of stages in a row: the way from `start`, with
+        // how many of each stage's sources have been followed.
+        let mut way: Vec<(usize, usize)> = if left[start] { Vec::new() } else { vec![(start, 0)] };
+        while let Some((at, followed)) = way.last_mut() {
+            let at = *at;
+            let Some(to) = next(at).nth(*followed) else {
+                left[at] = true;
+                way.pop();
+                continue;
+            };
+            *followed += 1;
+            if let Some(begin) = way.iter().position(|(i, _)| *i == to) {
+                let mut circle: Vec<usize> = way[begin..].iter().map(|(i, _)| *i).collect();
+                let first = circle.iter().enumerate().min_by_key(|(_, i)| **i).map_or(0, |(place, _)| place);
+                circle.rotate_left(first);
+                found.push(circle_mistake(stages, &circle));
+            } else if !left[to] {
+                way.push((to, 0));
+            }
+        }
+    }
+}
+
+fn circle_mistake(stages: &[WrittenStage<'_>], circle: &[usize]) -> Mistake {
+    let names: Vec<&str> = circle.iter().chain(circle.first()).map(|i| stages[*i].name).collect();
+    let first = &stages[circle[0]];
+    let source = first.from.iter().find(|source| Some(source.name.as_str()) == names.get(1).copied());
+    Mistake::new(
+        source.map_or_else(|| first.at.key("from"), |source| source.at.clone()),
+        format!("circular `from`: {}", names.join(" → ")),
+    )
+    .hint("one of these stages must read from outside the circle")
+}

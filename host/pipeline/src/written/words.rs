@@ -1,0 +1,77 @@
+//! The words of a pipeline file: those that this version knows, and those that are designed but come later.
+
+/// The verbs.
+pub(super) const VERBS: &[&str] =
+    &["read", "values", "input", "use", "sql", "set", "filter", "select", "limit", "write"];
+
+/// Verbs of later versions, and how this one does the same.
+pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
+    ("explode", Some("`sql` can do it: `SELECT …, unnest(list) FROM …`")),
+    ("sort", Some("`sql` can do it: `SELECT * FROM … ORDER BY …`")),
+    ("sample", None),
+    ("distinct", Some("`sql` can do it: `SELECT DISTINCT … FROM …`")),
+    ("union", Some("`sql` can do it: `SELECT … UNION ALL SELECT …`")),
+    ("join", Some("`sql` can do it: `SELECT … FROM … JOIN … ON …`")),
+    ("group", Some("`sql` can do it: `SELECT … GROUP BY …`")),
+    ("open", None),
+    ("python", Some("`use` runs an operator of a plugin")),
+    ("js", Some("`use` runs an operator of a plugin")),
+    ("command", None),
+    ("flow", None),
+    ("steps", None),
+    ("prompt", None),
+    ("embed", None),
+    ("classify", None),
+    ("nearest", None),
+    ("kmeans", None),
+    ("near_duplicates", None),
+];
+
+/// Keys that any stage may have.
+pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "batch", "doc"];
+
+/// Keys that belong to verbs, and to which.
+pub(super) const OWN: &[(&str, &[&str])] = &[
+    ("format", &["read", "write"]),
+    ("as", &["read"]),
+    ("schema", &["read"]),
+    ("csv", &["read"]),
+    ("in", &["use"]),
+    ("out", &["use"]),
+    ("with", &["use"]),
+    ("mode", &["write"]),
+    ("columns", &["write"]),
+    ("id", &["read", "values", "input"]),
+];
+
+/// Keys of stages of later versions, whatever the verb.
+pub(super) const LATER_KEYS: &[&str] = &["retries", "timeout", "save", "resources", "tags"];
+
+/// Keys of later versions that belong to a verb: not worth a word beside a verb that isn't in this version either.
+pub(super) const LATER_OWN: &[&str] = &["returns", "model", "into", "column", "codec", "key"];
+
+/// Keys of the pipeline itself.
+pub(super) const TOP: &[&str] = &["name", "param", "volume", "plugin", "stage", "batch"];
+
+/// Resources of later versions.
+pub(super) const LATER_RESOURCES: &[&str] = &["model", "table", "tokenizer", "validator", "server"];
+
+/// Other keys of the pipeline of later versions.
+pub(super) const LATER_TOP: &[&str] = &["max_usd", "test"];
+
+/// Formats of later versions.
+pub(super) const LATER_FORMATS: &[&str] =
+    &["json", "arrow", "blob", "image", "audio", "pdf", "warc", "delta", "iceberg"];
+
+/// Schemes of places of later versions.
+pub(super) const LATER_SCHEMES: &[&str] = &["s3", "gs", "az", "http", "https", "hf", "oci"];
+
+/// Words with commas and an "and".
+pub(super) fn joined(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => String::new(),
+    }
+}

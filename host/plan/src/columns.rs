@@ -1,0 +1,144 @@
+//! What a stage's rows look like: names that the user sees, and where each stands in the plan.
+//!
+//! In the plan every column has one flat name, given where it was made: `article.title`. A stage's rows carry all columns of
+//! its ancestors; what is visible of them under bare names is a matter of this table alone. So `select` costs nothing, an
+//! ancestor's column can be read later (`{{ article.title }}`), and what nobody reads the optimizer prunes.
+
+use std::collections::BTreeMap;
+
+use datafusion::{
+    arrow::datatypes::{DataType, Field, FieldRef, SchemaRef},
+    common::Column as PlanColumn,
+    logical_expr::Expr,
+};
+use dflow_pipeline::Name;
+use indexmap::IndexMap;
+
+/// The columns that are hidden unless asked for.
+pub(crate) const SYSTEM: [&str; 3] = ["__id__", "__parent_id__", "__index__"];
+
+/// A column that can be read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Its name in the plan.
+    pub flat: String,
+    /// Its type in the plan (`name` is the flat name).
+    pub field: FieldRef,
+    /// For the content of files: the flat name of the same content as bytes.
+    pub bytes: Option<String>,
+}
+
+impl Column {
+    /// A column named and typed by a field of the plan.
+    pub(crate) fn of(field: &FieldRef) -> Self {
+        Self { flat: field.name().clone(), field: field.clone(), bytes: None }
+    }
+
+    /// An expression that reads it.
+    pub(crate) fn expr(&self) -> Expr {
+        flat(&self.flat)
+    }
+
+    /// Its type.
+    pub fn data_type(&self) -> &DataType {
+        self.field.data_type()
+    }
+}
+
+/// An expression that reads a column by its flat name (which holds a dot and is nevertheless one name).
+pub(crate) fn flat(name: &str) -> Expr {
+    Expr::Column(PlanColumn::new_unqualified(name))
+}
+
+/// What a stage's rows look like.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    /// The stage.
+    pub stage: Name,
+    /// The columns with bare names, in order.
+    pub visible: IndexMap<String, Column>,
+    /// `__id__`, `__parent_id__`, `__index__`, where rows have them.
+    pub system: BTreeMap<String, Column>,
+    /// The columns of the stages that its rows come from, by stage.
+    pub ancestors: BTreeMap<Name, BTreeMap<String, Column>>,
+}
+
+impl Columns {
+    /// A source's: all fields of its schema, the last of which is the id.
+    pub(crate) fn of_source(stage: &Name, schema: &SchemaRef) -> Self {
+        let mut visible = IndexMap::new();
+        let mut system = BTreeMap::new();
+        let prefix = format!("{stage}.");
+        for field in schema.fields() {
+            let name = field.name().strip_prefix(&prefix).unwrap_or(field.name());
+            if SYSTEM.contains(&name) {
+                system.insert(name.to_owned(), Column::of(field));
+            } else if let Some(of) = name.strip_suffix("#bytes") {
+                // The readers give the bytes after the text.
+                if let Some(column) = visible.get_mut(of) {
+                    let column: &mut Column = column;
+                    column.bytes = Some(field.name().clone());
+                }
+            } else {
+                visible.insert(name.to_owned(), Column::of(field));
+            }
+        }
+        Self { stage: stage.clone(), visible, system, ancestors: BTreeMap::new() }
+    }
+
+    /// The rows of a stage that reads this one, as yet the same.
+    pub(crate) fn child(&self, stage: &Name) -> Self {
+        let mut ancestors = self.ancestors.clone();
+        let own = self.visible.iter().chain(&self.system).map(|(name, column)| (name.clone(), column.clone()));
+        ancestors.insert(self.stage.clone(), own.collect());
+        Self { stage: stage.clone(), visible: self.visible.clone(), system: self.system.clone(), ancestors }
+    }
+
+    /// The flat name of a column that this stage makes.
+    pub(crate) fn flat_name(&self, name: &str) -> String {
+        format!("{}.{name}", self.stage)
+    }
+
+    /// A column by bare name, or by `stage.name` of this stage or an ancestor.
+    pub fn get(&self, name: &str) -> Option<&Column> {
+        if let Some(column) = self.visible.get(name).or_else(|| self.system.get(name)) {
+            return Some(column);
+        }
+        let (stage, column) = name.split_once('.')?;
+        self.of_stage(stage, column)
+    }
+
+    /// A column of a stage by name.
+    pub fn of_stage(&self, stage: &str, column: &str) -> Option<&Column> {
+        if stage == self.stage.as_str() {
+            return self.visible.get(column).or_else(|| self.system.get(column));
+        }
+        self.ancestors.get(stage).and_then(|columns| columns.get(column))
+    }
+
+    /// Whether a name is that of this stage or of an ancestor.
+    pub(crate) fn has_stage(&self, stage: &str) -> bool {
+        stage == self.stage.as_str() || self.ancestors.contains_key(stage)
+    }
+
+    /// The rows' id, where they have one.
+    pub fn id(&self) -> Option<&Column> {
+        self.system.get("__id__")
+    }
+
+    /// The names under which a mistaken one may have been meant.
+    pub(crate) fn known(&self) -> Vec<&str> {
+        self.visible.keys().map(String::as_str).collect()
+    }
+
+    /// Every column that can still be read, once, by flat name.
+    pub(crate) fn readable(&self) -> IndexMap<&str, &Column> {
+        let ancestors = self.ancestors.values().flat_map(BTreeMap::values);
+        self.visible.values().chain(self.system.values()).chain(ancestors).map(|c| (c.flat.as_str(), c)).collect()
+    }
+
+    /// The same columns, some of which the plan now has under another type.
+    pub(crate) fn field(name: &str, data_type: DataType, nullable: bool) -> FieldRef {
+        std::sync::Arc::new(Field::new(name, data_type, nullable))
+    }
+}

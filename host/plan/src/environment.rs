@@ -1,0 +1,70 @@
+//! What planning needs from outside.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::{
+    arrow::array::RecordBatch,
+    catalog::Session,
+    common::Result,
+    execution::{SessionStateBuilder, context::QueryPlanner, runtime_env::RuntimeEnv, session_state::SessionState},
+    logical_expr::LogicalPlan,
+    physical_plan::ExecutionPlan,
+    physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
+    prelude::SessionConfig,
+};
+use dflow_io::Stores;
+use dflow_operators::StepPlanner;
+use dflow_wasm::Sandbox;
+
+/// What planning needs from outside: where files are, what runs plugins, what DataFusion shares.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where files are.
+    pub stores: Stores,
+    /// What runs plugins.
+    pub sandbox: Sandbox,
+    /// Memory and disk that all plans of the process share.
+    pub runtime: Arc<RuntimeEnv>,
+    /// The pipeline's folder, against which a plugin's path is read.
+    pub folder: std::path::PathBuf,
+    /// The rows of `input` stages, given by the caller.
+    pub input: Option<RecordBatch>,
+}
+
+/// Plans with our nodes.
+#[derive(Debug)]
+struct StepQueryPlanner;
+
+#[async_trait]
+impl QueryPlanner for StepQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        logical: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StepPlanner)])
+            .create_physical_plan(logical, session)
+            .await
+    }
+}
+
+impl Environment {
+    /// A session with our planner, in which identifiers keep their case.
+    pub(crate) fn session(&self) -> SessionState {
+        let mut config = SessionConfig::new().with_information_schema(false).with_target_partitions(1);
+        let options = config.options_mut();
+        options.sql_parser.enable_ident_normalization = false;
+        options.sql_parser.map_string_types_to_utf8view = true;
+        // Our sources are cut into splits and tasks already.
+        options.optimizer.repartition_file_scans = false;
+        // Partitions of global tasks follow the splits; only what regroups rows deals them anew.
+        options.optimizer.enable_round_robin_repartition = false;
+        SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(self.runtime.clone())
+            .with_default_features()
+            .with_query_planner(Arc::new(StepQueryPlanner))
+            .build()
+    }
+}

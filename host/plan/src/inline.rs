@@ -1,0 +1,155 @@
+//! Rows that are given inline or by the caller.
+
+use std::sync::Arc;
+
+use datafusion::arrow::{
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    compute::cast,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    json::{ReaderBuilder, reader::infer_json_schema_from_iterator},
+};
+use dflow_io::{IoError, Run, SourceBatch, SourceReader, Split};
+use dflow_pipeline::{BatchLimits, Row};
+use futures::{StreamExt, stream::BoxStream};
+
+/// Gives rows that are in memory; one split, whose identity is the stage's name.
+#[derive(Debug)]
+pub struct InlineReader {
+    rows: RecordBatch,
+    schema: SchemaRef,
+}
+
+impl InlineReader {
+    /// Rows as they are.
+    pub fn new(rows: RecordBatch) -> Self {
+        Self { schema: rows.schema(), rows }
+    }
+
+    /// Rows of JSON values, their types inferred from all of them, their columns in the order of their first appearance.
+    pub fn of_values(rows: &[Row]) -> Result<Self, String> {
+        let values: Vec<serde_json::Value> = rows
+            .iter()
+            .map(|row| serde_json::Value::Object(row.iter().map(|(k, v)| (k.clone(), v.clone())).collect()))
+            .collect();
+        let schema = infer(&values)?;
+        Self::of_json(&values, &schema)
+    }
+
+    /// Rows of JSON objects in the columns of a schema.
+    pub fn of_json(values: &[serde_json::Value], schema: &SchemaRef) -> Result<Self, String> {
+        let mut decoder = ReaderBuilder::new(schema.clone())
+            .with_batch_size(values.len().max(1))
+            .build_decoder()
+            .map_err(|e| e.to_string())?;
+        decoder.serialize(values).map_err(|e| e.to_string())?;
+        let rows =
+            decoder.flush().map_err(|e| e.to_string())?.unwrap_or_else(|| RecordBatch::new_empty(schema.clone()));
+        Ok(Self::new(rows))
+    }
+
+    /// The one split of a stage's inline rows.
+    pub fn split(&self, stage: &str) -> Split {
+        Split {
+            volume: "values".to_owned(),
+            path: stage.to_owned(),
+            size: self.rows.get_array_memory_size() as u64,
+            modified: 0,
+            etag: String::new(),
+        }
+    }
+}
+
+impl SourceReader for InlineReader {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn open(
+        &self,
+        splits: Arc<[Split]>,
+        projection: Arc<[usize]>,
+        limits: BatchLimits,
+    ) -> BoxStream<'static, Result<SourceBatch, IoError>> {
+        let rows = self.rows.num_rows();
+        let step = (limits.rows as usize).max(1);
+        let starts = if splits.is_empty() { 0..0 } else { 0..rows.div_ceil(step) };
+        let projected = self.rows.project(&projection);
+        let batches = starts.map(move |i| {
+            let rows = projected.as_ref().map_err(|e| IoError::new(dflow_pipeline::Fault::Internal, e.to_string()))?;
+            let rows = rows.slice(i * step, step.min(rows.num_rows() - i * step));
+            let run = Run { split: 0, position: (i * step) as u64, rows: rows.num_rows() as u32 };
+            Ok(SourceBatch { rows, runs: vec![run], failed: Vec::new() })
+        });
+        futures::stream::iter(batches).boxed()
+    }
+}
+
+/// The schema of JSON objects: columns in the order of their first appearance, text as views.
+pub(crate) fn infer(values: &[serde_json::Value]) -> Result<SchemaRef, String> {
+    let inferred = infer_json_schema_from_iterator(values.iter().map(Ok)).map_err(|e| e.to_string())?;
+    let mut fields: Vec<Field> = Vec::new();
+    for name in values.iter().filter_map(serde_json::Value::as_object).flat_map(|object| object.keys()) {
+        if !fields.iter().any(|f| f.name() == name)
+            && let Ok(field) = inferred.field_with_name(name)
+        {
+            fields.push(field.clone().with_data_type(top(&ordered(field.data_type()))));
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Text and bytes of columns are views.
+pub(crate) fn top(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+        other => other.clone(),
+    }
+}
+
+/// Inference keeps no order of members; theirs is by name.
+fn ordered(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Struct(fields) => {
+            let mut fields: Vec<_> =
+                fields.iter().map(|f| Arc::new(Field::clone(f).with_data_type(ordered(f.data_type())))).collect();
+            fields.sort_by(|a, b| a.name().cmp(b.name()));
+            DataType::Struct(fields.into())
+        }
+        DataType::List(item) => DataType::List(Arc::new(Field::clone(item).with_data_type(ordered(item.data_type())))),
+        other => other.clone(),
+    }
+}
+
+/// A batch in the columns of a schema, cast where only the encoding differs. Errors name the column.
+pub(crate) fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+    let columns = schema.fields().iter().map(|field| {
+        let column =
+            batch.column_by_name(field.name()).ok_or_else(|| format!("it has no column `{}`", field.name()))?;
+        if column.data_type() == field.data_type() {
+            return Ok(column.clone());
+        }
+        cast(column, field.data_type()).map_err(|e| format!("column `{}`: {e}", field.name()))
+    });
+    let columns = columns.collect::<Result<Vec<ArrayRef>, String>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_keep_the_order_of_their_columns() {
+        let rows: Vec<Row> = serde_json::from_str(r#"[{"z": 1, "a": "x"}, {"z": 2.5, "m": [true]}]"#).expect("json");
+        let reader = InlineReader::of_values(&rows).expect("types can be inferred");
+        let fields: Vec<_> = reader
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| format!("{} {}", f.name(), crate::type_text(f.data_type())))
+            .collect();
+        assert_eq!(fields, ["z float64", "a utf8", "m list<bool>"]);
+    }
+}

@@ -1,0 +1,27 @@
+//! How will it run?
+//!
+//! Start with [`plan`]: it resolves a checked pipeline's files, plugins, columns and types, gathers every mistake, and gives a
+//! [`Plan`]: what each stage's rows look like, and one [`Segment`] for each sink, whose logical plan is optimised once and
+//! made physical for each task.
+//!
+//! Deliberately absent: when tasks run, where their output goes, and what has happened before.
+
+mod columns;
+mod environment;
+mod expression;
+mod inline;
+mod planner;
+mod problems;
+mod query;
+mod segment;
+mod source;
+mod steps;
+mod tabular;
+mod types;
+
+pub use columns::{Column, Columns};
+pub use environment::Environment;
+pub use inline::InlineReader;
+pub use planner::{Plan, StagePlan, plan};
+pub use segment::{Segment, SegmentSource};
+pub use types::{parse_type, type_text};

@@ -1,0 +1,351 @@
+//! From a checked pipeline to a plan, with every mistake on the way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use datafusion::execution::session_state::SessionState;
+use dflow_io::Split;
+use dflow_pipeline::{At, BatchLimits, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, SourceText, Stage, Verb};
+use dflow_wasm::{Plugin, RowShape, shipped, shipped_names};
+use indexmap::IndexMap;
+
+use crate::{
+    Environment,
+    columns::Columns,
+    problems::{of_sql, of_wasm},
+    query::{self, Query},
+    segment::{Segment, SegmentSource},
+    source::{self, Source},
+    steps::Step,
+};
+
+/// A planned pipeline.
+pub struct Plan {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Each stage's rows, by name, in the order of the file.
+    pub stages: IndexMap<Name, StagePlan>,
+    /// One segment for each sink, or the one for the stage that was asked for.
+    pub segments: Vec<Segment>,
+    /// The plugins that are used, by the name that the pipeline gives them.
+    pub plugins: BTreeMap<String, Arc<Plugin>>,
+    /// For stages that run an operator: how many rows come of one.
+    pub shapes: BTreeMap<Name, RowShape>,
+}
+
+/// A stage that is planned.
+#[derive(Clone, Debug)]
+pub struct StagePlan {
+    /// The stages it reads.
+    pub from: Vec<Name>,
+    /// What its rows look like.
+    pub columns: Columns,
+}
+
+/// Plans a pipeline: for all of its sinks, or for one stage.
+///
+/// # Errors
+/// All mistakes at once; one that follows from another isn't among them.
+pub async fn plan(
+    environment: &Environment,
+    pipeline: &Pipeline,
+    text: Option<Arc<SourceText>>,
+    target: Option<&Name>,
+) -> Result<Plan, Mistakes> {
+    let mut planning = Planning {
+        environment,
+        pipeline,
+        state: environment.session(),
+        mistakes: Vec::new(),
+        plugins: BTreeMap::new(),
+        broken: BTreeSet::new(),
+        queries: BTreeMap::new(),
+        from: IndexMap::new(),
+        sources: BTreeMap::new(),
+        steps: BTreeMap::new(),
+        shapes: BTreeMap::new(),
+    };
+    planning.edges();
+    for name in planning.order() {
+        planning.stage(&name).await;
+    }
+    let segments = planning.segments(target);
+    let Planning { mistakes, plugins, from, steps, shapes, .. } = planning;
+    if let Some(mistakes) = Mistakes::collect(text, mistakes) {
+        return Err(mistakes);
+    }
+    let stages = pipeline.stage.keys().filter_map(|name| {
+        let columns = steps.get(name)?.columns.clone();
+        Some((name.clone(), StagePlan { from: from.get(name).cloned().unwrap_or_default(), columns }))
+    });
+    Ok(Plan { pipeline: pipeline.clone(), stages: stages.collect(), segments, plugins, shapes })
+}
+
+/// The state of planning.
+struct Planning<'a> {
+    environment: &'a Environment,
+    pipeline: &'a Pipeline,
+    state: SessionState,
+    mistakes: Vec<Mistake>,
+    plugins: BTreeMap<String, Arc<Plugin>>,
+    /// Plugins that could not be loaded; each is reported once.
+    broken: BTreeSet<String>,
+    queries: BTreeMap<Name, Query>,
+    from: IndexMap<Name, Vec<Name>>,
+    sources: BTreeMap<Name, Arc<[Split]>>,
+    steps: BTreeMap<Name, Step>,
+    shapes: BTreeMap<Name, RowShape>,
+}
+
+impl Planning<'_> {
+    /// Finds out which stages each stage reads; for queries, from their text.
+    fn edges(&mut self) {
+        for (name, stage) in &self.pipeline.stage {
+            let Verb::Sql(sql) = &stage.verb else {
+                self.from.insert(name.clone(), stage.from.clone());
+                continue;
+            };
+            match query::parse(&self.state, name, &sql.0) {
+                Ok(query) => {
+                    let mut from = Vec::new();
+                    for table in &query.tables {
+                        match self.pipeline.stage.get_key_value(table.as_str()) {
+                            Some((stage, read)) if !matches!(read.verb, Verb::Write(_)) => from.push(stage.clone()),
+                            Some(_) => self.mistakes.push(Mistake::new(
+                                At::stage(name).key("sql"),
+                                format!("`{table}` writes its rows; nothing can read it"),
+                            )),
+                            None => {
+                                let known: Vec<_> =
+                                    self.pipeline.stage.keys().filter(|s| *s != name).map(Name::as_str).collect();
+                                self.mistakes.push(Mistake::unknown(
+                                    At::stage(name).key("sql"),
+                                    "stage",
+                                    table,
+                                    &known,
+                                ));
+                            }
+                        }
+                    }
+                    let complete = from.len() == query.tables.len();
+                    self.from.insert(name.clone(), from);
+                    if complete {
+                        self.queries.insert(name.clone(), query);
+                    }
+                }
+                Err(mistake) => {
+                    self.mistakes.push(mistake);
+                    self.from.insert(name.clone(), Vec::new());
+                }
+            }
+        }
+    }
+
+    /// The stages, each after those it reads. A circle (which a query may close) is a mistake, its stages are left out.
+    fn order(&mut self) -> Vec<Name> {
+        let mut order: Vec<Name> = Vec::new();
+        let mut left: Vec<Name> = self.from.keys().cloned().collect();
+        while !left.is_empty() {
+            let ready =
+                |name: &Name| self.from[name].iter().all(|from| order.contains(from) || !self.from.contains_key(from));
+            let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(ready);
+            if now.is_empty() {
+                let mut path = vec![later[0].clone()];
+                while let Some(next) =
+                    self.from[path.last().expect("it begins with one")].iter().find(|f| later.contains(f))
+                {
+                    let closed = path.iter().position(|p| p == next);
+                    path.push(next.clone());
+                    if let Some(start) = closed {
+                        let circle: Vec<_> = path[start..].iter().map(Name::as_str).collect();
+                        self.mistakes.push(Mistake::new(
+                            At::stage(&path[start]),
+                            format!("circular `from`: {}", circle.join(" ← ")),
+                        ));
+                        break;
+                    }
+                }
+                break;
+            }
+            order.extend(now);
+            left = later;
+        }
+        order
+    }
+
+    /// Plans one stage; if one that it reads could not be planned, neither can it, and nothing more is said.
+    async fn stage(&mut self, name: &Name) {
+        let Some(stage) = self.pipeline.stage.get(name) else { return };
+        if !self.from[name].iter().all(|from| self.steps.contains_key(from)) {
+            return;
+        }
+        match self.step(name, stage).await {
+            Ok(step) => {
+                self.steps.insert(name.clone(), step);
+            }
+            Err(mistakes) => self.mistakes.extend(mistakes),
+        }
+    }
+
+    fn batch(&self, stage: &Stage) -> BatchLimits {
+        stage.batch.unwrap_or(self.pipeline.batch)
+    }
+
+    async fn step(&mut self, name: &Name, stage: &Stage) -> Result<Step, Vec<Mistake>> {
+        let state = self.state.clone();
+        let input = self.from[name].first().and_then(|from| self.steps.get(from)).cloned();
+        let missing = || vec![Mistake::new(At::stage(name), format!("stage `{name}` reads nothing"))];
+        match &stage.verb {
+            Verb::Read(read) => {
+                let source = source::read(self.environment, name, read).await?;
+                self.source(name, stage, source)
+            }
+            Verb::Values(values) => self.source(name, stage, source::values(name, &values.0)?),
+            Verb::Input(input) => self.source(name, stage, source::input(self.environment, name, &input.0)?),
+            Verb::Use(written) => {
+                let input = input.ok_or_else(missing)?;
+                let plugin = match self.plugin(name, &written.plugin).await {
+                    Ok(plugin) => plugin,
+                    Err(mistake) => return Err(mistake.into_iter().collect()),
+                };
+                let (step, shape) = input.operator(name, stage, written, &plugin, self.batch(stage)).await?;
+                self.shapes.insert(name.clone(), shape);
+                Ok(step.metered())
+            }
+            Verb::Sql(_) => {
+                let Some(query) = self.queries.remove(name) else { return Err(Vec::new()) };
+                let inputs: Vec<_> = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from)).collect();
+                Ok(query::plan(&state, name, query, &inputs).await?.metered())
+            }
+            Verb::Set(set) => Ok(input.ok_or_else(missing)?.set(&state, name, &set.0)?.metered()),
+            Verb::Filter(condition) => Ok(input.ok_or_else(missing)?.filter(&state, name, condition)?.metered()),
+            Verb::Select(select) => Ok(input.ok_or_else(missing)?.select(&state, name, &select.0)?.metered()),
+            Verb::Limit(limit) => Ok(input.ok_or_else(missing)?.limit(name, limit.0)?.metered()),
+            Verb::Write(write) => input.ok_or_else(missing)?.sink(&state, name, write.columns.as_ref()),
+        }
+    }
+
+    fn source(&mut self, name: &Name, stage: &Stage, source: Source) -> Result<Step, Vec<Mistake>> {
+        let spec = source::spec(name, stage, self.batch(stage), &source)?;
+        self.sources.insert(name.clone(), Arc::from(source.splits));
+        Ok(Step::source(spec)?.metered())
+    }
+
+    /// A plugin by the name that a stage uses; `Err(None)` when it was reported before.
+    async fn plugin(&mut self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Option<Mistake>> {
+        if let Some(loaded) = self.plugins.get(plugin) {
+            return Ok(loaded.clone());
+        }
+        if self.broken.contains(plugin) {
+            return Err(None);
+        }
+        let loaded = self.load(stage, plugin).await;
+        match loaded {
+            Ok(loaded) => {
+                self.plugins.insert(plugin.to_owned(), loaded.clone());
+                Ok(loaded)
+            }
+            Err(mistake) => {
+                self.broken.insert(plugin.to_owned());
+                Err(Some(mistake))
+            }
+        }
+    }
+
+    async fn load(&self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Mistake> {
+        let sandbox = &self.environment.sandbox;
+        let named = self.pipeline.plugin.get(plugin);
+        match (shipped(plugin), named) {
+            (Some(_), Some(_)) => Err(Mistake::new(
+                At::new(["plugin", plugin]),
+                format!("`{plugin}` ships with dflow and can't be replaced"),
+            )
+            .hint("give yours another name")),
+            (Some(shipped), None) => {
+                let loaded = sandbox.load(plugin, shipped.bytes, Some(shipped.digest), GuestLimits::default()).await;
+                loaded.map_err(|e| of_wasm(At::stage(stage).key("use"), &e))
+            }
+            (None, Some(named)) => {
+                let at = At::new(["plugin", plugin, "source"]);
+                let path = self.environment.folder.join(Path::new(&named.source));
+                let bytes = std::fs::read(&path).map_err(|e| {
+                    Mistake::new(at.clone(), format!("plugin `{plugin}`: can't read `{}`: {e}", path.display()))
+                        .fault(Fault::Outside)
+                })?;
+                sandbox.load(plugin, &bytes, None, named.limits).await.map_err(|e| of_wasm(at, &e))
+            }
+            (None, None) => {
+                let at = At::stage(stage).key("use");
+                let mut known: Vec<&str> = self.pipeline.plugin.keys().map(Name::as_str).collect();
+                known.extend(shipped_names().map(|name| -> &str { name }));
+                match shipped_names().next() {
+                    Some(_) => Err(Mistake::unknown(at, "plugin", plugin, &known)),
+                    None => Err(Mistake::new(
+                        at,
+                        format!(
+                            "unknown plugin `{plugin}`; this dflow-host was built without the plugins that ship with it"
+                        ),
+                    )
+                    .hint("run `sdk/rust/build plugins`, then build the host again")),
+                }
+            }
+        }
+    }
+
+    /// One segment for each sink, or for the stage asked for.
+    fn segments(&mut self, target: Option<&Name>) -> Vec<Segment> {
+        let ends: Vec<Name> = match target {
+            Some(name) if self.pipeline.stage.contains_key(name) => vec![name.clone()],
+            Some(name) => {
+                let known: Vec<_> = self.pipeline.stage.keys().map(Name::as_str).collect();
+                self.mistakes.push(Mistake::unknown(At::default(), "stage", name.as_str(), &known));
+                return Vec::new();
+            }
+            None => self
+                .pipeline
+                .stage
+                .iter()
+                .filter(|(_, s)| matches!(s.verb, Verb::Write(_)))
+                .map(|(n, _)| n.clone())
+                .collect(),
+        };
+        let mut segments = Vec::new();
+        for end in ends {
+            // A stage that isn't a sink shows its visible columns.
+            let step = match self.steps.get(&end) {
+                Some(step) if matches!(self.pipeline.stage[&end].verb, Verb::Write(_)) => Ok(step.clone()),
+                Some(step) => step.sink(&self.state, &end, None),
+                None => continue,
+            };
+            let mut stages = Vec::new();
+            self.reach(&end, &mut stages);
+            let sources = stages
+                .iter()
+                .filter_map(|s| Some(SegmentSource { stage: s.clone(), splits: self.sources.get(s)?.clone() }))
+                .collect();
+            let segment = step.and_then(|step| {
+                Segment::new(end.clone(), stages, sources, self.state.clone(), &step.plan)
+                    .map_err(|e| vec![of_sql(At::stage(&end), &e)])
+            });
+            match segment {
+                Ok(segment) => segments.push(segment),
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        segments
+    }
+
+    /// A stage and all that it reads, sources first.
+    fn reach(&self, name: &Name, stages: &mut Vec<Name>) {
+        if stages.contains(name) {
+            return;
+        }
+        for from in &self.from[name] {
+            self.reach(from, stages);
+        }
+        stages.push(name.clone());
+    }
+}

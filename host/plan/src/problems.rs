@@ -1,0 +1,52 @@
+//! Mistakes that are found while planning, and how DataFusion's words become ours.
+
+use datafusion::{common::SchemaError, error::DataFusionError};
+use dflow_io::IoError;
+use dflow_pipeline::{At, Mistake};
+use dflow_wasm::WasmError;
+
+/// A mistake at a key, from a reader's or a writer's error.
+pub(crate) fn of_io(at: At, error: &IoError) -> Mistake {
+    with_hint(Mistake::new(at, error.message.clone()).fault(error.fault), error.hint.as_deref())
+}
+
+/// A mistake at a key, from a plugin's error.
+pub(crate) fn of_wasm(at: At, error: &WasmError) -> Mistake {
+    with_hint(Mistake::new(at, error.message.clone()).fault(error.fault), error.hint.as_deref())
+}
+
+fn with_hint(mistake: Mistake, hint: Option<&str>) -> Mistake {
+    match hint {
+        Some(hint) => mistake.hint(hint),
+        None => mistake,
+    }
+}
+
+/// A mistake at a key, from DataFusion's error about an expression or a query.
+pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
+    if let DataFusionError::SchemaError(schema, _) = error.find_root()
+        && let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref()
+    {
+        let known: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
+        return Mistake::unknown(at, "column", &field.name, &known);
+    }
+    let text = error.find_root().strip_backtrace();
+    let text = text.split("\n\nBacktrace").next().unwrap_or(&text);
+    // DataFusion's own prefixes say which of its parts complained, which helps nobody here.
+    let mut text = text.trim();
+    for prefix in [
+        "Error during planning: ",
+        "SQL error: ",
+        "ParserError(\"",
+        "Schema error: ",
+        "This feature is not implemented: ",
+        "Execution error: ",
+    ] {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    let text = text.trim_end_matches("\")");
+    let first = text.lines().next().unwrap_or_default();
+    let mut chars = first.chars();
+    let lower = chars.next().map(|c| c.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default();
+    Mistake::new(at, lower.trim_end_matches('.').to_owned())
+}

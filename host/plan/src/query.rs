@@ -1,0 +1,247 @@
+//! `sql`: a query over the stages it names.
+//!
+//! Each stage that a query names is a table of its visible columns. A query that only projects, filters, sorts or limits one
+//! stage keeps its rows' ids and ancestors: what is hidden is put back into each of its projections, all the way up. Other
+//! queries make rows of their own, which have none.
+
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
+
+use datafusion::{
+    catalog::view::ViewTable,
+    common::{
+        Column as PlanColumn, TableReference,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    },
+    execution::session_state::SessionState,
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
+    prelude::SessionContext,
+    sql::{
+        parser::Statement,
+        sqlparser::ast::{
+            ExceptSelectItem, Expr as SqlExpr, Ident, SelectItem, SetExpr, Statement as SqlStatement, visit_expressions,
+        },
+    },
+};
+use dflow_pipeline::{At, Mistake, Name};
+use indexmap::IndexMap;
+
+use crate::{
+    columns::{Column, Columns, SYSTEM, flat},
+    problems::of_sql,
+    steps::Step,
+};
+
+/// A parsed query: the stages it names, and the system columns that it asks for.
+#[derive(Debug)]
+pub(crate) struct Query {
+    statement: Statement,
+    pub(crate) tables: Vec<String>,
+    system: BTreeSet<&'static str>,
+}
+
+/// Parses a query.
+pub(crate) fn parse(state: &SessionState, name: &Name, text: &str) -> Result<Query, Mistake> {
+    let at = At::stage(name).key("sql");
+    let dialect = state.config().options().sql_parser.dialect;
+    let statement = state.sql_to_statement(text, &dialect).map_err(|e| of_sql(at.clone(), &e))?;
+    let Statement::Statement(inner) = &statement else {
+        return Err(Mistake::new(at, "only queries can be stages").hint("write a SELECT"));
+    };
+    if !matches!(inner.as_ref(), SqlStatement::Query(_)) {
+        return Err(Mistake::new(at, "only queries can be stages").hint("write a SELECT"));
+    }
+    let mut system = BTreeSet::new();
+    let _: ControlFlow<()> = visit_expressions(inner.as_ref(), |expr| {
+        let last = match expr {
+            SqlExpr::Identifier(ident) => Some(ident),
+            SqlExpr::CompoundIdentifier(idents) => idents.last(),
+            _ => None,
+        };
+        system.extend(SYSTEM.iter().filter(|s| last.is_some_and(|ident| ident.value == **s)).copied());
+        ControlFlow::Continue(())
+    });
+    let references = state.resolve_table_references(&statement).map_err(|e| of_sql(at, &e))?;
+    let mut tables: Vec<String> = references.iter().map(|r| r.table().to_owned()).collect();
+    tables.sort();
+    tables.dedup();
+    Ok(Query { statement, tables, system })
+}
+
+/// Plans a query over stages that are planned.
+pub(crate) async fn plan(
+    state: &SessionState,
+    name: &Name,
+    mut query: Query,
+    inputs: &[(&Name, &Step)],
+) -> Result<Step, Vec<Mistake>> {
+    let at = At::stage(name).key("sql");
+    let failed = |e: datafusion::error::DataFusionError| vec![of_sql(at.clone(), &e)];
+    // Views are registered in a session of the query's own, since what they show depends on it.
+    let context = SessionContext::new_with_state(state.clone());
+    let mut bases = Vec::new();
+    for (stage, step) in inputs {
+        let base = visible(step, &query.system).map_err(failed)?;
+        context.deregister_table(TableReference::bare(stage.as_str())).map_err(failed)?;
+        context
+            .register_table(TableReference::bare(stage.as_str()), Arc::new(ViewTable::new(base.clone(), None)))
+            .map_err(failed)?;
+        bases.push(base);
+    }
+    hide_from_wildcards(&mut query, inputs);
+    let planned = context.state().statement_to_plan(query.statement).await;
+    for (stage, _) in inputs {
+        context.deregister_table(TableReference::bare(stage.as_str())).map_err(failed)?;
+    }
+    let planned = planned.map_err(failed)?;
+    let planned = unique_names(planned).map_err(|what| vec![Mistake::new(at.clone(), what).hint("name it with AS")])?;
+    match (inputs, bases.as_slice()) {
+        ([(_, step)], [base]) if keeps_rows(&planned, base) => carried(name, step, base, planned).map_err(failed),
+        _ => made(name, planned).map_err(failed),
+    }
+}
+
+/// The table that a query sees: a stage's visible columns, and the system columns that it asks for.
+fn visible(step: &Step, system: &BTreeSet<&str>) -> datafusion::error::Result<LogicalPlan> {
+    let hidden = step.columns.system.iter().filter(|(name, _)| system.contains(name.as_str()));
+    let columns = step.columns.visible.iter().chain(hidden).map(|(name, column)| column.expr().alias(name));
+    LogicalPlanBuilder::from(step.plan.clone()).project(columns.collect::<Vec<_>>())?.build()
+}
+
+/// System columns that a query asks for by name aren't also part of its `*`.
+fn hide_from_wildcards(query: &mut Query, inputs: &[(&Name, &Step)]) {
+    let there = |name: &str| inputs.iter().any(|(_, step)| step.columns.system.contains_key(name));
+    let names: Vec<Ident> =
+        query.system.iter().filter(|name| there(name)).map(|n| Ident::with_quote('"', *n)).collect();
+    let Statement::Statement(statement) = &mut query.statement else { return };
+    let SqlStatement::Query(body) = statement.as_mut() else { return };
+    let SetExpr::Select(select) = body.body.as_mut() else { return };
+    let Some((first, rest)) = names.split_first() else { return };
+    for item in &mut select.projection {
+        if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item {
+            match &mut options.opt_except {
+                Some(except) => except.additional_elements.extend(names.iter().cloned()),
+                None => {
+                    options.opt_except =
+                        Some(ExceptSelectItem { first_element: first.clone(), additional_elements: rest.to_vec() })
+                }
+            }
+        }
+    }
+}
+
+/// Columns whose names DataFusion made up, or that clash, get names that can be read.
+fn unique_names(plan: LogicalPlan) -> Result<LogicalPlan, String> {
+    let mut seen: IndexMap<String, usize> = IndexMap::new();
+    for field in plan.schema().fields() {
+        *seen.entry(field.name().clone()).or_default() += 1;
+    }
+    match seen.iter().find(|(_, count)| **count > 1) {
+        Some((name, _)) => Err(format!("two columns of this query are named `{name}`")),
+        None => Ok(plan),
+    }
+}
+
+/// Whether the rows of a query are rows of its one table, each at most once.
+fn keeps_rows(plan: &LogicalPlan, base: &LogicalPlan) -> bool {
+    if plan == base {
+        return true;
+    }
+    let alone = match plan {
+        LogicalPlan::Projection(p) => p.expr.iter().all(row_wise),
+        LogicalPlan::Filter(f) => row_wise(&f.predicate),
+        LogicalPlan::Sort(s) => s.expr.iter().all(|e| row_wise(&e.expr)),
+        LogicalPlan::Limit(_) | LogicalPlan::SubqueryAlias(_) => true,
+        _ => false,
+    };
+    let inputs = plan.inputs();
+    alone && inputs.len() == 1 && keeps_rows(inputs[0], base)
+}
+
+fn row_wise(expr: &Expr) -> bool {
+    let mut simple = true;
+    // The closure can't fail.
+    let _ = expr.apply(|e| {
+        simple &= !matches!(
+            e,
+            Expr::AggregateFunction(_)
+                | Expr::WindowFunction(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::Unnest(_)
+        );
+        Ok(TreeNodeRecursion::Continue)
+    });
+    simple
+}
+
+/// A query that keeps rows: hidden columns are put back into each projection.
+fn carried(name: &Name, step: &Step, base: &LogicalPlan, planned: LogicalPlan) -> datafusion::error::Result<Step> {
+    let readable = step.columns.readable();
+    let hidden: BTreeSet<&str> = readable.keys().copied().collect();
+    let shown: Vec<String> = planned.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let full = planned.transform_up(|node| {
+        if &node == base {
+            let columns = base.expressions().into_iter().chain(hidden.iter().map(|h| flat(h)));
+            return Ok(Transformed::yes(LogicalPlanBuilder::from(step.plan.clone()).project(columns)?.build()?));
+        }
+        match &node {
+            LogicalPlan::Projection(projection) => {
+                let fields = projection.input.schema().iter().filter(|(_, f)| hidden.contains(f.name().as_str()));
+                let more = fields.map(|(table, f)| Expr::Column(PlanColumn::new(table.cloned(), f.name())));
+                let columns = projection.expr.iter().cloned().chain(more).collect::<Vec<_>>();
+                Ok(Transformed::yes(
+                    LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(columns)?.build()?,
+                ))
+            }
+            // What stands above a changed input has its schema anew.
+            _ => Ok(Transformed::yes(node.recompute_schema()?)),
+        }
+    })?;
+    let full = full.data;
+    let mut columns = step.columns.child(name);
+    columns.visible.clear();
+    let mut projection = Vec::new();
+    for (table, field) in full.schema().iter() {
+        let expr = Expr::Column(PlanColumn::new(table.cloned(), field.name()));
+        if hidden.contains(field.name().as_str()) {
+            projection.push(expr.alias(field.name()));
+        } else if shown.contains(field.name()) && !SYSTEM.contains(&field.name().as_str()) {
+            let flat_name = columns.flat_name(field.name());
+            let field_in_plan = Columns::field(&flat_name, field.data_type().clone(), field.is_nullable());
+            columns
+                .visible
+                .insert(field.name().clone(), Column { flat: flat_name.clone(), field: field_in_plan, bytes: None });
+            projection.push(expr.alias(flat_name));
+        } else if shown.contains(field.name()) {
+            // A system column that was asked for is a visible column under its own name.
+            let flat_name = columns.flat_name(&format!("{}shown", field.name()));
+            let field_in_plan = Columns::field(&flat_name, field.data_type().clone(), field.is_nullable());
+            columns
+                .visible
+                .insert(field.name().clone(), Column { flat: flat_name.clone(), field: field_in_plan, bytes: None });
+            projection.push(expr.alias(flat_name));
+        }
+    }
+    let plan = LogicalPlanBuilder::from(full).project(projection)?.build()?;
+    Ok(Step { plan, columns })
+}
+
+/// A query that makes rows of its own.
+fn made(name: &Name, planned: LogicalPlan) -> datafusion::error::Result<Step> {
+    let mut columns = Columns {
+        stage: name.clone(),
+        visible: IndexMap::new(),
+        system: Default::default(),
+        ancestors: Default::default(),
+    };
+    let mut projection = Vec::new();
+    for (table, field) in planned.schema().iter() {
+        let flat_name = columns.flat_name(field.name());
+        projection.push(Expr::Column(PlanColumn::new(table.cloned(), field.name())).alias(&flat_name));
+        let field_in_plan = Columns::field(&flat_name, field.data_type().clone(), field.is_nullable());
+        columns.visible.insert(field.name().clone(), Column { flat: flat_name, field: field_in_plan, bytes: None });
+    }
+    let plan = LogicalPlanBuilder::from(planned).project(projection)?.build()?;
+    Ok(Step { plan, columns })
+}

@@ -1,0 +1,199 @@
+//! Stages that make rows: `read`, `values`, `input`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::{
+    arrow::datatypes::{Field, Schema, SchemaRef},
+    catalog::{Session, TableProvider},
+    common::{Result, internal_err},
+    datasource::TableType,
+    logical_expr::Expr,
+    physical_plan::ExecutionPlan,
+};
+use dflow_io::{FileReader, LineReader, SourceReader, Split};
+use dflow_operators::{SourceExec, SourceSpec, TaskScope};
+use dflow_pipeline::{At, BatchLimits, Format, Mistake, Name, Read, ReadAs, SourceSchema, Stage};
+
+use crate::{
+    Environment,
+    inline::{InlineReader, fit},
+    problems::of_io,
+    tabular::TabularReader,
+    types::{parse_type, type_names},
+};
+
+/// A source's table: its schema is the plan's, its splits are the task's.
+#[derive(Debug)]
+pub(crate) struct SourceTable(pub(crate) Arc<SourceSpec>);
+
+#[async_trait]
+impl TableProvider for SourceTable {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(scope) = state.config().get_extension::<TaskScope>() else {
+            return internal_err!("a source is planned outside of a task");
+        };
+        let splits = scope.splits.get(&self.0.stage).cloned().unwrap_or_else(|| Arc::from([]));
+        let projection = projection.cloned().unwrap_or_else(|| (0..self.0.schema.fields().len()).collect());
+        Ok(Arc::new(SourceExec::new(self.0.clone(), projection, &splits, scope.partitions, limit)?))
+    }
+}
+
+/// What reads a stage, and what there is to read.
+pub(crate) struct Source {
+    pub(crate) reader: Arc<dyn SourceReader>,
+    pub(crate) splits: Vec<Split>,
+}
+
+/// `read`: lists the files and finds out their columns.
+pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) -> Result<Source, Vec<Mistake>> {
+    let at = At::stage(name);
+    let mut splits = Vec::new();
+    let mut mistakes = Vec::new();
+    for (i, path) in read.path.iter().enumerate() {
+        match environment.stores.list(path).await {
+            Ok(found) => splits.extend(found),
+            Err(e) => {
+                let place = if read.path.len() == 1 { at.key("read") } else { at.key("read").key(i) };
+                mistakes.push(of_io(place, &e));
+            }
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    // Two globs may name the same file; it is read once.
+    let mut seen = std::collections::HashSet::new();
+    splits.retain(|s| seen.insert(s.identity()));
+    let format = format(&at, read, &splits).map_err(|m| vec![m])?;
+    let pinned = read.schema.as_ref().map(|s| schema(&at.key("schema"), s)).transpose()?;
+    let stores = &environment.stores;
+    let reader: Arc<dyn SourceReader> = match (format, read.row.unwrap_or(ReadAs::File)) {
+        (Format::Html, ReadAs::Line) => {
+            return Err(vec![
+                Mistake::new(at.key("as"), "html is read as files, not as lines")
+                    .hint("`format = \"text\"` reads lines"),
+            ]);
+        }
+        (Format::Text, ReadAs::Line) => Arc::new(LineReader::new(stores)),
+        (Format::Html | Format::Text, ReadAs::File) => Arc::new(FileReader::new(stores)),
+        (Format::Parquet | Format::Csv | Format::Jsonl, _) if read.row.is_some() => {
+            return Err(vec![Mistake::new(
+                at.key("as"),
+                format!("`as` belongs to text and html, not to {}", format.as_str()),
+            )]);
+        }
+        (Format::Parquet | Format::Csv | Format::Jsonl, _) => {
+            let reader = TabularReader::new(stores.clone(), format, read.csv.clone(), &splits, pinned);
+            Arc::new(reader.map_err(|e| vec![of_io(at.key("read"), &e)])?)
+        }
+    };
+    Ok(Source { reader, splits })
+}
+
+/// The format that is said, or that all names of files mean.
+fn format(at: &At, read: &Read, splits: &[Split]) -> Result<Format, Mistake> {
+    if let Some(format) = read.format {
+        return Ok(format);
+    }
+    let mut found: Option<(Format, &Split)> = None;
+    for split in splits {
+        let hint = "say it with `format = \"…\"`, or name files of one format";
+        match (Format::of_name(&split.path), found) {
+            (None, _) => {
+                return Err(Mistake::new(
+                    at.key("read"),
+                    format!("the format of `{}` isn't clear from its name", split.uri()),
+                )
+                .hint(hint));
+            }
+            (Some(format), None) => found = Some((format, split)),
+            (Some(format), Some((first, other))) if format != first => {
+                let what = format!("`{}` is {}, `{}` is {}", other.uri(), first.as_str(), split.uri(), format.as_str());
+                return Err(Mistake::new(at.key("read"), what).hint(hint));
+            }
+            _ => {}
+        }
+    }
+    found.map(|(format, _)| format).ok_or_else(|| Mistake::new(at.key("read"), "there is no file to read"))
+}
+
+/// `schema = { … }` and `input = { … }`: columns with the names of their types.
+pub(crate) fn schema(at: &At, written: &SourceSchema) -> Result<SchemaRef, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let mut fields = Vec::new();
+    for (name, type_name) in written {
+        match parse_type(type_name) {
+            Some(data_type) => fields.push(Field::new(name, data_type, true)),
+            None => mistakes.push(Mistake::unknown(at.key(name), "type", type_name, &type_names())),
+        }
+    }
+    if mistakes.is_empty() { Ok(Arc::new(Schema::new(fields))) } else { Err(mistakes) }
+}
+
+/// `values`: rows given inline.
+pub(crate) fn values(name: &Name, rows: &[dflow_pipeline::Row]) -> Result<Source, Vec<Mistake>> {
+    let reader = InlineReader::of_values(rows).map_err(|e| {
+        vec![Mistake::new(At::stage(name).key("values"), format!("these rows have no common columns: {e}"))]
+    })?;
+    let splits = vec![reader.split(name.as_str())];
+    Ok(Source { reader: Arc::new(reader), splits })
+}
+
+/// `input`: the caller's rows, or none when there is no caller.
+pub(crate) fn input(environment: &Environment, name: &Name, written: &SourceSchema) -> Result<Source, Vec<Mistake>> {
+    let at = At::stage(name).key("input");
+    let schema = schema(&at, written)?;
+    let reader = match &environment.input {
+        None => InlineReader::new(datafusion::arrow::array::RecordBatch::new_empty(schema)),
+        Some(rows) => {
+            let rows =
+                fit(rows, &schema).map_err(|e| vec![Mistake::new(at, format!("the rows given don't fit: {e}"))])?;
+            InlineReader::new(rows)
+        }
+    };
+    let splits = vec![reader.split(name.as_str())];
+    Ok(Source { reader: Arc::new(reader), splits })
+}
+
+/// How a source stage reads, in the plan.
+pub(crate) fn spec(
+    name: &Name,
+    stage: &Stage,
+    batch: BatchLimits,
+    source: &Source,
+) -> Result<SourceSpec, Vec<Mistake>> {
+    let id = match &stage.id {
+        None => None,
+        Some(id) => match source.reader.schema().index_of(id) {
+            Ok(index) => Some(index),
+            Err(_) => {
+                let known: Vec<_> = source
+                    .reader
+                    .schema()
+                    .fields()
+                    .iter()
+                    .map(|f| f.name().as_str())
+                    .filter(|n| !n.contains('#'))
+                    .collect();
+                return Err(vec![Mistake::unknown(At::stage(name).key("id"), "column", id, &known)]);
+            }
+        },
+    };
+    let schema = dflow_operators::source_schema(source.reader.as_ref(), |column| format!("{name}.{column}"));
+    Ok(SourceSpec { stage: name.clone(), reader: source.reader.clone(), schema, id, on_error: stage.on_error, batch })
+}

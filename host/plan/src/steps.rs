@@ -1,0 +1,431 @@
+//! One stage after another as fragments of one logical plan.
+
+use std::sync::Arc;
+
+use datafusion::{
+    arrow::datatypes::{DataType, Field, Schema},
+    common::TableReference,
+    datasource::provider_as_source,
+    execution::session_state::SessionState,
+    logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder},
+};
+use dflow_operators::{ChildColumns, MeterNode, OperatorNode, OperatorSpec, SourceSpec};
+use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError, Stage, Use};
+use dflow_wasm::{OperatorDescription, Plugin, PortType, RowShape};
+use indexmap::IndexMap;
+
+use crate::{
+    columns::{Column, Columns, SYSTEM, flat},
+    expression::expression,
+    problems::{of_sql, of_wasm},
+    source::SourceTable,
+    types::type_text,
+};
+
+/// A stage that is planned: the plan that gives its rows, and what they look like.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) columns: Columns,
+}
+
+type Planned = Result<Step, Vec<Mistake>>;
+
+fn planning(at: At) -> impl Fn(datafusion::error::DataFusionError) -> Vec<Mistake> {
+    move |e| vec![of_sql(at.clone(), &e)]
+}
+
+impl Step {
+    /// Counts what leaves this stage.
+    pub(crate) fn metered(self) -> Self {
+        let node = Arc::new(MeterNode::new(self.columns.stage.clone(), self.plan));
+        Self { plan: LogicalPlan::Extension(Extension { node }), columns: self.columns }
+    }
+
+    /// A source.
+    pub(crate) fn source(spec: SourceSpec) -> Planned {
+        let at = At::stage(&spec.stage);
+        let columns = Columns::of_source(&spec.stage, &spec.schema);
+        let names: Vec<String> = spec.schema.fields().iter().map(|f| f.name().clone()).collect();
+        let stage = spec.stage.clone();
+        let table = provider_as_source(Arc::new(SourceTable(Arc::new(spec))));
+        let scan = LogicalPlanBuilder::scan(TableReference::bare(stage.as_str()), table, None)
+            .map_err(planning(at.clone()))?;
+        // Flat names have no table, so that nothing above can take one for another.
+        let scanned = scan.schema().columns();
+        let flat = scanned.into_iter().zip(&names).map(|(column, name)| Expr::Column(column).alias(name));
+        let plan = scan.project(flat.collect::<Vec<_>>()).and_then(LogicalPlanBuilder::build).map_err(planning(at))?;
+        Ok(Self { plan, columns })
+    }
+
+    /// `filter = "condition"`
+    pub(crate) fn filter(&self, state: &SessionState, name: &Name, condition: &str) -> Planned {
+        let at = At::stage(name).key("filter");
+        let predicate = expression(state, &self.columns, self.plan.schema(), &at, condition).map_err(|m| vec![m])?;
+        let data_type = predicate.get_type(self.plan.schema()).map_err(planning(at.clone()))?;
+        if !matches!(data_type, DataType::Boolean | DataType::Null) {
+            return Err(vec![Mistake::new(
+                at,
+                format!("the condition is of type {}, a filter needs bool", type_text(&data_type)),
+            )]);
+        }
+        let plan = LogicalPlanBuilder::from(self.plan.clone())
+            .filter(predicate)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(planning(at))?;
+        Ok(Self { plan, columns: self.columns.child(name) })
+    }
+
+    /// `limit = n`
+    pub(crate) fn limit(&self, name: &Name, rows: u64) -> Planned {
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        let plan = LogicalPlanBuilder::from(self.plan.clone()).limit(0, Some(rows)).and_then(LogicalPlanBuilder::build);
+        Ok(Self { plan: plan.map_err(planning(At::stage(name).key("limit")))?, columns: self.columns.child(name) })
+    }
+
+    /// `set = { name = "expression" }`: columns added or replaced, in the place of those they replace.
+    pub(crate) fn set(&self, state: &SessionState, name: &Name, set: &IndexMap<String, String>) -> Planned {
+        let mut columns = self.columns.child(name);
+        let (made, new) = self.expressions(state, &At::stage(name).key("set"), set, &columns)?;
+        columns.visible.extend(made);
+        self.with_new(name, new, columns)
+    }
+
+    /// `select = { name = "expression" }`: these columns and no others are visible.
+    pub(crate) fn select(&self, state: &SessionState, name: &Name, select: &IndexMap<String, String>) -> Planned {
+        let mut columns = self.columns.child(name);
+        let (made, new) = self.expressions(state, &At::stage(name).key("select"), select, &columns)?;
+        columns.visible = made;
+        self.with_new(name, new, columns)
+    }
+
+    /// Plans named expressions: a mere column keeps its place in the plan, everything else is a new one.
+    fn expressions(
+        &self,
+        state: &SessionState,
+        at: &At,
+        written: &IndexMap<String, String>,
+        columns: &Columns,
+    ) -> Result<(IndexMap<String, Column>, Vec<Expr>), Vec<Mistake>> {
+        let (mut mistakes, mut made, mut new) = (Vec::new(), IndexMap::new(), Vec::new());
+        for (column, text) in written {
+            let place = at.key(column);
+            if SYSTEM.contains(&column.as_str()) {
+                mistakes.push(Mistake::new(place, format!("`{column}` is made by dflow and can't be set")));
+                continue;
+            }
+            if let Some(existing) = self.columns.get(text.trim()) {
+                made.insert(column.clone(), existing.clone());
+                continue;
+            }
+            let planned = expression(state, &self.columns, self.plan.schema(), &place, text)
+                .and_then(|expr| Ok((expr.to_field(self.plan.schema()).map_err(|e| of_sql(place, &e))?.1, expr)));
+            match planned {
+                Ok((field, expr)) => {
+                    let flat_name = columns.flat_name(column);
+                    let field = Columns::field(&flat_name, field.data_type().clone(), field.is_nullable());
+                    new.push(expr.alias(&flat_name));
+                    made.insert(column.clone(), Column { flat: flat_name, field, bytes: None });
+                }
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if mistakes.is_empty() { Ok((made, new)) } else { Err(mistakes) }
+    }
+
+    /// The plan with new columns beside all that it has.
+    fn with_new(&self, name: &Name, new: Vec<Expr>, columns: Columns) -> Planned {
+        if new.is_empty() {
+            return Ok(Self { plan: self.plan.clone(), columns });
+        }
+        let all = self.plan.schema().fields().iter().map(|f| flat(f.name())).chain(new).collect::<Vec<_>>();
+        let plan = LogicalPlanBuilder::from(self.plan.clone()).project(all).and_then(LogicalPlanBuilder::build);
+        Ok(Self { plan: plan.map_err(planning(At::stage(name)))?, columns })
+    }
+
+    /// The columns that a sink writes, under their written names.
+    pub(crate) fn sink(
+        &self,
+        state: &SessionState,
+        name: &Name,
+        written: Option<&IndexMap<String, String>>,
+    ) -> Planned {
+        let at = At::stage(name).key("columns");
+        let mut mistakes = Vec::new();
+        let mut written_columns = IndexMap::new();
+        let mut projection = Vec::new();
+        let mut add = |column: &str, expr: Expr, data_type: DataType, nullable: bool| {
+            projection.push(expr.alias(column));
+            let field = Columns::field(column, data_type, nullable);
+            written_columns.insert(column.to_owned(), Column { flat: column.to_owned(), field, bytes: None });
+        };
+        match written {
+            None => self
+                .columns
+                .visible
+                .iter()
+                .for_each(|(name, c)| add(name, c.expr(), c.data_type().clone(), c.field.is_nullable())),
+            Some(written) => {
+                for (column, text) in written {
+                    let place = at.key(column);
+                    if text.trim() == "*" {
+                        mistakes.push(Mistake::later(place, "all other columns as JSON (`*`)"));
+                        continue;
+                    }
+                    if let Some(c) = self.columns.get(text.trim()) {
+                        add(column, c.expr(), c.data_type().clone(), c.field.is_nullable());
+                        continue;
+                    }
+                    let planned = expression(state, &self.columns, self.plan.schema(), &place, text).and_then(|expr| {
+                        Ok((expr.to_field(self.plan.schema()).map_err(|e| of_sql(place, &e))?.1, expr))
+                    });
+                    match planned {
+                        Ok((field, expr)) => add(column, expr, field.data_type().clone(), field.is_nullable()),
+                        Err(mistake) => mistakes.push(mistake),
+                    }
+                }
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let plan = LogicalPlanBuilder::from(self.plan.clone()).project(projection).and_then(LogicalPlanBuilder::build);
+        let columns = Columns { visible: written_columns, ..self.columns.child(name) };
+        Ok(Self { plan: plan.map_err(planning(at))?, columns })
+    }
+
+    /// `use = "plugin/operator"`
+    pub(crate) async fn operator(
+        &self,
+        name: &Name,
+        stage: &Stage,
+        written: &Use,
+        plugin: &Arc<Plugin>,
+        batch: BatchLimits,
+    ) -> Result<(Self, RowShape), Vec<Mistake>> {
+        let at = At::stage(name);
+        let Some(described) = plugin.description().operator(&written.operator) else {
+            let known: Vec<_> = plugin.description().operators.iter().map(|o| o.name.as_str()).collect();
+            return Err(vec![Mistake::unknown(
+                at.key("use"),
+                &format!("operator of plugin `{}`", plugin.name()),
+                &written.operator,
+                &known,
+            )]);
+        };
+        let mut mistakes = unknown_settings(&at, described, written);
+        let ports = match self.ports(&at, described, written) {
+            Ok(ports) => ports,
+            Err(more) => {
+                mistakes.extend(more);
+                return Err(mistakes);
+            }
+        };
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let input: Vec<Field> =
+            ports.iter().map(|(port, _, data_type)| Field::new(port, data_type.clone(), true)).collect();
+        let opened = plugin.open(name.as_str(), &written.operator, &written.with, &Schema::new(input)).await;
+        let operator = opened.map_err(|e| vec![of_wasm(settings_place(&at, written, &e.message), &e)])?;
+        let mut columns = self.columns.child(name);
+        let mut fields = Vec::new();
+        for output in written.output.keys() {
+            if operator.output().field_with_name(output).is_err() {
+                let known: Vec<_> = operator.output().fields().iter().map(|f| f.name().as_str()).collect();
+                mistakes.push(Mistake::unknown(
+                    at.key("out").key(output),
+                    &format!("output of `{}/{}`", plugin.name(), described.name),
+                    output,
+                    &known,
+                ));
+            }
+        }
+        if stage.on_error == OnError::Null && operator.shape() != RowShape::Map {
+            let what = format!(
+                "`on_error = \"null\"` needs one row for each row, `{}/{}` is {} here",
+                plugin.name(),
+                described.name,
+                operator.shape()
+            );
+            mistakes.push(Mistake::new(at.key("on_error"), what).hint("`skip` or `dead_letter` drop the row"));
+        }
+        for field in operator.output().fields() {
+            let ours = written.output.get(field.name()).unwrap_or(field.name());
+            let flat_name = columns.flat_name(ours);
+            let nullable = field.is_nullable() || stage.on_error == OnError::Null;
+            let planned = Columns::field(&flat_name, field.data_type().clone(), nullable);
+            if columns.visible.contains_key(ours) || SYSTEM.contains(&ours.as_str()) {
+                let what =
+                    format!("the new column `{ours}` of `{}/{}` is there already", plugin.name(), described.name);
+                let place = if written.output.contains_key(field.name()) {
+                    at.key("out").key(field.name())
+                } else {
+                    at.key("use")
+                };
+                mistakes.push(
+                    Mistake::new(place, what)
+                        .hint(format!("give it another name: `out = {{ {} = \"…\" }}`", field.name())),
+                );
+                continue;
+            }
+            columns.visible.insert(ours.clone(), Column::of(&planned));
+            fields.push(planned);
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let id = self.columns.id().map(Column::expr);
+        let mut children = None;
+        if operator.shape() == RowShape::Expand {
+            columns.system.clear();
+            if let Some(parent) = self.columns.id() {
+                let names = ChildColumns { id: columns.flat_name("__id__"), index: columns.flat_name("__index__") };
+                columns.system.insert(
+                    "__id__".to_owned(),
+                    Column::of(&Columns::field(&names.id, dflow_operators::ID_FIELD_TYPE, false)),
+                );
+                columns
+                    .system
+                    .insert("__index__".to_owned(), Column::of(&Columns::field(&names.index, DataType::UInt32, false)));
+                columns.system.insert("__parent_id__".to_owned(), parent.clone());
+                children = Some(names);
+            }
+        }
+        let spec =
+            OperatorSpec { stage: name.clone(), operator, columns: fields, on_error: stage.on_error, batch, children };
+        let exprs = ports.into_iter().map(|(_, column, _)| flat(&column)).collect();
+        let node = OperatorNode::try_new(Arc::new(spec), exprs, id, self.plan.clone()).map_err(planning(at))?;
+        let shape = node.spec.shape();
+        Ok((Self { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), columns }, shape))
+    }
+
+    /// The columns that go into an operator's ports: port, flat name, type.
+    fn ports(
+        &self,
+        at: &At,
+        described: &OperatorDescription,
+        written: &Use,
+    ) -> Result<Vec<(String, String, DataType)>, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut ports = Vec::new();
+        let operator = format!("{}/{}", written.plugin, described.name);
+        for port in &described.ports {
+            let asked = written.input.get(&port.name);
+            let place = if asked.is_some() { at.key("in").key(&port.name) } else { at.key("use") };
+            match self.columns.get(asked.unwrap_or(&port.name)) {
+                Some(column) => match take(column, &port.types) {
+                    Some((flat, data_type)) => ports.push((port.name.clone(), flat, data_type)),
+                    None => {
+                        let types: Vec<_> = port.types.iter().map(|t| t.0.as_str()).collect();
+                        let what = format!(
+                            "port `{}` of `{operator}` takes {}, `{}` is {}",
+                            port.name,
+                            types.join(" or "),
+                            asked.unwrap_or(&port.name),
+                            type_text(column.data_type())
+                        );
+                        mistakes.push(Mistake::new(place, what));
+                    }
+                },
+                None if port.optional && asked.is_none() => {}
+                None => mistakes.push(match asked {
+                    Some(asked) => self.unknown_column(place, asked),
+                    None => Mistake::new(
+                        place,
+                        format!("port `{}` of `{operator}` needs a column, and there is no column `{0}`", port.name),
+                    )
+                    .hint(format!(
+                        "say which: `in = {{ {} = \"…\" }}`; there is: {}",
+                        port.name,
+                        self.columns.known().join(", ")
+                    )),
+                }),
+            }
+        }
+        let declared = |name: &str| described.ports.iter().any(|p| p.name == name);
+        let more: Vec<(&String, &String)> = written.input.iter().filter(|(port, _)| !declared(port)).collect();
+        if !described.any_columns {
+            let known: Vec<_> = described.ports.iter().map(|p| p.name.as_str()).collect();
+            mistakes.extend(more.iter().map(|(port, _)| {
+                Mistake::unknown(at.key("in").key(port), &format!("port of `{operator}`"), port, &known)
+            }));
+        } else {
+            let any = [PortType("any".to_owned())];
+            let all = self.columns.visible.keys().map(|name| (name, name));
+            let more: Vec<_> = if written.input.is_empty() { all.collect() } else { more };
+            for (port, column) in more {
+                match self.columns.get(column).map(|c| take(c, &any)) {
+                    Some(Some((flat, data_type))) => ports.push((port.clone(), flat, data_type)),
+                    Some(None) => {
+                        mistakes.push(Mistake::later(at.key("in").key(port), format!("`{column}`'s type at a port")))
+                    }
+                    None => mistakes.push(self.unknown_column(at.key("in").key(port), column)),
+                }
+            }
+        }
+        if mistakes.is_empty() { Ok(ports) } else { Err(mistakes) }
+    }
+
+    fn unknown_column(&self, at: At, name: &str) -> Mistake {
+        let Some((stage, column)) = name.split_once('.') else {
+            return Mistake::unknown(at, "column", name, &self.columns.known());
+        };
+        match self.columns.ancestors.get(stage) {
+            Some(columns) => Mistake::unknown(
+                at,
+                &format!("column of `{stage}`"),
+                column,
+                &columns.keys().map(String::as_str).collect::<Vec<_>>(),
+            ),
+            None => Mistake::unknown(
+                at,
+                "stage above",
+                stage,
+                &self.columns.ancestors.keys().map(Name::as_str).collect::<Vec<_>>(),
+            ),
+        }
+    }
+}
+
+/// The column's form that a port takes: content of files goes as text where that is accepted, else as bytes.
+fn take(column: &Column, types: &[PortType]) -> Option<(String, DataType)> {
+    let data_type = dflow_wasm::plain(column.data_type());
+    if types.iter().any(|t| t.accepts(&data_type)) && dflow_wasm::crosses(&data_type) {
+        return Some((column.flat.clone(), data_type));
+    }
+    let bytes = column.bytes.as_ref()?;
+    types.iter().any(|t| t.accepts(&DataType::Binary)).then(|| (bytes.clone(), DataType::Binary))
+}
+
+/// Settings that the operator's schema doesn't have.
+fn unknown_settings(at: &At, described: &OperatorDescription, written: &Use) -> Vec<Mistake> {
+    let Some(properties) = described.settings.get("properties").and_then(serde_json::Value::as_object) else {
+        return Vec::new();
+    };
+    if described.settings.get("additionalProperties") != Some(&serde_json::Value::Bool(false)) {
+        return Vec::new();
+    }
+    let known: Vec<_> = properties.keys().map(String::as_str).collect();
+    let unknown = written.with.keys().filter(|key| !properties.contains_key(*key));
+    unknown
+        .map(|key| {
+            Mistake::unknown(
+                at.key("with").key(key),
+                &format!("setting of `{}/{}`", written.plugin, described.name),
+                key,
+                &known,
+            )
+        })
+        .collect()
+}
+
+/// Where a refusal of `open` points: the setting that it names, if it names one.
+fn settings_place(at: &At, written: &Use, message: &str) -> At {
+    let named = |key: &&String| message.contains(&format!("`{key}`"));
+    match written.with.keys().find(named) {
+        Some(key) => at.key("with").key(key),
+        None if !written.with.is_empty() && message.contains("settings") => at.key("with"),
+        None => at.key("use"),
+    }
+}

@@ -1,0 +1,157 @@
+//! What runs pipelines: two runtimes, the sandbox, shared memory.
+//!
+//! Files and requests are waited for on one runtime, plans and guests compute on the other: a guest that computes for seconds
+//! doesn't keep a request from being answered, and a thousand waiting requests don't keep a core from computing.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use datafusion::{arrow::array::RecordBatch, execution::runtime_env::RuntimeEnvBuilder};
+use dflow_io::Stores;
+use dflow_operators::StepError;
+use dflow_pipeline::{Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, SourceText};
+use dflow_plan::{Environment, Plan, plan};
+use dflow_wasm::{Cancel, Plugin, Sandbox, SandboxSettings, shipped};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// How an engine is made.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// The pipeline's folder, against which relative paths are read.
+    pub folder: PathBuf,
+    /// The folder for the journal and what is staged.
+    pub state: PathBuf,
+    /// The folder for compiled plugins.
+    pub cache: Option<PathBuf>,
+    /// Tasks at a time.
+    pub workers: usize,
+    /// Bytes of input for one task, about.
+    pub task_bytes: u64,
+    /// With `--first N`: the rows that each source gives.
+    pub first: Option<u64>,
+}
+
+/// Runs pipelines. It outlives its plans.
+pub struct Engine {
+    pub(crate) settings: EngineSettings,
+    pub(crate) cancel: Cancel,
+    sandbox: Sandbox,
+    memory: Arc<datafusion::execution::runtime_env::RuntimeEnv>,
+    io: Runtime,
+    compute: Runtime,
+    /// Whether the flag was raised because a task failed, and not by the user.
+    failing: AtomicBool,
+}
+
+impl Engine {
+    /// Starts the runtimes and the sandbox. Nothing else is made before it is needed.
+    pub fn new(settings: EngineSettings) -> Result<Self, StepError> {
+        let failed = |e: std::io::Error| StepError::new(Fault::Outside, format!("failed to start threads: {e}"));
+        let io = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("dflow-io")
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let compute = Builder::new_multi_thread()
+            .worker_threads(settings.workers.max(1))
+            .thread_name("dflow-compute")
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let cancel = Cancel::new();
+        let sandbox = Sandbox::new(SandboxSettings { cache: settings.cache.clone(), cancel: cancel.clone() })?;
+        let memory = RuntimeEnvBuilder::new().build_arc().map_err(|e| dflow_operators::step_error(&e))?;
+        Ok(Self { settings, cancel, sandbox, memory, io, compute, failing: AtomicBool::new(false) })
+    }
+
+    /// The flag that ends what runs.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Ends what runs because a task failed.
+    pub(crate) fn fail(&self) {
+        self.failing.store(true, Ordering::Relaxed);
+        self.cancel.raise();
+    }
+
+    pub(crate) fn failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Where things wait.
+    pub(crate) fn io(&self) -> &Runtime {
+        &self.io
+    }
+
+    /// Where things compute.
+    pub(crate) fn compute(&self) -> &Handle {
+        self.compute.handle()
+    }
+
+    pub(crate) fn stores(&self, pipeline: &Pipeline) -> Result<Stores, StepError> {
+        Ok(Stores::new(pipeline, &self.settings.folder, self.io.handle().clone())?)
+    }
+
+    fn environment(&self, pipeline: &Pipeline, input: Option<RecordBatch>) -> Result<Environment, StepError> {
+        let (sandbox, runtime, folder) = (self.sandbox.clone(), self.memory.clone(), self.settings.folder.clone());
+        Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, input })
+    }
+
+    /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn plan(
+        &self,
+        pipeline: &Pipeline,
+        text: Option<Arc<SourceText>>,
+        target: Option<&Name>,
+        input: Option<RecordBatch>,
+    ) -> Result<Plan, Mistakes> {
+        let environment = self.environment(pipeline, input).map_err(|e| {
+            let mistake = Mistake::new(dflow_pipeline::At::default(), e.message.clone()).fault(e.fault);
+            Mistakes {
+                source: text.clone(),
+                list: vec![match e.hint {
+                    Some(hint) => mistake.hint(hint),
+                    None => mistake,
+                }],
+            }
+        })?;
+        // Planning compiles and runs guests, so it computes.
+        self.io.block_on(async {
+            let _compute = self.compute.enter();
+            plan(&environment, pipeline, text, target).await
+        })
+    }
+
+    /// Loads a plugin: one that ships with the host by name, any other by its path.
+    pub fn plugin(&self, name_or_path: &str) -> Result<Arc<Plugin>, StepError> {
+        let load = async {
+            match shipped(name_or_path) {
+                Some(s) => self.sandbox.load(s.name, s.bytes, Some(s.digest), GuestLimits::default()).await,
+                None => {
+                    let path = PathBuf::from(name_or_path);
+                    let bytes = std::fs::read(&path).map_err(|e| dflow_wasm::WasmError {
+                        fault: Fault::Outside,
+                        message: format!(
+                            "there is no plugin `{name_or_path}` in this host, and no such file can be read: {e}"
+                        ),
+                        hint: Some("`dflow-host plugin list` shows those that ship with it".to_owned()),
+                    })?;
+                    let name =
+                        path.file_stem().map_or_else(|| name_or_path.to_owned(), |n| n.to_string_lossy().into_owned());
+                    self.sandbox.load(&name, &bytes, None, GuestLimits::default()).await
+                }
+            }
+        };
+        Ok(self.io.block_on(load)?)
+    }
+}

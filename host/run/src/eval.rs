@@ -1,0 +1,51 @@
+//! One stage's rows, given back; nothing is written.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use datafusion::{arrow::array::RecordBatch, physical_plan::execute_stream};
+use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
+use dflow_pipeline::{Fault, Name};
+use dflow_plan::Plan;
+use futures::StreamExt;
+
+use crate::engine::Engine;
+
+/// The rows of a stage.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// Its rows.
+    pub rows: Vec<RecordBatch>,
+    /// Rows that failed on the way.
+    pub failures: Vec<RowFailure>,
+    /// What was counted, by stage.
+    pub counts: BTreeMap<Name, StageCounts>,
+}
+
+impl Engine {
+    /// Gives the rows of the one stage that a plan was made for.
+    pub fn eval(&self, plan: &Plan) -> Result<Evaluated, StepError> {
+        let [segment] = plan.segments.as_slice() else {
+            return Err(StepError::new(
+                Fault::Internal,
+                format!("{} stages are asked for, one can be evaluated", plan.segments.len()),
+            ));
+        };
+        let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.clone())).collect();
+        let scope = Arc::new(TaskScope::new(splits, 1, self.settings.first, plan.pipeline.batch, self.cancel.clone()));
+        let task = async {
+            let (physical, context) = segment.physical(scope.clone()).await?;
+            let mut stream = execute_stream(physical, context)?;
+            let mut rows = Vec::new();
+            while let Some(batch) = stream.next().await {
+                rows.push(batch?);
+            }
+            Ok(rows)
+        };
+        let _compute = self.compute().enter();
+        let rows = self.io().block_on(task).map_err(|e: datafusion::error::DataFusionError| step_error(&e))?;
+        if self.cancel.is_raised() {
+            return Err(StepError::new(Fault::Outside, "interrupted"));
+        }
+        Ok(Evaluated { rows, failures: scope.failures(), counts: scope.counts() })
+    }
+}

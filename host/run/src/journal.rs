@@ -1,0 +1,246 @@
+//! What has happened: one JSON line for each event, appended and synced before what it announces is done.
+//!
+//! A task's files are written under temporary names; `prepared` names them all; they are published; `done` says so. After a
+//! crash, what was prepared is published, and what was merely begun is swept. (A later version keeps this in a database.)
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use dflow_io::{IoError, Prepared};
+use dflow_operators::StepError;
+use dflow_pipeline::{Fault, Name};
+use serde::{Deserialize, Serialize};
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// A run begins.
+    RunStarted { run: String, pipeline: String },
+    /// A task will write this file under its temporary name.
+    TaskStarted { run: String, sink: Name, task: u32, file: PathBuf },
+    /// A sink's file is written and synced, and about to be published.
+    Prepared { run: String, sink: Name, file: Prepared },
+    /// It is published.
+    Done { run: String, sink: Name, path: PathBuf },
+    /// Files of an older generation were removed.
+    Removed { run: String, sink: Name, paths: Vec<PathBuf> },
+    /// A run ended; `exit` is its exit code.
+    RunEnded { run: String, exit: u8 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    /// Milliseconds since 1970.
+    at: u64,
+    #[serde(flatten)]
+    record: Record,
+}
+
+/// The journal of a pipeline, open for one run: nobody else can open it meanwhile.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    records: Vec<Record>,
+    _lock: File,
+}
+
+impl Journal {
+    /// Opens the journal in a state folder, which is made if it isn't there, for one run alone.
+    ///
+    /// # Errors
+    /// Another run holds it; the folder can't be written to; a line that isn't the last can't be read.
+    pub fn open(state: &Path) -> Result<Self, StepError> {
+        let failed = |what: &str, path: &Path, e: std::io::Error| StepError::from(IoError::os(what, path, e));
+        fs::create_dir_all(state).map_err(|e| failed("make the folder", state, e))?;
+        let lock_path = state.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|e| failed("write", &lock_path, e))?;
+        if let Err(e) = lock.try_lock() {
+            return Err(match e {
+                fs::TryLockError::WouldBlock => StepError::new(
+                    Fault::Outside,
+                    format!("another run of this pipeline is going on (it holds `{}`)", lock_path.display()),
+                )
+                .hint("wait for it to end, or give this one another folder with `--state`"),
+                fs::TryLockError::Error(e) => failed("lock", &lock_path, e),
+            });
+        }
+        let path = state.join("journal.jsonl");
+        let records = match File::open(&path) {
+            Ok(file) => read(&path, file)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(failed("read", &path, e)),
+        };
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| failed("write", &path, e))?;
+        Ok(Self { path, file, records, _lock: lock })
+    }
+
+    /// Appends an event and syncs it.
+    pub(crate) fn append(&mut self, record: Record) -> Result<(), StepError> {
+        self.write(record)?;
+        self.sync()
+    }
+
+    /// Appends an event that is synced with a later one.
+    pub(crate) fn write(&mut self, record: Record) -> Result<(), StepError> {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let line = Line { at, record };
+        let mut text = serde_json::to_vec(&line).map_err(|e| StepError::new(Fault::Internal, e.to_string()))?;
+        text.push(b'\n');
+        self.file.write_all(&text).map_err(|e| StepError::from(IoError::os("write", &self.path, e)))?;
+        self.records.push(line.record);
+        Ok(())
+    }
+
+    /// Syncs what was appended.
+    pub(crate) fn sync(&self) -> Result<(), StepError> {
+        self.file.sync_data().map_err(|e| StepError::from(IoError::os("write", &self.path, e)))
+    }
+
+    /// After a crash: publishes what was prepared, sweeps what was merely begun.
+    pub(crate) fn recover(&mut self) -> Result<(), StepError> {
+        let done: BTreeSet<&PathBuf> = self
+            .records
+            .iter()
+            .filter_map(|r| if let Record::Done { path, .. } = r { Some(path) } else { None })
+            .collect();
+        let prepared = self.records.iter().filter_map(|r| match r {
+            Record::Prepared { run, sink, file } if !done.contains(&file.path) => {
+                Some((run.clone(), sink.clone(), file.clone()))
+            }
+            _ => None,
+        });
+        let prepared: Vec<_> = prepared.collect();
+        let named: BTreeSet<PathBuf> = prepared.iter().map(|(.., file)| file.path.clone()).collect();
+        let begun = self.records.iter().filter_map(|r| match r {
+            Record::TaskStarted { file, .. } if !done.contains(file) && !named.contains(file) => Some(file.clone()),
+            _ => None,
+        });
+        let begun: Vec<PathBuf> = begun.collect();
+        for (run, sink, file) in prepared {
+            // Neither name is there when somebody removed the file meanwhile; then there is nothing to roll forward.
+            if file.temporary.exists() || file.path.exists() {
+                file.publish()?;
+            }
+            self.append(Record::Done { run, sink, path: file.path })?;
+        }
+        for path in begun {
+            if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+                let temporary = folder.join(format!(".{}.tmp", name.to_string_lossy()));
+                // It is gone when its task cleaned up after itself.
+                drop(fs::remove_file(temporary));
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of a sink that this pipeline has published and not removed.
+    pub(crate) fn own(&self, sink: &Name) -> BTreeSet<PathBuf> {
+        let mut own = BTreeSet::new();
+        for record in &self.records {
+            match record {
+                Record::Done { sink: of, path, .. } if of == sink => {
+                    own.insert(path.clone());
+                }
+                Record::Removed { sink: of, paths, .. } if of == sink => paths.iter().for_each(|p| {
+                    own.remove(p);
+                }),
+                _ => {}
+            }
+        }
+        own
+    }
+}
+
+/// Reads a journal. A last line that was cut off by a crash announces nothing and is dropped.
+fn read(path: &Path, file: File) -> Result<Vec<Record>, StepError> {
+    let mut records = Vec::new();
+    let mut lines = BufReader::new(file).lines().peekable();
+    let mut number = 0;
+    while let Some(line) = lines.next() {
+        number += 1;
+        let line = line.map_err(|e| StepError::from(IoError::os("read", path, e)))?;
+        match serde_json::from_str::<Line>(&line) {
+            Ok(line) => records.push(line.record),
+            Err(_) if lines.peek().is_none() => break,
+            Err(e) => {
+                let what = format!("line {number} of the journal `{}` can't be read: {e}", path.display());
+                return Err(StepError::new(Fault::Outside, what)
+                    .hint("move the folder away to start over, or name another with `--state`"));
+            }
+        }
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("dflow-journal-{name}-{}", std::process::id()));
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).expect("the temporary folder can be written to");
+        folder
+    }
+
+    fn file(folder: &Path, name: &str) -> Prepared {
+        let temporary = folder.join(format!(".{name}.tmp"));
+        fs::write(&temporary, name).expect("can be written");
+        Prepared { temporary, path: folder.join(name), bytes: name.len() as u64, rows: 1 }
+    }
+
+    #[test]
+    fn prepared_files_roll_forward_and_begun_ones_are_swept() {
+        let folder = folder("recover");
+        let sink: Name = "sink".parse().expect("a name");
+        let (prepared, begun) = (file(&folder, "a"), file(&folder, "b"));
+        {
+            let mut journal = Journal::open(&folder).expect("opens");
+            let started = |task, path: &Path| Record::TaskStarted {
+                run: "r".into(),
+                sink: "sink".parse().expect("a name"),
+                task,
+                file: path.to_owned(),
+            };
+            journal.append(started(0, &prepared.path)).expect("written");
+            journal.append(started(1, &begun.path)).expect("written");
+            journal
+                .append(Record::Prepared { run: "r".into(), sink: sink.clone(), file: prepared.clone() })
+                .expect("written");
+        }
+        // The crash cut a line off.
+        let mut journal = OpenOptions::new().append(true).open(folder.join("journal.jsonl")).expect("opens");
+        journal.write_all(b"{\"at\":1,\"event\":\"do").expect("written");
+        drop(journal);
+        let mut journal = Journal::open(&folder).expect("a line that was cut off is no mistake");
+        journal.recover().expect("recovers");
+        assert!(
+            prepared.path.exists() && !prepared.temporary.exists() && !begun.temporary.exists() && !begun.path.exists()
+        );
+        assert_eq!(journal.own(&sink).into_iter().collect::<Vec<_>>(), [prepared.path]);
+        fs::remove_dir_all(folder).expect("can be removed");
+    }
+
+    #[test]
+    fn one_run_at_a_time() {
+        let folder = folder("lock");
+        let first = Journal::open(&folder).expect("opens");
+        let message = Journal::open(&folder).expect_err("it is held").to_string();
+        assert!(message.contains("another run"), "{message}");
+        drop(first);
+        Journal::open(&folder).expect("nobody holds it any more");
+        fs::remove_dir_all(folder).expect("can be removed");
+    }
+}

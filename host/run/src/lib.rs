@@ -1,0 +1,32 @@
+//! What happens when, and what has happened?
+//!
+//! Start with [`Engine`]: two runtimes, the sandbox and the files of one pipeline. [`Engine::plan`] checks, [`Engine::run`]
+//! cuts segments into tasks, runs them on all cores and commits what they made, [`Engine::eval`] gives one stage's rows back.
+//! A task is described by a serialisable [`TaskSpec`] and answers with a [`TaskResult`]; only the driver writes the
+//! [`journal`](Journal).
+//!
+//! Deliberately absent: arguments, terminals, and how anything looks.
+
+mod driver;
+mod engine;
+mod eval;
+mod events;
+mod explain;
+mod grouping;
+mod journal;
+mod ledger;
+mod report;
+mod sink;
+mod task;
+
+pub use dflow_operators::{RowFailure, StageCounts, StepError};
+pub use dflow_plan::{Column, Columns, Plan, Segment, StagePlan, type_text};
+pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, RowShape, shipped_names};
+pub use driver::RunError;
+pub use engine::{Engine, EngineSettings};
+pub use eval::Evaluated;
+pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
+pub use explain::Explained;
+pub use journal::Journal;
+pub use report::{OutputFile, RunReport, StageReport};
+pub use task::{TaskOutput, TaskResult, TaskSpec, run_task};

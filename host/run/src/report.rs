@@ -1,0 +1,70 @@
+//! What came of a run.
+
+use dflow_operators::RowFailure;
+use dflow_pipeline::Name;
+use serde::Serialize;
+
+/// What came of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunReport {
+    /// The version of this document.
+    pub schema_version: u32,
+    /// The run.
+    pub run: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The stages, in the order in which rows pass them.
+    pub stages: Vec<StageReport>,
+    /// The files that were written.
+    pub outputs: Vec<OutputFile>,
+    /// Failed rows, described up to a number.
+    pub failures: Vec<RowFailure>,
+    /// All failed rows beyond what their stages allow.
+    pub failed_beyond: u64,
+    /// Tasks.
+    pub tasks: usize,
+    /// Seconds from beginning to end.
+    pub seconds: f64,
+    /// The exit code.
+    pub exit: u8,
+}
+
+/// What a stage did.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageReport {
+    /// The stage.
+    pub stage: Name,
+    /// Its verb.
+    pub verb: &'static str,
+    /// For operators: which.
+    pub operator: Option<String>,
+    /// Rows in; of a source, rows read.
+    pub rows_in: u64,
+    /// Rows out.
+    pub rows_out: u64,
+    /// Rows that a filter dropped, or that a limit cut.
+    pub filtered: u64,
+    /// Rows that came out beyond one for each row that went in and gave any.
+    pub expanded: bool,
+    /// Failed rows that were dropped because the stage says so.
+    pub skipped: u64,
+    /// Failed rows.
+    pub failed: u64,
+    /// Processor time of this stage alone, over all cores, in seconds.
+    pub seconds: f64,
+    /// Bytes read (sources) or written (sinks).
+    pub bytes: u64,
+}
+
+/// A file that was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct OutputFile {
+    /// The sink.
+    pub sink: Name,
+    /// The file; `-` is stdout.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its rows.
+    pub rows: u64,
+}

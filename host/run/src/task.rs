@@ -1,0 +1,134 @@
+//! One task: a segment over some splits.
+//!
+//! A task is described completely by its [`TaskSpec`], which can be written down and sent elsewhere; whoever runs it plans the
+//! pipeline in it and answers with a [`TaskResult`].
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use datafusion::physical_plan::execute_stream;
+use dflow_io::{Encoder, Prepared, Split, StagedFile};
+use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
+use dflow_pipeline::{BatchLimits, Fault, Format, Name, Pipeline};
+use dflow_plan::{Plan, Segment};
+use dflow_wasm::Cancel;
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+
+/// All that a task needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// The version of this description.
+    pub version: u32,
+    /// The run it is of.
+    pub run: String,
+    /// Its number in its segment.
+    pub number: u32,
+    /// The pipeline, its parameters put in.
+    pub pipeline: Pipeline,
+    /// The digests that its plugins must have.
+    pub pins: BTreeMap<String, String>,
+    /// The segment: the name of the stage at its end.
+    pub segment: Name,
+    /// The splits that each source reads.
+    pub splits: BTreeMap<Name, Vec<Split>>,
+    /// Into how many partitions the rows are dealt.
+    pub partitions: usize,
+    /// With `--first N`: the rows that each source gives.
+    pub first: Option<u64>,
+    /// The file that is made: its folder, its name, its format.
+    pub output: TaskOutput,
+}
+
+/// The file that a task makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskOutput {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The name in it, with the task's id.
+    pub name: String,
+    /// The format.
+    pub format: Format,
+}
+
+/// What came of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// The file, under its temporary name.
+    pub file: Prepared,
+    /// What was counted, by stage.
+    pub counts: BTreeMap<Name, StageCounts>,
+    /// Failed rows, described up to a number; all are counted.
+    pub failures: Vec<RowFailure>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl TaskSpec {
+    /// The version of the description that this host writes and reads.
+    pub const VERSION: u32 = 1;
+
+    /// What the task's operators share.
+    pub fn scope(&self, cancel: Cancel) -> Arc<TaskScope> {
+        let splits = self.splits.iter().map(|(stage, splits)| (stage.clone(), Arc::from(splits.as_slice())));
+        let batch: BatchLimits = self.pipeline.batch;
+        Arc::new(TaskScope::new(splits.collect(), self.partitions, self.first, batch, cancel))
+    }
+
+    /// The segment of a plan that this task is of. The plan must have been made of the same pipeline and plugins.
+    pub fn segment<'a>(&self, plan: &'a Plan) -> Result<&'a Segment, StepError> {
+        if self.version != Self::VERSION {
+            return Err(StepError::new(
+                Fault::Internal,
+                format!("a task of version {}, this host runs version {}", self.version, Self::VERSION),
+            ));
+        }
+        for (name, digest) in &self.pins {
+            match plan.plugins.get(name) {
+                Some(plugin) if plugin.digest() == digest => {}
+                Some(plugin) => {
+                    let what = format!("plugin `{name}` is {} here, the task needs {digest}", plugin.digest());
+                    return Err(StepError::new(Fault::Plugin, what));
+                }
+                None => {
+                    return Err(StepError::new(Fault::Plugin, format!("plugin `{name}` of the task isn't in the plan")));
+                }
+            }
+        }
+        let segment = plan.segments.iter().find(|s| s.stage == self.segment);
+        segment.ok_or_else(|| StepError::new(Fault::Internal, format!("no segment ends in `{}`", self.segment)))
+    }
+}
+
+/// Runs a task: its rows go to a file under a temporary name. On an error nothing is left behind.
+pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Result<TaskResult, StepError> {
+    let started = Instant::now();
+    let segment = spec.segment(plan)?;
+    let (physical, context) = segment.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
+    let file = StagedFile::create(&spec.output.folder, &spec.output.name)?;
+    let mut encoder = Encoder::new(spec.output.format, physical.schema(), file)?;
+    let mut stream = execute_stream(physical, context).map_err(|e| step_error(&e))?;
+    let written = scope.counters(&spec.segment);
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|e| step_error(&e))?;
+        encoder.write(&batch)?;
+        written.add(&StageCounts {
+            rows_in: batch.num_rows() as u64,
+            rows_out: batch.num_rows() as u64,
+            ..StageCounts::default()
+        });
+    }
+    // A source that was told to stop ends its stream early and in order; such rows are not all that there are.
+    if scope.cancel.is_raised() {
+        return Err(StepError::new(Fault::Outside, "interrupted"));
+    }
+    let rows = encoder.rows();
+    let file = encoder.finish()?.finish()?.with_rows(rows);
+    let elapsed = started.elapsed();
+    written.add(&StageCounts { nanos: elapsed.as_nanos() as u64, bytes: file.bytes, ..StageCounts::default() });
+    Ok(TaskResult { file, counts: scope.counts(), failures: scope.failures(), elapsed })
+}

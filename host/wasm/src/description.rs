@@ -1,0 +1,195 @@
+//! The document that a component's `describe` returns: what it holds.
+
+use std::fmt;
+
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+
+use crate::{abi, error::WasmError};
+
+/// What is in a component. Keys that this host doesn't know are ignored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// The document's version.
+    pub describe: u32,
+    /// The version of `dflow:operator` it was built for.
+    pub interface: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's version (semver).
+    pub version: String,
+    /// One line.
+    #[serde(default)]
+    pub summary: String,
+    /// Its operators.
+    pub operators: Vec<OperatorDescription>,
+}
+
+/// One operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperatorDescription {
+    /// Its name, unique in the component.
+    pub name: String,
+    /// Its version (semver), raised when an answer changes.
+    pub version: String,
+    /// One line.
+    #[serde(default)]
+    pub summary: String,
+    /// Input ports in order.
+    #[serde(default)]
+    pub ports: Vec<PortDescription>,
+    /// Whether columns beyond the ports are accepted under names of the pipeline's choice.
+    #[serde(default)]
+    pub any_columns: bool,
+    /// The widest row shape.
+    pub shape: RowShape,
+    /// Whether it may emit row errors.
+    #[serde(default)]
+    pub rejects_rows: bool,
+    /// JSON Schema of its settings.
+    #[serde(default)]
+    pub settings: serde_json::Value,
+    /// Capabilities it can use.
+    #[serde(default)]
+    pub wants: Vec<String>,
+    /// Claimed determinism: `pure`, `seeded`, `open`.
+    #[serde(default)]
+    pub profile: String,
+    /// Whether one row's results may flow on before the row is done.
+    #[serde(default)]
+    pub streaming: bool,
+}
+
+/// An input port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortDescription {
+    /// Its name.
+    pub name: String,
+    /// The types it takes.
+    pub types: Vec<PortType>,
+    /// Whether it may be left out.
+    #[serde(default)]
+    pub optional: bool,
+    /// One line.
+    #[serde(default)]
+    pub summary: String,
+}
+
+/// The name of a type that a port takes: one of the table in `wit/README.md`, or `any`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PortType(pub String);
+
+impl PortType {
+    /// Whether a column of this type may go in.
+    pub fn accepts(&self, data_type: &DataType) -> bool {
+        self.0 == "any" || self.0 == type_name(data_type)
+    }
+}
+
+/// The name that ports, messages and tables use for a type.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Null => "null".into(),
+        DataType::Boolean => "bool".into(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "utf8".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary".into(),
+        DataType::List(_) | DataType::LargeList(_) | DataType::ListView(_) | DataType::LargeListView(_) => {
+            "list".into()
+        }
+        DataType::FixedSizeList(..) => "fixed_size_list".into(),
+        DataType::Struct(_) => "struct".into(),
+        DataType::Timestamp(..) => "timestamp".into(),
+        other => other.to_string().split('(').next().unwrap_or_default().to_lowercase(),
+    }
+}
+
+/// How many rows come of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowShape {
+    /// Exactly one (or an error).
+    Map,
+    /// At most one.
+    Filter,
+    /// Any number.
+    Expand,
+}
+
+impl RowShape {
+    /// The shape that `open` names.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "map" => Self::Map,
+            "filter" => Self::Filter,
+            "expand" => Self::Expand,
+            _ => return None,
+        })
+    }
+
+    /// Whether an operator that says `self` at most may open as `other`.
+    pub(crate) fn includes(self, other: Self) -> bool {
+        self == other || self == Self::Expand || (self == Self::Filter && other == Self::Map)
+    }
+}
+
+impl fmt::Display for RowShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Map => "map",
+            Self::Filter => "filter",
+            Self::Expand => "expand",
+        })
+    }
+}
+
+impl Description {
+    /// Reads and checks the document.
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Self, WasmError> {
+        let description: Self = serde_json::from_str(text)
+            .map_err(|e| WasmError::plugin(format!("plugin `{name}`: its description can't be read: {e}")))?;
+        if description.describe != 1 {
+            return Err(WasmError::plugin(format!(
+                "plugin `{name}`: its description is of version {}, this host reads version 1",
+                description.describe
+            )));
+        }
+        if description.interface != abi::VERSION {
+            return Err(WasmError::plugin(format!(
+                "plugin `{name}` was built for `dflow:operator` {}, this host speaks {}",
+                description.interface,
+                abi::VERSION
+            ))
+            .hint("build it again with the SDK of this version"));
+        }
+        Ok(description)
+    }
+
+    /// An operator by name.
+    pub fn operator(&self, name: &str) -> Option<&OperatorDescription> {
+        self.operators.iter().find(|o| o.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_accept_all_encodings_of_a_type() {
+        let utf8 = PortType("utf8".into());
+        assert!(
+            utf8.accepts(&DataType::Utf8View) && utf8.accepts(&DataType::LargeUtf8) && !utf8.accepts(&DataType::Int64)
+        );
+        assert!(PortType("any".into()).accepts(&DataType::Null));
+        assert_eq!(type_name(&DataType::Int64), "int64");
+        assert_eq!(type_name(&DataType::Date32), "date32");
+    }
+
+    #[test]
+    fn another_version_is_refused_by_both_numbers() {
+        let text = r#"{"describe":1,"interface":"0.9.0","plugin":"x","version":"1.0.0","operators":[]}"#;
+        let error = Description::parse("x", text).expect_err("0.9.0 isn't ours").to_string();
+        assert!(error.contains("0.9.0") && error.contains("0.1.0"), "{error}");
+    }
+}

@@ -1,0 +1,275 @@
+//! Live instances of guests: calls under limits, and what a failed call says.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::{array::RecordBatch, compute::concat_batches};
+use dflow_pipeline::{Bytes, Fault, GuestLimits, Millis};
+use wasmtime::{
+    Store, Trap, UpdateDeadline,
+    component::{ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc},
+};
+
+use crate::{
+    abi::{self, Failure, WireBatch, WireOpened, WireSchema},
+    emission::{Collector, Processed, Refusal},
+    error::WasmError,
+    lower::Lowered,
+    plugin::Operator,
+    sandbox::Sandbox,
+    state::{State, TICK_MS},
+};
+
+/// Room for lists' own records beside the bytes that may be emitted.
+const HOSTCALL_MARGIN: usize = 16 << 20;
+
+/// A guest instance in a store of its own.
+pub(crate) struct Guest {
+    store: Store<State>,
+    instance: Instance,
+    label: Arc<str>,
+    limits: GuestLimits,
+}
+
+impl Guest {
+    pub(crate) async fn new(
+        sandbox: &Sandbox,
+        pre: &InstancePre<State>,
+        limits: GuestLimits,
+        label: Arc<str>,
+    ) -> Result<Self, WasmError> {
+        let mut store = Store::new(sandbox.engine(), State::new(limits, label.clone(), sandbox.cancel().clone()));
+        store.limiter(|state| state);
+        // Each tick that passes while the guest computes calls back here; those that pass while the host works call once,
+        // afterwards, so that the host's time isn't the guest's.
+        store.epoch_deadline_callback(|mut store| {
+            let state = store.data_mut();
+            state.ticks = state.ticks.saturating_sub(1);
+            if state.ticks == 0 || state.cancel.is_raised() {
+                return Err(Trap::Interrupt.into());
+            }
+            Ok(UpdateDeadline::Continue(1))
+        });
+        store.set_epoch_deadline(1);
+        store.set_hostcall_fuel((limits.emitted.0 as usize).saturating_add(HOSTCALL_MARGIN));
+        store.data_mut().begin_call();
+        let instance = match pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
+            Err(error) => return Err(explain(store.data(), &label, limits, "could not be started", &error)),
+        };
+        Ok(Self { store, instance, label, limits })
+    }
+
+    /// A function of the exported interface.
+    fn function<P, R>(&mut self, name: &str) -> Result<TypedFunc<P, R>, WasmError>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        let interface = self.instance.get_export_index(&mut self.store, None, abi::OPERATORS);
+        let index = interface.and_then(|i| self.instance.get_export_index(&mut self.store, Some(&i), name));
+        let index = index.ok_or_else(|| WasmError::plugin(format!("{} doesn't export `{name}`", self.label)))?;
+        self.instance.get_typed_func(&mut self.store, index).map_err(|e| {
+            WasmError::plugin(format!(
+                "{}: `{name}` has other types than `dflow:operator` {} gives it: {e:#}",
+                self.label,
+                abi::VERSION
+            ))
+        })
+    }
+
+    /// Calls a function under the limits; `doing` says what it was about, for errors.
+    async fn call<P, R>(&mut self, function: &TypedFunc<P, R>, params: P, doing: &str) -> Result<R, WasmError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        self.store.data_mut().begin_call();
+        self.store.set_epoch_deadline(1);
+        // Guest time is counted in ticks; this is for a guest that waits in a host function, whose time isn't counted.
+        let patience = self.limits.time.duration() * 2 + Duration::from_secs(1);
+        let result = tokio::time::timeout(patience, function.call_async(&mut self.store, params)).await;
+        self.store.data_mut().flush_printed();
+        match result {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(explain(self.store.data(), &self.label, self.limits, doing, &error)),
+            Err(_) => {
+                self.store.data_mut().ticks = 0;
+                Err(explain(self.store.data(), &self.label, self.limits, doing, &Trap::Interrupt.into()))
+            }
+        }
+    }
+
+    /// The document that says what is in the component.
+    pub(crate) async fn describe(&mut self) -> Result<String, WasmError> {
+        let function = self.function::<(), (String,)>("describe")?;
+        let (text,) = self.call(&function, (), "failed to describe itself").await?;
+        if text.len() as u64 > self.limits.description.0 {
+            return Err(limit(
+                &self.label,
+                "its description is too long",
+                "description",
+                self.limits.description,
+                Bytes(text.len() as u64),
+            ));
+        }
+        Ok(text)
+    }
+
+    /// Opens an operator; the inner error is the guest's own refusal, its text cut.
+    pub(crate) async fn open(
+        &mut self,
+        operator: &str,
+        settings: &str,
+        input: &WireSchema,
+    ) -> Result<Result<WireOpened, Failure>, WasmError> {
+        let function = self.function::<(&str, &str, &WireSchema), (Result<WireOpened, Failure>,)>("open")?;
+        let (opened,) = self.call(&function, (operator, settings, input), "failed while it was opened").await?;
+        Ok(opened.map_err(|failure| {
+            let text = self.store.data().cut(failure.text());
+            match failure {
+                Failure::Settings(_) => Failure::Settings(text),
+                Failure::Schema(_) => Failure::Schema(text),
+                Failure::Data(_) => Failure::Data(text),
+                Failure::Unsupported(_) => Failure::Unsupported(text),
+                Failure::Denied(_) => Failure::Denied(text),
+                Failure::Other(_) => Failure::Other(text),
+            }
+        }))
+    }
+}
+
+/// An instance of an operator, ready for batches. Calls don't overlap; after an error it is dead and must be replaced.
+pub struct OperatorInstance {
+    operator: Arc<Operator>,
+    guest: Guest,
+    process: TypedFunc<(WireBatch<'static>,), (Result<(), Failure>,)>,
+}
+
+impl OperatorInstance {
+    pub(crate) async fn new(operator: Arc<Operator>) -> Result<Self, WasmError> {
+        let plugin = &operator.plugin;
+        let mut guest = Guest::new(&plugin.sandbox, &plugin.pre, plugin.limits, operator.label.clone()).await?;
+        let opened = guest.open(&operator.description().name.clone(), &operator.settings, &operator.wire).await?;
+        if opened.as_ref().ok() != Some(&operator.opened) {
+            return Err(WasmError::plugin(format!(
+                "{}: `open` gave another answer than before for the same settings and columns",
+                operator.label
+            )));
+        }
+        let process = guest.function("process")?;
+        Ok(Self { operator, guest, process })
+    }
+
+    /// The operator it is of.
+    pub fn operator(&self) -> &Arc<Operator> {
+        &self.operator
+    }
+
+    /// Memory that the guest holds, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.guest.store.data().memory
+    }
+
+    /// Works on some rows, whose columns are the operator's ports (in any encoding of their types).
+    ///
+    /// Everything that comes back was checked. Errors name stage, operator, digest, rows and, for a trap, the guest's own words.
+    pub async fn process(&mut self, input: &RecordBatch) -> Result<Processed, WasmError> {
+        let operator = &self.operator;
+        let internal = |e: String| WasmError::internal(format!("{}: {e}", operator.label));
+        let mut lowered = Lowered::default();
+        for column in input.columns() {
+            lowered.push(column).map_err(internal)?;
+        }
+        let rows =
+            u32::try_from(input.num_rows()).map_err(|_| internal("a batch of more than 4 billion rows".to_owned()))?;
+        let collector = Collector::new(
+            input.clone(),
+            operator.emitted.clone(),
+            operator.output.clone(),
+            operator.slices.clone(),
+            operator.shape,
+            operator.plugin.limits.emitted,
+        );
+        self.guest.store.data_mut().collector = Some(collector);
+        let doing = format!("trapped on a batch of {rows} rows");
+        let buffers: Vec<&[u8]> = lowered.buffers.iter().map(|b| b.as_slice()).collect();
+        let batch = WireBatch { rows, nodes: &lowered.nodes, buffers: &buffers };
+        // The function is typed for `'static` since a type can't be generic over a lifetime in a field; it reads its
+        // parameters only during the call, and a typed function is a plain handle that can be typed again.
+        let process = self.process.func().typed::<(WireBatch<'_>,), (Result<(), Failure>,)>(&self.guest.store);
+        let process = process.map_err(|e| internal(format!("{e:#}")))?;
+        let (result,) = self.guest.call(&process, (batch,), &doing).await?;
+        let collector = self.guest.store.data_mut().collector.take();
+        if let Err(failure) = result {
+            let text = self.guest.store.data().cut(failure.text());
+            return Err(WasmError::plugin(format!(
+                "{} gave up on a batch of {rows} rows: {text}",
+                self.operator.label
+            )));
+        }
+        let collector = collector.ok_or_else(|| internal("the collector is gone".to_owned()))?;
+        collector.finish().map_err(|e| lie(&self.operator.label, &e))
+    }
+}
+
+impl Processed {
+    /// All pieces as one batch with its parents; `None` when nothing came.
+    pub fn joined(&self) -> Option<(RecordBatch, Vec<u32>)> {
+        match self.pieces.as_slice() {
+            [] => None,
+            [one] => Some((one.columns.clone(), one.parents.clone())),
+            many => {
+                let schema = many[0].columns.schema();
+                let batch = concat_batches(&schema, many.iter().map(|p| &p.columns)).expect("pieces have one schema");
+                Some((batch, many.iter().flat_map(|p| p.parents.iter().copied()).collect()))
+            }
+        }
+    }
+}
+
+fn lie(label: &str, what: &str) -> WasmError {
+    WasmError::plugin(format!("{label} broke the contract: {what}"))
+        .hint("this is a mistake of the plugin's; tell its author")
+}
+
+fn limit(
+    label: &str,
+    what: &str,
+    key: &str,
+    limit: impl std::fmt::Display,
+    asked: impl std::fmt::Display,
+) -> WasmError {
+    WasmError::limit(
+        format!("{label}: {what}: {asked}, the limit is {limit}"),
+        format!("`limits.{key}` of the plugin moves it"),
+    )
+}
+
+/// Says what ended a call: a lie, a limit, an interrupt, or a trap with the guest's own words.
+fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: &wasmtime::Error) -> WasmError {
+    match &state.refusal {
+        Some(Refusal::Lie(what)) => return lie(label, what),
+        Some(Refusal::TooMuch(bytes)) => {
+            return limit(label, "it emitted too much for one batch", "emitted", limits.emitted, Bytes(*bytes));
+        }
+        None => {}
+    }
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::Interrupt) {
+        if state.cancel.is_raised() {
+            return WasmError { fault: Fault::Outside, message: format!("{label} was interrupted"), hint: None };
+        }
+        let used = limits.time.0 - state.ticks.saturating_mul(TICK_MS).min(limits.time.0);
+        return limit(label, &format!("{doing}: it used up its time"), "time", limits.time, Millis(used));
+    }
+    let words = state.panic.as_deref().map(|p| format!(": {p}"));
+    if let Some(refused) = state.refused {
+        let what = format!("{doing}: it asked for more memory{}", words.unwrap_or_default());
+        return limit(label, &what, "memory", limits.memory, Bytes(refused));
+    }
+    let words = words.unwrap_or_else(|| match trap {
+        Some(trap) => format!(": {trap}"),
+        None => format!(": {error:#}"),
+    });
+    WasmError::plugin(format!("{label} {doing}{words}"))
+}

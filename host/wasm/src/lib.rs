@@ -1,0 +1,32 @@
+//! How does foreign code run safely?
+//!
+//! Start with [`Sandbox`], which holds the engine; [`Sandbox::load`] makes a [`Plugin`] of a component, [`Plugin::open`] an
+//! [`Operator`] for given settings and columns, [`Operator::instance`] an [`OperatorInstance`], and
+//! [`OperatorInstance::process`] gives it a batch of rows. What a guest hands back is untrusted until [`emission`] has made
+//! checked Arrow arrays of it.
+//!
+//! Deliberately absent: plans, stages' policies for failed rows, and where components come from.
+
+mod abi;
+mod cache;
+mod description;
+mod emission;
+mod error;
+mod inert;
+mod instance;
+mod lift;
+mod lower;
+mod plugin;
+mod sandbox;
+mod schema;
+mod shipped;
+mod state;
+
+pub use description::{Description, OperatorDescription, PortDescription, PortType, RowShape};
+pub use emission::{Piece, Processed, RowError};
+pub use error::WasmError;
+pub use instance::OperatorInstance;
+pub use lower::{crosses, plain};
+pub use plugin::{Operator, Plugin};
+pub use sandbox::{Cancel, Sandbox, SandboxSettings};
+pub use shipped::{Shipped, shipped, shipped_names};

@@ -1,0 +1,248 @@
+//! A loaded component, and an operator of it opened for settings and columns.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use dflow_pipeline::GuestLimits;
+use wasmtime::component::{Component, InstancePre};
+
+use crate::{
+    abi::{self, Failure, SliceColumn, WireOpened, WireSchema},
+    description::{Description, OperatorDescription, RowShape},
+    error::WasmError,
+    instance::{Guest, OperatorInstance},
+    lower::{plain_schema, viewed_type},
+    sandbox::Sandbox,
+    schema,
+    state::State,
+};
+
+/// A component that was loaded, and what it says is in it.
+pub struct Plugin {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) limits: GuestLimits,
+    name: String,
+    digest: String,
+    size: u64,
+    imports: Vec<String>,
+    description: Description,
+}
+
+impl Plugin {
+    pub(crate) async fn new(
+        sandbox: Sandbox,
+        name: &str,
+        digest: String,
+        size: u64,
+        component: &Component,
+        limits: GuestLimits,
+    ) -> Result<Arc<Self>, WasmError> {
+        let component_type = component.component_type();
+        let imports: Vec<_> = component_type.imports(sandbox.engine()).map(|(name, _)| name.to_owned()).collect();
+        let known = |import: &str| {
+            import.starts_with("wasi:")
+                || import == abi::EMITTING
+                || import == abi::LOGGING
+                || import.starts_with("dflow:operator/types@")
+        };
+        if let Some(import) = imports.iter().find(|i| !known(i)) {
+            return Err(WasmError::plugin(format!(
+                "plugin `{name}` wants `{import}`, which this host doesn't offer or grant"
+            )));
+        }
+        if !component_type.exports(sandbox.engine()).any(|(export, _)| export == abi::OPERATORS) {
+            let offered: Vec<_> = component_type.exports(sandbox.engine()).map(|(e, _)| format!("`{e}`")).collect();
+            return Err(WasmError::plugin(format!("plugin `{name}` doesn't export `{}`", abi::OPERATORS)).hint(
+                match offered.as_slice() {
+                    [] => "it exports nothing".to_owned(),
+                    offered => {
+                        format!("it exports {}; this host speaks `dflow:operator` {}", offered.join(", "), abi::VERSION)
+                    }
+                },
+            ));
+        }
+        let pre = sandbox
+            .linker()
+            .instantiate_pre(component)
+            .map_err(|e| WasmError::plugin(format!("plugin `{name}` doesn't fit this host: {e:#}")))?;
+        let mut guest = Guest::new(&sandbox, &pre, limits, Arc::from(format!("plugin `{name}` ({digest})"))).await?;
+        let text = guest.describe().await?;
+        let description = Description::parse(name, &text)?;
+        Ok(Arc::new(Self { sandbox, pre, limits, name: name.to_owned(), digest, size, imports, description }))
+    }
+
+    /// What the pipeline calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `sha256:` and 64 hexadecimal digits of the component.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The component's size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The interfaces that the component imports.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// What it says is in it.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Opens an operator with settings on columns of `input` (one for each port, in order), for the stage of that name.
+    ///
+    /// Errors of fault `Pipeline` say that settings or columns aren't what the operator accepts, all others that the plugin
+    /// is broken.
+    pub async fn open(
+        self: &Arc<Self>,
+        stage: &str,
+        operator: &str,
+        settings: &serde_json::Map<String, serde_json::Value>,
+        input: &Schema,
+    ) -> Result<Arc<Operator>, WasmError> {
+        let described = self
+            .description
+            .operator(operator)
+            .ok_or_else(|| WasmError::pipeline(format!("plugin `{}` has no operator `{operator}`", self.name)))?;
+        let label: Arc<str> = Arc::from(format!(
+            "stage `{stage}`: `{}/{operator}@{}` ({})",
+            self.name,
+            described.version,
+            short(&self.digest)
+        ));
+        let input = Arc::new(plain_schema(input));
+        let wire = schema::to_wire(&input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?;
+        let settings = serde_json::to_string(settings).map_err(|e| WasmError::internal(e.to_string()))?;
+        let mut guest = Guest::new(&self.sandbox, &self.pre, self.limits, label.clone()).await?;
+        let opened = guest.open(operator, &settings, &wire).await?.map_err(|failure| refused(&label, &failure))?;
+        let lie = |e: String| WasmError::plugin(format!("{label}: what `open` returned is wrong: {e}"));
+        let emitted = schema::from_wire(&opened.output).map_err(lie)?;
+        let shape =
+            RowShape::parse(&opened.shape).ok_or_else(|| lie(format!("it has the row shape `{}`", opened.shape)))?;
+        if !described.shape.includes(shape) {
+            return Err(lie(format!("its row shape is `{shape}`, `describe` says at most `{}`", described.shape)));
+        }
+        for slice in &opened.slices {
+            let column = emitted
+                .fields()
+                .get(slice.column as usize)
+                .ok_or_else(|| lie(format!("slice column {} of {}", slice.column, emitted.fields().len())))?;
+            let port = input
+                .fields()
+                .get(slice.port as usize)
+                .ok_or_else(|| lie(format!("slice of port {} of {}", slice.port, input.fields().len())))?;
+            let sliceable = column.data_type() == port.data_type()
+                && matches!(
+                    viewed_type(port.data_type()),
+                    arrow::datatypes::DataType::Utf8View | arrow::datatypes::DataType::BinaryView
+                );
+            if !sliceable {
+                return Err(lie(format!(
+                    "column `{}` of type {} can't be a slice of port `{}` of type {}",
+                    column.name(),
+                    column.data_type(),
+                    port.name(),
+                    port.data_type()
+                )));
+            }
+        }
+        let output: Vec<_> =
+            emitted.fields().iter().map(|f| Field::clone(f).with_data_type(viewed_type(f.data_type()))).collect();
+        Ok(Arc::new(Operator {
+            plugin: self.clone(),
+            described: described.clone(),
+            label,
+            settings,
+            wire,
+            input,
+            emitted: Arc::new(emitted),
+            output: Arc::new(Schema::new(output)),
+            shape,
+            slices: Arc::from(opened.slices.as_slice()),
+            opened,
+        }))
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// The first digits of a digest, for messages.
+fn short(digest: &str) -> &str {
+    digest.get(.."sha256:".len() + 12).unwrap_or(digest)
+}
+
+fn refused(label: &str, failure: &Failure) -> WasmError {
+    let text = failure.text();
+    match failure {
+        Failure::Settings(_) => WasmError::pipeline(format!("{label} doesn't accept its settings: {text}")),
+        Failure::Schema(_) => WasmError::pipeline(format!("{label} doesn't accept its columns: {text}")),
+        Failure::Unsupported(_) => WasmError::pipeline(format!("{label} doesn't support this: {text}")),
+        Failure::Denied(_) => WasmError::pipeline(format!("{label} needs what isn't granted: {text}")),
+        Failure::Data(_) | Failure::Other(_) => WasmError::plugin(format!("{label} could not be opened: {text}")),
+    }
+}
+
+/// An operator opened for settings and columns.
+pub struct Operator {
+    pub(crate) plugin: Arc<Plugin>,
+    described: OperatorDescription,
+    pub(crate) label: Arc<str>,
+    pub(crate) settings: String,
+    pub(crate) wire: WireSchema,
+    pub(crate) input: SchemaRef,
+    pub(crate) emitted: SchemaRef,
+    pub(crate) output: SchemaRef,
+    pub(crate) shape: RowShape,
+    pub(crate) slices: Arc<[SliceColumn]>,
+    pub(crate) opened: WireOpened,
+}
+
+impl Operator {
+    /// The plugin it is of.
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+
+    /// What the plugin says about it.
+    pub fn description(&self) -> &OperatorDescription {
+        &self.described
+    }
+
+    /// The columns it takes, plain, one for each port.
+    pub fn input(&self) -> &SchemaRef {
+        &self.input
+    }
+
+    /// The new columns, text and bytes as views.
+    pub fn output(&self) -> &SchemaRef {
+        &self.output
+    }
+
+    /// How many rows come of one, with these settings.
+    pub fn shape(&self) -> RowShape {
+        self.shape
+    }
+
+    /// A fresh instance, opened.
+    pub async fn instance(self: &Arc<Self>) -> Result<OperatorInstance, WasmError> {
+        OperatorInstance::new(self.clone()).await
+    }
+}
+
+impl std::fmt::Debug for Operator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.label)
+    }
+}

@@ -1,0 +1,196 @@
+//! What a guest instance's store holds: limits and what they refused, log, collector, inert WASI.
+
+use std::sync::Arc;
+
+use dflow_pipeline::{Bytes, GuestLimits};
+use wasmtime::{ResourceLimiter, StoreContextMut, component::ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
+
+use crate::{
+    abi::{EmittedOutput, Level},
+    emission::{Collector, Emission, Refusal, RowError},
+    inert,
+    sandbox::Cancel,
+};
+
+/// Length of an epoch's tick in milliseconds.
+pub(crate) const TICK_MS: u64 = 10;
+/// How much a guest may print before the rest is dropped.
+const PRINTED: usize = 64 << 10;
+
+/// The state of one guest instance.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    printed: MemoryOutputPipe,
+    printed_before: usize,
+    pub(crate) limits: GuestLimits,
+    /// Who this is, for the log: `stage (plugin/operator)`.
+    label: Arc<str>,
+    lines: u32,
+    /// What the guest last said under the target `panic`.
+    pub(crate) panic: Option<String>,
+    /// The memory in use, and the size that was refused last.
+    pub(crate) memory: u64,
+    pub(crate) refused: Option<u64>,
+    /// Ticks left of the current call.
+    pub(crate) ticks: u64,
+    pub(crate) cancel: Cancel,
+    /// Present while a batch is processed.
+    pub(crate) collector: Option<Collector>,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+impl State {
+    pub(crate) fn new(limits: GuestLimits, label: Arc<str>, cancel: Cancel) -> Self {
+        let printed = MemoryOutputPipe::new(PRINTED);
+        Self {
+            wasi: inert::context(&printed),
+            table: ResourceTable::new(),
+            printed,
+            printed_before: 0,
+            limits,
+            label,
+            lines: 0,
+            panic: None,
+            memory: 0,
+            refused: None,
+            ticks: 0,
+            cancel,
+            collector: None,
+            refusal: None,
+        }
+    }
+
+    /// Before each call: the whole time again, and a fresh allowance of log lines.
+    pub(crate) fn begin_call(&mut self) {
+        self.ticks = self.limits.time.0.div_ceil(TICK_MS).max(1);
+        self.lines = 0;
+        self.panic = None;
+        self.refused = None;
+        self.refusal = None;
+    }
+
+    /// Cuts a message of a guest's to its limit and takes control characters out.
+    pub(crate) fn cut(&self, text: &str) -> String {
+        cut(text, self.limits.message)
+    }
+
+    /// Takes a line for the stage's log.
+    pub(crate) fn log(&mut self, level: Level, target: &str, message: &str) {
+        let message = self.cut(message);
+        if target == "panic" {
+            self.panic = Some(message);
+            return;
+        }
+        self.lines += 1;
+        let stage = &*self.label;
+        let target = cut(target, Bytes(64));
+        match self.lines.cmp(&self.limits.log_lines.saturating_add(1)) {
+            std::cmp::Ordering::Less => match level {
+                Level::Trace => tracing::trace!(stage, target, "{message}"),
+                Level::Debug => tracing::debug!(stage, target, "{message}"),
+                Level::Info => tracing::info!(stage, target, "{message}"),
+                Level::Warn => tracing::warn!(stage, target, "{message}"),
+                Level::Error => tracing::error!(stage, target, "{message}"),
+            },
+            std::cmp::Ordering::Equal => {
+                tracing::warn!(stage, "more than {} log lines in one call; the rest is dropped", self.limits.log_lines)
+            }
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+
+    /// After each call: what the guest printed goes to the log.
+    pub(crate) fn flush_printed(&mut self) {
+        let printed = self.printed.contents();
+        let new = String::from_utf8_lossy(&printed[self.printed_before.min(printed.len())..]).into_owned();
+        self.printed_before = printed.len();
+        for line in new.lines() {
+            self.log(Level::Info, "print", line);
+        }
+    }
+}
+
+/// At most `most` bytes of a text, on a character boundary, without control characters.
+fn cut(text: &str, most: Bytes) -> String {
+    let most = most.0 as usize;
+    let clean = |t: &str| {
+        t.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect::<String>()
+    };
+    if text.len() <= most {
+        return clean(text);
+    }
+    let end = text.floor_char_boundary(most);
+    format!("{}… ({} bytes more)", clean(&text[..end]), text.len() - end)
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // A component may hold several memories: what counts is their sum.
+        let total = self.memory - (current as u64).min(self.memory) + desired as u64;
+        if total > self.limits.memory.0 || maximum.is_some_and(|m| desired > m) {
+            self.refused = Some(total);
+            return Ok(false);
+        }
+        self.memory = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        const MOST_ELEMENTS: usize = 1 << 20;
+        Ok(desired <= MOST_ELEMENTS && maximum.is_none_or(|m| desired <= m))
+    }
+}
+
+/// `emitting.emit`: views the lists in guest memory, makes checked arrays of them.
+pub(crate) fn emit(mut store: StoreContextMut<'_, State>, (output,): (EmittedOutput,)) -> wasmtime::Result<(bool,)> {
+    let Some(mut collector) = store.data_mut().collector.take() else {
+        store.data_mut().refusal = Some(Refusal::Lie("`emit` was called outside of `process`".to_owned()));
+        return Err(wasmtime::Error::msg("emit outside of process"));
+    };
+    let result = view(&mut store, &output, &mut collector);
+    store.data_mut().collector = Some(collector);
+    match result? {
+        Ok(()) => Ok((true,)),
+        Err(refusal) => {
+            store.data_mut().refusal = Some(refusal);
+            Err(wasmtime::Error::msg("the emission was refused"))
+        }
+    }
+}
+
+fn view(
+    store: &mut StoreContextMut<'_, State>,
+    output: &EmittedOutput,
+    collector: &mut Collector,
+) -> wasmtime::Result<Result<(), Refusal>> {
+    let limit = store.data().limits.message;
+    let nodes = output.nodes.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
+    let buffers = output.buffers.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
+    let slices = output.slices.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
+    let emitted = output.errors.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
+    let mut errors = Vec::with_capacity(emitted.len());
+    for error in &emitted {
+        let kind = cut(&error.kind.to_str(&*store)?, Bytes(64));
+        errors.push(RowError { row: error.row, kind, message: cut(&error.message.to_str(&*store)?, limit) });
+    }
+    let store = &*store;
+    let buffers: Vec<&[u8]> = buffers.iter().map(|b| b.as_le_slice(store)).collect();
+    let slices: Vec<_> =
+        slices.iter().map(|s| (s.column, s.starts.as_le_slice(store), s.ends.as_le_slice(store))).collect();
+    Ok(collector.emit(Emission {
+        rows: output.rows,
+        nodes: &nodes,
+        buffers: &buffers,
+        parents: output.parents.as_ref().map(|p| p.as_le_slice(store)),
+        slices: &slices,
+        errors,
+    }))
+}

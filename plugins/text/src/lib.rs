@@ -1,0 +1,18 @@
+//! The plugin `text`: cuts and cleans text.
+//!
+//! | operator | question | home |
+//! | --- | --- | --- |
+//! | [`chunk`](mod@chunk) | where may a long text be cut? | [`split`] walks the text, [`measure`] says how long a piece is |
+//! | [`normalize`](mod@normalize) | which of several spellings of the same text? | |
+
+pub mod chunk;
+pub mod measure;
+pub mod normalize;
+pub mod split;
+
+dflow_plugin::export!(
+    plugin = "text",
+    version = env!("CARGO_PKG_VERSION"),
+    summary = "cuts and cleans text",
+    operators = [chunk::Chunk, normalize::Normalize]
+);

@@ -1,0 +1,164 @@
+//! Cuts a text into chunks.
+//!
+//! The cutting is `text-splitter`'s: the highest level of structure whose pieces fit (paragraphs, lines, sentences, words,
+//! characters; for markdown its blocks) is filled up to the size. Its cost for each chunk grows with all of the text that is
+//! left, which makes a text of many megabytes a matter of minutes. So plain text is given to it in windows: where a chunk ends
+//! depends only on what comes within its size, so all chunks of a window are final but for the last few, and the next window
+//! begins at the first of those. Markdown is parsed as a whole, since what a line means depends on what stands above it.
+
+use text_splitter::{ChunkConfig, MarkdownSplitter, TextSplitter};
+
+use crate::measure::{Encoding, Measure, Unit};
+
+/// Bytes of the first window.
+const WINDOW: usize = 64 * 1024;
+/// Chunks at the end of a window that more text could change.
+const OPEN: usize = 3;
+/// A window holds at least so many final chunks, or grows.
+const FINAL: usize = 8;
+
+/// What structure a text has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// Paragraphs, lines, sentences, words.
+    #[default]
+    Text,
+    /// Markdown's: headings, blocks, list items, then as `text`. Code blocks are kept whole where they fit.
+    Markdown,
+}
+
+/// How to cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The greatest length of a chunk; a single character may be longer when the unit is tokens.
+    pub size: usize,
+    /// How much of its predecessor a chunk repeats, at most: whole pieces of the level of structure that it was cut at, so that
+    /// it may be nothing. Less than `size`.
+    pub overlap: usize,
+    /// What lengths are counted in.
+    pub unit: Unit,
+    /// Which tokens, for that unit.
+    pub encoding: Encoding,
+    /// What structure to look for.
+    pub by: By,
+    /// Whether chunks lose the white space at their ends.
+    pub trim: bool,
+}
+
+impl Cut {
+    /// Calls `take` with the byte range of each chunk of `text`, in order. No chunk is empty.
+    pub fn chunks(&self, text: &str, take: impl FnMut(usize, usize)) {
+        self.chunks_by_windows(text, WINDOW, take);
+    }
+
+    fn chunks_by_windows(&self, text: &str, window: usize, mut take: impl FnMut(usize, usize)) {
+        let whole = match self.by {
+            By::Text => window,
+            By::Markdown => usize::MAX,
+        };
+        let (mut start, mut length) = (0, whole);
+        let mut chunks = Vec::new();
+        while start < text.len() {
+            let end = text.floor_char_boundary(start.saturating_add(length));
+            chunks.clear();
+            self.split(&text[start..end], &mut chunks);
+            let last = end == text.len();
+            if !last && chunks.len() < FINAL + OPEN {
+                length = length.saturating_mul(2);
+                continue;
+            }
+            let done = if last { chunks.len() } else { chunks.len() - OPEN };
+            for (from, to) in &chunks[..done] {
+                take(start + from, start + to);
+            }
+            let Some((next, _)) = chunks.get(done) else { return };
+            start += next;
+        }
+    }
+
+    /// The byte ranges of the chunks of a window.
+    fn split(&self, text: &str, chunks: &mut Vec<(usize, usize)>) {
+        let measure = Measure::new(self.unit, self.encoding, text);
+        let config = ChunkConfig::new(self.size).with_sizer(measure).with_trim(self.trim);
+        let config = config.with_overlap(self.overlap).expect("settings with too much overlap were refused");
+        let range = |(start, chunk): (usize, &str)| (start, start + chunk.len());
+        match self.by {
+            By::Text => chunks.extend(TextSplitter::new(config).chunk_indices(text).map(range)),
+            By::Markdown => chunks.extend(MarkdownSplitter::new(config).chunk_indices(text).map(range)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECES: [&str; 16] = [
+        "word", " ", " ", "\n", "\n\n", ". ", "Sentence one! ", "e\u{301}", "👩‍👩‍👧", "東京都", "שלום ", "# Heading\n", "```\ncode\n```\n",
+        "- item\n", "\r\n", "averyveryverylongwordwithoutanyend",
+    ];
+
+    /// Text of random pieces: the same for the same seed.
+    fn text(mut seed: u64, pieces: usize) -> String {
+        let mut text = String::new();
+        for _ in 0..pieces {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            text.push_str(PIECES[(seed >> 60) as usize]);
+        }
+        text
+    }
+
+    fn cuts() -> impl Iterator<Item = Cut> {
+        let units = [Unit::Characters, Unit::Words, Unit::Sentences, Unit::Tokens];
+        units.into_iter().flat_map(|unit| {
+            [(1, 0), (7, 0), (7, 3), (40, 0), (40, 39)].into_iter().flat_map(move |(size, overlap)| {
+                [By::Text, By::Markdown].into_iter().flat_map(move |by| {
+                    [true, false].map(|trim| Cut { size, overlap, unit, encoding: Encoding::Cl100kBase, by, trim })
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn chunks_fit_and_leave_nothing_out() {
+        for seed in 0..12 {
+            let text = text(seed, 120);
+            for cut in cuts() {
+                let measure = Measure::new(cut.unit, cut.encoding, &text);
+                let (mut covered, mut last_start) = (0, None);
+                cut.chunks(&text, |start, end| {
+                    let chunk = text.get(start..end).expect("chunks end at characters");
+                    assert!(!chunk.is_empty(), "{cut:?}");
+                    let size = text_splitter::ChunkSizer::size(&measure, chunk);
+                    assert!(size <= cut.size || chunk.chars().count() == 1, "{cut:?}: {size} in {chunk:?} of {text:?}");
+                    assert!(last_start < Some(start), "{cut:?}: {chunk:?} doesn't move on");
+                    if start > covered {
+                        let left_out = &text[covered..start];
+                        assert!(cut.trim && left_out.trim().is_empty(), "{cut:?}: {left_out:?} is left out of {text:?}");
+                    }
+                    if cut.overlap == 0 {
+                        assert!(start >= covered, "{cut:?}: {chunk:?} repeats");
+                    }
+                    (covered, last_start) = (end, Some(start));
+                });
+                assert!(text[covered..].trim().is_empty() && (cut.trim || covered == text.len()), "{cut:?} of {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn windows_don_t_show() {
+        for seed in 0..6 {
+            let text = text(seed, 3000);
+            for cut in cuts().filter(|cut| cut.by == By::Text && cut.unit != Unit::Tokens) {
+                let chunks = |window| {
+                    let mut chunks = Vec::new();
+                    cut.chunks_by_windows(&text, window, |start, end| chunks.push((start, end)));
+                    chunks
+                };
+                assert_eq!(chunks(600), chunks(usize::MAX), "{cut:?}");
+            }
+        }
+    }
+}

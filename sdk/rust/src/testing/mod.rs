@@ -1,0 +1,24 @@
+//! Runs operators natively, as strictly as the host does: for a plain `cargo test`.
+//!
+//! [`run`] gives what an operator makes of one batch. [`cases!`](crate::cases) makes a test of every file in a plugin's folder
+//! `cases`; [`cases::check_folder`] says what such a file holds. Batches go through the same boundary code as in a component.
+
+pub mod cases;
+mod collect;
+mod rows;
+mod run;
+
+pub use crate::cases;
+pub use run::{Ran, run, run_entry};
+
+/// Makes a test of every `cases/*.json` beside the plugin's `Cargo.toml`: `dflow_plugin::testing::cases!(crate::PLUGIN);` in a
+/// test module or under `#[cfg(test)]`. With `DFLOW_BLESS=1` in the environment, files are rewritten to what came out.
+#[macro_export]
+macro_rules! cases {
+    ($plugin:expr) => {
+        #[test]
+        fn cases() {
+            $crate::testing::cases::check_folder(&$plugin, concat!(env!("CARGO_MANIFEST_DIR"), "/cases").as_ref());
+        }
+    };
+}

@@ -1,0 +1,94 @@
+//! One operator on one batch.
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Schema, SchemaRef};
+
+use super::collect::Collector;
+use crate::boundary::{self, Lent};
+use crate::{Description, Emitter, Failure, Operator, OperatorEntry, RowError};
+
+/// What an operator made of a batch.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The output columns, slice columns as the text or bytes that they stand for. What was emitted for rows that then erred is
+    /// left out.
+    pub output: RecordBatch,
+    /// The position in the input of each output row's parent.
+    pub parents: Vec<u32>,
+    /// Rows without a result, ascending.
+    pub errors: Vec<RowError>,
+}
+
+/// Opens operator `O` with `settings` (the text of a JSON object) and gives it a batch.
+///
+/// # Errors
+///
+/// What `open` or `process` failed with, and every breach of the contract: columns that don't fit the ports or what `open` said,
+/// rows out of order, a map that leaves a row out, ranges that cut a character.
+pub fn run<O: Operator>(settings: &str, input: &RecordBatch) -> Result<Ran, Failure> {
+    run_entry(&OperatorEntry::of::<O>(), settings, input)
+}
+
+/// As [`run`], for an operator whose type was erased.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_entry(entry: &OperatorEntry, settings: &str, input: &RecordBatch) -> Result<Ran, Failure> {
+    check_ports(&entry.describe(), input.schema_ref())?;
+    let input = through_boundary(input)?;
+    let (mut running, opened) = entry.open(settings, input.schema_ref())?;
+    let mut collector = Collector::new(&input, &opened);
+    let mut emitter = Emitter::new(&mut collector, &opened, input.num_rows() as u32);
+    running.process(&input, &mut emitter)?;
+    emitter.finish()?;
+    collector.finish()
+}
+
+/// A batch as it arrives in a component.
+fn through_boundary(batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+    let schema = SchemaRef::new(boundary::schema_of(boundary::fields_of(batch.schema_ref())?)?);
+    let mut lent = Lent::default();
+    batch.columns().iter().for_each(|column| lent.push(column));
+    boundary::receive(schema, batch.num_rows(), &lent.nodes, lent.buffers)
+}
+
+/// What the host checks before it opens an operator: the ports' columns come first, in order, then others if they are welcome.
+fn check_ports(description: &Description, input: &Schema) -> Result<(), Failure> {
+    let mut fields = input.fields().iter().peekable();
+    for port in &description.ports {
+        match fields.next_if(|field| field.name() == port.name) {
+            Some(field) if port.types.iter().any(|name| *name == "any" || *name == type_name(field.data_type())) => {}
+            Some(field) => {
+                return Err(Failure::schema(format!(
+                    "port `{}` takes {}, got {}",
+                    port.name,
+                    port.types.join(" or "),
+                    field.data_type()
+                )));
+            }
+            None if port.optional => {}
+            None => return Err(Failure::schema(format!("there is no column for port `{}`", port.name))),
+        }
+    }
+    match fields.next() {
+        Some(field) if !description.any_columns => Err(Failure::schema(format!(
+            "column `{}` is no port of `{}`, or out of order",
+            field.name(),
+            description.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The name of a type as ports give it (`wit/README.md`).
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "bool".to_owned(),
+        DataType::List(_) => "list".to_owned(),
+        DataType::FixedSizeList(..) => "fixed_size_list".to_owned(),
+        DataType::Struct(_) => "struct".to_owned(),
+        DataType::Timestamp(..) => "timestamp".to_owned(),
+        other => other.to_string().to_lowercase(),
+    }
+}
