@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn splits_are_dealt_by_bytes_and_in_order() {
         let split =
-            |size| Split { volume: String::new(), path: size.to_string(), size, modified: 0, etag: String::new() };
+            |size: u64| Split { volume: String::new(), path: size.to_string(), size, modified: 0, etag: String::new() };
         let splits: Vec<_> = [10, 10, 10, 10, 40, 1, 1].map(split).to_vec();
         assert_eq!(deal(&splits, 2), [0..5, 5..7]);
         assert_eq!(deal(&splits, 1), [0..7]);

@@ -23,12 +23,10 @@ pub enum NameError {
 /// The words that SQL would read otherwise than as a table's or a column's name.
 #[rustfmt::skip]
 const KEYWORDS: &[&str] = &[
-    "all", "and", "any", "as", "asc", "between", "by", "case", "cast", "cross", "current", "delete", "desc",
-    "distinct", "drop", "else", "end", "except", "exists", "false", "fetch", "filter", "following", "for", "from",
+    "all", "and", "any", "as", "asc", "between", "by", "case", "cast", "cross", "delete", "desc",
+    "distinct", "drop", "else", "end", "except", "exists", "false", "fetch", "filter", "for", "from",
     "full", "group", "having", "in", "inner", "insert", "intersect", "interval", "into", "is", "join", "lateral",
-    "left", "like", "limit", "natural", "not", "null", "offset", "on", "or", "order", "outer", "over", "partition",
-    "preceding", "qualify", "range", "right", "row", "rows", "select", "set", "some", "table", "then", "true",
-    "unbounded", "union", "unnest", "update", "using", "values", "when", "where", "window", "with",
+    "left", "like", "limit", "natural", "not", "null", "offset", "on", "or", "order", "outer", "over", "partition", "qualify", "right", "select", "set", "some", "table", "then", "true", "union", "unnest", "update", "using", "values", "when", "where", "window", "with",
 ];
 
 impl Name {

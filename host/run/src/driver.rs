@@ -219,7 +219,7 @@ impl Engine {
                     None => break,
                     Some(Ok((spec, result))) => {
                         if error.is_none() {
-                            self.publish(sink, &result, run, journal)?;
+                            self.publish(sink, spec.number, &result, run, journal)?;
                             observer.event(&Event::TaskDone { sink: &sink.name, task: spec.number, rows: result.file.rows, seconds: result.elapsed.as_secs_f64() });
                         } else {
                             result.file.discard();
@@ -250,7 +250,11 @@ impl Engine {
         }
         let stages = ledger::stages(plan, segment, &counts);
         ledger::check(plan, segment, &stages)?;
-        let parts: Vec<Prepared> = done.into_values().map(|r| r.file).collect();
+        let parts: Vec<Prepared> = done
+            .into_iter()
+            .filter(|(number, r)| r.file.rows > 0 || *number == 0 || !sink.is_folder())
+            .map(|(_, r)| r.file)
+            .collect();
         let assembled = sink.assemble(&parts)?;
         if let Some(file) = &assembled {
             journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: file.clone() })?;
@@ -268,9 +272,21 @@ impl Engine {
     }
 
     /// Publishes a task's file: into its folder, or among the parts of a single file.
-    fn publish(&self, sink: &Sink, result: &TaskResult, run: &str, journal: &mut Journal) -> Result<(), StepError> {
+    fn publish(
+        &self,
+        sink: &Sink,
+        number: u32,
+        result: &TaskResult,
+        run: &str,
+        journal: &mut Journal,
+    ) -> Result<(), StepError> {
         if !sink.is_folder() {
             return Ok(result.file.publish()?);
+        }
+        if result.file.rows == 0 && number > 0 {
+            // Only the first task's file is written without rows: it shows the columns when nothing has any.
+            result.file.discard();
+            return Ok(());
         }
         journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: result.file.clone() })?;
         result.file.publish()?;
@@ -350,12 +366,20 @@ impl Totals {
         }
     }
 
+    /// Whether a segment before this one has told of a stage: what several sinks read is run for each, and told of once.
+    fn told(&self, stage: &Name) -> bool {
+        self.stages.iter().any(|s| s.stage == *stage)
+    }
+
     fn add(&mut self, result: &TaskResult) {
         self.tasks += 1;
         for (name, counts) in &result.counts {
-            self.counts.entry(name.clone()).or_default().add(counts);
+            if !self.told(name) {
+                self.counts.entry(name.clone()).or_default().add(counts);
+            }
         }
-        self.failures.extend(result.failures.iter().cloned());
+        let new: Vec<_> = result.failures.iter().filter(|f| !self.told(&f.stage)).cloned().collect();
+        self.failures.extend(new);
     }
 
     /// With what the running tasks have counted.
@@ -363,19 +387,18 @@ impl Totals {
         let mut counts = self.counts.clone();
         for scope in live.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
             for (name, more) in scope.counts() {
-                counts.entry(name).or_default().add(&more);
+                if !self.told(&name) {
+                    counts.entry(name).or_default().add(&more);
+                }
             }
         }
         counts
     }
 
-    /// Takes a segment's stages in; one that another segment ran too is reported once.
+    /// Takes a segment's stages in.
     fn close(&mut self, stages: Vec<StageReport>) {
-        for stage in stages {
-            if !self.stages.iter().any(|s| s.stage == stage.stage) {
-                self.stages.push(stage);
-            }
-        }
+        let new: Vec<_> = stages.into_iter().filter(|s| !self.told(&s.stage)).collect();
+        self.stages.extend(new);
     }
 }
 

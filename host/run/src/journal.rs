@@ -77,12 +77,14 @@ impl Journal {
             });
         }
         let path = state.join("journal.jsonl");
-        let records = match File::open(&path) {
+        let (records, length) = match File::open(&path) {
             Ok(file) => read(&path, file)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => (Vec::new(), 0),
             Err(e) => return Err(failed("read", &path, e)),
         };
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| failed("write", &path, e))?;
+        // What a crash cut off goes, so that the next line isn't written behind it.
+        file.set_len(length).map_err(|e| failed("write", &path, e))?;
         Ok(Self { path, file, records, _lock: lock })
     }
 
@@ -163,25 +165,26 @@ impl Journal {
     }
 }
 
-/// Reads a journal. A last line that was cut off by a crash announces nothing and is dropped.
-fn read(path: &Path, file: File) -> Result<Vec<Record>, StepError> {
-    let mut records = Vec::new();
-    let mut lines = BufReader::new(file).lines().peekable();
-    let mut number = 0;
-    while let Some(line) = lines.next() {
-        number += 1;
-        let line = line.map_err(|e| StepError::from(IoError::os("read", path, e)))?;
-        match serde_json::from_str::<Line>(&line) {
-            Ok(line) => records.push(line.record),
-            Err(_) if lines.peek().is_none() => break,
-            Err(e) => {
-                let what = format!("line {number} of the journal `{}` can't be read: {e}", path.display());
-                return Err(StepError::new(Fault::Outside, what)
-                    .hint("move the folder away to start over, or name another with `--state`"));
-            }
+/// Reads a journal, and the length of what could be read. A last line that was cut off by a crash announces nothing.
+fn read(path: &Path, file: File) -> Result<(Vec<Record>, u64), StepError> {
+    let failed = |e| StepError::from(IoError::os("read", path, e));
+    let (mut records, mut length) = (Vec::new(), 0);
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let bytes = reader.read_until(b'\n', &mut line).map_err(failed)?;
+        if bytes == 0 || !line.ends_with(b"\n") {
+            return Ok((records, length));
         }
+        let read: Line = serde_json::from_slice(&line).map_err(|e| {
+            let what = format!("line {} of the journal `{}` can't be read: {e}", records.len() + 1, path.display());
+            StepError::new(Fault::Outside, what)
+                .hint("move the folder away to start over, or name another with `--state`")
+        })?;
+        records.push(read.record);
+        length += bytes as u64;
     }
-    Ok(records)
 }
 
 #[cfg(test)]
@@ -226,6 +229,8 @@ mod tests {
         drop(journal);
         let mut journal = Journal::open(&folder).expect("a line that was cut off is no mistake");
         journal.recover().expect("recovers");
+        drop(journal);
+        let journal = Journal::open(&folder).expect("what was written after the line that was cut off can be read");
         assert!(
             prepared.path.exists() && !prepared.temporary.exists() && !begun.temporary.exists() && !begun.path.exists()
         );

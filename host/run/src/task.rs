@@ -95,7 +95,10 @@ impl TaskSpec {
                     return Err(StepError::new(Fault::Plugin, what));
                 }
                 None => {
-                    return Err(StepError::new(Fault::Plugin, format!("plugin `{name}` of the task isn't in the plan")));
+                    return Err(StepError::new(
+                        Fault::Plugin,
+                        format!("plugin `{name}` of the task isn't in the plan"),
+                    ));
                 }
             }
         }

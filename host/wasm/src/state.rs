@@ -83,14 +83,17 @@ impl State {
             self.panic = Some(message);
             return;
         }
+        if matches!(level, Level::Trace | Level::Debug) {
+            // What is only for the plugin's author doesn't count, and costs nothing unless it is asked for.
+            tracing::debug!(stage = &*self.label, target, "{message}");
+            return;
+        }
         self.lines += 1;
         let stage = &*self.label;
         let target = cut(target, Bytes(64));
         match self.lines.cmp(&self.limits.log_lines.saturating_add(1)) {
             std::cmp::Ordering::Less => match level {
-                Level::Trace => tracing::trace!(stage, target, "{message}"),
-                Level::Debug => tracing::debug!(stage, target, "{message}"),
-                Level::Info => tracing::info!(stage, target, "{message}"),
+                Level::Trace | Level::Debug | Level::Info => tracing::info!(stage, target, "{message}"),
                 Level::Warn => tracing::warn!(stage, target, "{message}"),
                 Level::Error => tracing::error!(stage, target, "{message}"),
             },

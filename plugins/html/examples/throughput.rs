@@ -14,7 +14,8 @@ use html::{page, visible};
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().map_or_else(book, PathBuf::from);
-    let limit = arguments.next().map_or(usize::MAX, |megabytes| megabytes.parse::<usize>().expect("a number") * 1_000_000);
+    let limit =
+        arguments.next().map_or(usize::MAX, |megabytes| megabytes.parse::<usize>().expect("a number") * 1_000_000);
     let mut pages = Vec::new();
     collect(&folder, limit, &mut pages);
     let bytes: usize = pages.iter().map(String::len).sum();
@@ -29,7 +30,8 @@ fn book() -> PathBuf {
 }
 
 fn collect(folder: &Path, limit: usize, pages: &mut Vec<String>) {
-    let mut entries: Vec<_> = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()).collect();
+    let mut entries: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()).collect();
     entries.sort();
     for path in entries {
         if pages.iter().map(String::len).sum::<usize>() >= limit {

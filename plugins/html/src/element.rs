@@ -28,19 +28,18 @@ impl Layout {
     pub fn of(name: &[u8]) -> Self {
         match name {
             b"div" | b"li" | b"tr" | b"section" | b"article" | b"main" | b"header" | b"footer" | b"nav" | b"aside"
-            | b"address" | b"caption" | b"center" | b"dd" | b"dt" | b"dir" | b"fieldset" | b"figcaption" | b"form" | b"hgroup"
-            | b"html" | b"body" | b"legend" | b"menu" | b"optgroup" | b"option" | b"search" | b"summary" | b"tbody"
-            | b"tfoot" | b"thead" => Self::Block,
-            b"p" | b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" | b"blockquote" | b"details" | b"dialog" | b"figure"
-            | b"hr" | b"table" => Self::Paragraph,
+            | b"address" | b"caption" | b"center" | b"dd" | b"dt" | b"dir" | b"fieldset" | b"figcaption" | b"form"
+            | b"hgroup" | b"html" | b"body" | b"legend" | b"menu" | b"optgroup" | b"option" | b"search" | b"select"
+            | b"summary" | b"tbody" | b"tfoot" | b"thead" => Self::Block,
+            b"p" | b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" | b"blockquote" | b"details" | b"dialog"
+            | b"figure" | b"hr" | b"table" => Self::Paragraph,
             b"ul" | b"ol" | b"dl" => Self::List,
             b"td" | b"th" => Self::Cell,
             b"pre" | b"listing" | b"plaintext" | b"xmp" => Self::Preformatted,
             b"br" => Self::Break,
             b"script" | b"style" | b"template" | b"noscript" | b"title" | b"textarea" | b"iframe" | b"noembed"
-            | b"noframes" | b"svg" | b"audio" | b"video" | b"canvas" | b"datalist" | b"annotation" | b"annotation-xml" => {
-                Self::Hidden
-            }
+            | b"noframes" | b"svg" | b"audio" | b"video" | b"canvas" | b"datalist" | b"annotation"
+            | b"annotation-xml" => Self::Hidden,
             _ => Self::Inline,
         }
     }

@@ -46,7 +46,8 @@ impl Operator for Extract {
         let pages = dflow_plugin::text(input, 0)?;
         let mut flow = Flow::with_capacity(pages.value_data().len() / 4);
         let mut ends = Vec::with_capacity(pages.len());
-        let (mut titles, mut languages, mut canonicals) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+        let (mut titles, mut languages, mut canonicals) =
+            (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
         let (mut headings, mut links) = (Headings::default(), Links::default());
         for (row, html) in pages.iter().enumerate() {
             let Some(html) = html else {

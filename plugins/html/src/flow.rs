@@ -255,7 +255,7 @@ mod tests {
         let mut flow = Flow::with_capacity(64);
         write(&mut flow);
         flow.finish();
-        String::from_utf8(flow.into_bytes()).unwrap()
+        String::from_utf8(flow.into_bytes()).expect("text stays text")
     }
 
     #[test]

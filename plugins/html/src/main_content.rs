@@ -59,7 +59,9 @@ fn marked(document: &Document) -> Vec<NodeId> {
                 _ if element.attrs.is_empty() => {}
                 _ if has_word(element, "role", "main") => mains.push(node.id),
                 _ => {
-                    if let Some(at) = raw_attribute(element, "id").and_then(|id| IDS.iter().position(|known| *known == id)) {
+                    if let Some(at) =
+                        raw_attribute(element, "id").and_then(|id| IDS.iter().position(|known| *known == id))
+                    {
                         by_id[at].get_or_insert(node.id);
                     }
                 }

@@ -4,7 +4,7 @@ use dom_query::{Document, Element, NodeData, NodeRef};
 
 use crate::element::Layout;
 use crate::flow::{Flow, one_line};
-use crate::main_content;
+use crate::{main_content, visible};
 
 /// A heading of the main content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +41,16 @@ pub struct Page {
     pub links: Vec<Link>,
 }
 
-/// Reads a page: its main content's text goes into `flow`, whose current document is left unfinished and is empty when the page
-/// has no text.
+/// Reads a page: its main content's text goes into `flow`, whose current document is left unfinished and is empty only when
+/// nothing of the page is visible.
 pub fn read(html: &str, flow: &mut Flow) -> Page {
     let document = Document::from(html);
     let mut page = about(&document);
     let content = main_content::write(document, flow);
+    if flow.is_empty() {
+        // A page of nothing but navigation.
+        visible::write(html, false, flow);
+    }
     page.headings = content.headings;
     page.links = content.links;
     if page.title.is_none() {
@@ -75,7 +79,8 @@ fn about(document: &Document) -> Page {
                 "meta" if meta_language.is_none() => {
                     let named = ["http-equiv", "name", "property"].iter().any(|key| {
                         let names = ["content-language", "language", "og:locale"];
-                        attribute(element, key).is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known)))
+                        attribute(element, key)
+                            .is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known)))
                     });
                     if named {
                         meta_language = attribute(element, "content").map(|language| language.replace('_', "-"));
@@ -188,7 +193,8 @@ fn enter(node: &NodeRef<'_>, flow: &mut Flow, open: &mut Vec<Open>) -> bool {
         };
         let name = element.name.local.as_bytes();
         let layout = Layout::of(name);
-        if layout == Layout::Hidden || main_content::is_beside(element) || (name == b"a" && is_permalink(element, node)) {
+        if layout == Layout::Hidden || main_content::is_beside(element) || (name == b"a" && is_permalink(element, node))
+        {
             return false;
         }
         layout.open(flow);

@@ -16,7 +16,8 @@ use crate::flow::Flow;
 ///
 /// Any input gives some text; the current document of `flow` is left unfinished.
 pub fn write(html: &str, title: bool, flow: &mut Flow) {
-    let tags = Tags { flow, title, name: Vec::new(), last_start: Vec::new(), end: false, self_closing: false, hidden: None };
+    let tags =
+        Tags { flow, title, name: Vec::new(), last_start: Vec::new(), end: false, self_closing: false, hidden: None };
     let Ok(()) = Tokenizer::new_with_emitter(html, tags).finish();
 }
 
@@ -177,7 +178,7 @@ mod tests {
         let mut flow = Flow::with_capacity(0);
         write(html, false, &mut flow);
         flow.finish();
-        String::from_utf8(flow.into_bytes()).unwrap()
+        String::from_utf8(flow.into_bytes()).expect("text stays text")
     }
 
     #[test]

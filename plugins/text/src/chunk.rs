@@ -5,8 +5,9 @@ use std::sync::Arc;
 use dflow_plugin::arrow::{DataType, Field, RecordBatch, Schema, UInt32Array, UInt64Array};
 use dflow_plugin::{Description, Emitter, Failure, Opened, Operator, Port, Rows, Shape};
 
-use crate::measure::{Encoding, Unit};
+use crate::measure::Unit;
 use crate::split::{By, Cut};
+use crate::tokens::Encoding;
 
 /// Settings of `text/chunk`.
 #[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]

@@ -2,13 +2,14 @@
 //!
 //! | operator | question | home |
 //! | --- | --- | --- |
-//! | [`chunk`](mod@chunk) | where may a long text be cut? | [`split`] walks the text, [`measure`] says how long a piece is |
+//! | [`chunk`](mod@chunk) | where may a long text be cut? | [`split`] walks the text, [`measure`] says how long a piece is, [`tokens`] counts those of models |
 //! | [`normalize`](mod@normalize) | which of several spellings of the same text? | |
 
 pub mod chunk;
 pub mod measure;
 pub mod normalize;
 pub mod split;
+pub mod tokens;
 
 dflow_plugin::export!(
     plugin = "text",

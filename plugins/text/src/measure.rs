@@ -6,8 +6,9 @@
 use std::ops::Range;
 
 use text_splitter::{Characters, ChunkSizer};
-use tiktoken_rs::CoreBPE;
 use unicode_segmentation::UnicodeSegmentation;
+
+use crate::tokens::{Encoding, Tokens};
 
 /// What a text's length is counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
@@ -24,27 +25,6 @@ pub enum Unit {
     Tokens,
 }
 
-/// Which tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// Of OpenAI's models since GPT-4o.
-    #[default]
-    O200kBase,
-    /// Of GPT-4, GPT-3.5 and `text-embedding-3-*`.
-    Cl100kBase,
-}
-
-impl Encoding {
-    /// The tables of this encoding: made at first use, which takes a while (a fifth of a second), and kept.
-    pub fn tables(self) -> &'static CoreBPE {
-        match self {
-            Self::O200kBase => tiktoken_rs::o200k_base_singleton(),
-            Self::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
-        }
-    }
-}
-
 /// Measures pieces of one text.
 pub enum Measure<'text> {
     /// In characters.
@@ -52,7 +32,7 @@ pub enum Measure<'text> {
     /// In what has boundaries of its own.
     Spans(Spans<'text>),
     /// In tokens of each piece by itself.
-    Tokens(&'static CoreBPE),
+    Tokens(&'static Tokens),
 }
 
 impl<'text> Measure<'text> {
@@ -62,7 +42,7 @@ impl<'text> Measure<'text> {
             Unit::Characters => Self::Characters,
             Unit::Words => Self::Spans(Spans::new(text, text.unicode_word_indices())),
             Unit::Sentences => Self::Spans(Spans::new(text, text.split_sentence_bound_indices())),
-            Unit::Tokens => Self::Tokens(encoding.tables()),
+            Unit::Tokens => Self::Tokens(encoding.tokens()),
         }
     }
 }
@@ -72,7 +52,7 @@ impl ChunkSizer for Measure<'_> {
         match self {
             Self::Characters => Characters.size(piece),
             Self::Spans(spans) => spans.touched(piece),
-            Self::Tokens(tables) => tables.count_ordinary(piece),
+            Self::Tokens(tokens) => tokens.count(piece),
         }
     }
 }
@@ -114,18 +94,18 @@ mod tests {
     #[test]
     fn units_count_what_they_say() {
         let text = "Don't panic. 東京 e\u{301}! 👩‍👩‍👧";
-        for (unit, length) in [(Unit::Characters, 26), (Unit::Words, 5), (Unit::Sentences, 3)] {
+        for (unit, length) in [(Unit::Characters, 25), (Unit::Words, 5), (Unit::Sentences, 3)] {
             assert_eq!(Measure::new(unit, Encoding::default(), text).size(text), length, "{unit:?}");
         }
-        let tokens = |encoding| Measure::new(Unit::Tokens, encoding, "").size("hello world, tokens");
-        assert_eq!((tokens(Encoding::O200kBase), tokens(Encoding::Cl100kBase)), (4, 4));
     }
 
     #[test]
     fn pieces_count_what_they_touch() {
         let text = "one two  three";
         let Measure::Spans(words) = Measure::new(Unit::Words, Encoding::default(), text) else { panic!("spans") };
-        for (range, length) in [(0..0, 0), (0..3, 1), (0..4, 1), (0..5, 2), (2..5, 2), (7..9, 0), (8..14, 1), (0..14, 3)] {
+        for (range, length) in
+            [(0..0, 0), (0..3, 1), (0..4, 1), (0..5, 2), (2..5, 2), (7..9, 0), (8..14, 1), (0..14, 3)]
+        {
             assert_eq!(words.touched(&text[range.clone()]), length, "{range:?}");
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use dflow_plugin::arrow::{Array, DataType, Field, RecordBatch, Schema, StringBuilder};
 use dflow_plugin::{Description, Emitter, Failure, Opened, Operator, Port, Shape};
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfd_quick, is_nfkc_quick, is_nfkd_quick};
+use unicode_normalization::{
+    IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfd_quick, is_nfkc_quick, is_nfkd_quick,
+};
 
 /// A Unicode normalization form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]

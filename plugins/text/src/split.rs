@@ -2,20 +2,26 @@
 //!
 //! The cutting is `text-splitter`'s: the highest level of structure whose pieces fit (paragraphs, lines, sentences, words,
 //! characters; for markdown its blocks) is filled up to the size. Its cost for each chunk grows with all of the text that is
-//! left, which makes a text of many megabytes a matter of minutes. So plain text is given to it in windows: where a chunk ends
-//! depends only on what comes within its size, so all chunks of a window are final but for the last few, and the next window
-//! begins at the first of those. Markdown is parsed as a whole, since what a line means depends on what stands above it.
+//! left, which makes a megabyte without line breaks a matter of minutes. So plain text is given to it in windows of some dozen
+//! chunks: where a chunk ends depends only on what comes within its size, so all chunks of a window are final but for the last
+//! few, and the next window begins at the first of those. Markdown is parsed as a whole, since what a line means depends on
+//! what stands above it: ten megabytes of it take half a minute.
 
 use text_splitter::{ChunkConfig, MarkdownSplitter, TextSplitter};
 
-use crate::measure::{Encoding, Measure, Unit};
+use crate::measure::{Measure, Unit};
+use crate::tokens::Encoding;
 
-/// Bytes of the first window.
-const WINDOW: usize = 64 * 1024;
+/// Chunks that the first window is guessed to hold.
+const GUESS: usize = 32;
 /// Chunks at the end of a window that more text could change.
 const OPEN: usize = 3;
-/// A window holds at least so many final chunks, or grows.
-const FINAL: usize = 8;
+/// A window that holds fewer chunks grows, ...
+const FEWEST: usize = 12;
+/// ... and after one that holds more the next is smaller.
+const MOST: usize = 96;
+/// Bytes of the smallest window.
+const SMALLEST: usize = 256;
 
 /// What structure a text has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
@@ -49,23 +55,27 @@ pub struct Cut {
 impl Cut {
     /// Calls `take` with the byte range of each chunk of `text`, in order. No chunk is empty.
     pub fn chunks(&self, text: &str, take: impl FnMut(usize, usize)) {
-        self.chunks_by_windows(text, WINDOW, take);
+        let window = match (self.by, self.unit) {
+            (By::Markdown, _) => usize::MAX,
+            (By::Text, Unit::Characters) => self.size.saturating_mul(GUESS),
+            (By::Text, Unit::Tokens) => self.size.saturating_mul(4 * GUESS),
+            (By::Text, Unit::Words) => self.size.saturating_mul(6 * GUESS),
+            (By::Text, Unit::Sentences) => self.size.saturating_mul(80 * GUESS),
+        };
+        self.chunks_by_windows(text, window.max(SMALLEST), take);
     }
 
-    fn chunks_by_windows(&self, text: &str, window: usize, mut take: impl FnMut(usize, usize)) {
-        let whole = match self.by {
-            By::Text => window,
-            By::Markdown => usize::MAX,
-        };
-        let (mut start, mut length) = (0, whole);
+    /// As [`chunks`](Self::chunks), with a first window of so many bytes.
+    fn chunks_by_windows(&self, text: &str, mut window: usize, mut take: impl FnMut(usize, usize)) {
+        let mut start = 0;
         let mut chunks = Vec::new();
         while start < text.len() {
-            let end = text.floor_char_boundary(start.saturating_add(length));
+            let end = text.floor_char_boundary(start.saturating_add(window));
             chunks.clear();
             self.split(&text[start..end], &mut chunks);
             let last = end == text.len();
-            if !last && chunks.len() < FINAL + OPEN {
-                length = length.saturating_mul(2);
+            if !last && chunks.len() < FEWEST {
+                window = window.saturating_mul(2);
                 continue;
             }
             let done = if last { chunks.len() } else { chunks.len() - OPEN };
@@ -74,6 +84,9 @@ impl Cut {
             }
             let Some((next, _)) = chunks.get(done) else { return };
             start += next;
+            if chunks.len() > MOST {
+                window = (window / 2).max(SMALLEST);
+            }
         }
     }
 
@@ -95,8 +108,22 @@ mod tests {
     use super::*;
 
     const PIECES: [&str; 16] = [
-        "word", " ", " ", "\n", "\n\n", ". ", "Sentence one! ", "e\u{301}", "👩‍👩‍👧", "東京都", "שלום ", "# Heading\n", "```\ncode\n```\n",
-        "- item\n", "\r\n", "averyveryverylongwordwithoutanyend",
+        "word",
+        " ",
+        " ",
+        "\n",
+        "\n\n",
+        ". ",
+        "Sentence one! ",
+        "e\u{301}",
+        "👩‍👩‍👧",
+        "東京都",
+        "שלום ",
+        "# Heading\n",
+        "```\ncode\n```\n",
+        "- item\n",
+        "\r\n",
+        "averyveryverylongwordwithoutanyend",
     ];
 
     /// Text of random pieces: the same for the same seed.
@@ -122,8 +149,8 @@ mod tests {
 
     #[test]
     fn chunks_fit_and_leave_nothing_out() {
-        for seed in 0..12 {
-            let text = text(seed, 120);
+        for seed in 0..8 {
+            let text = text(seed, 100);
             for cut in cuts() {
                 let measure = Measure::new(cut.unit, cut.encoding, &text);
                 let (mut covered, mut last_start) = (0, None);
@@ -135,29 +162,35 @@ mod tests {
                     assert!(last_start < Some(start), "{cut:?}: {chunk:?} doesn't move on");
                     if start > covered {
                         let left_out = &text[covered..start];
-                        assert!(cut.trim && left_out.trim().is_empty(), "{cut:?}: {left_out:?} is left out of {text:?}");
+                        assert!(
+                            cut.trim && left_out.trim().is_empty(),
+                            "{cut:?}: {left_out:?} is left out of {text:?}"
+                        );
                     }
                     if cut.overlap == 0 {
                         assert!(start >= covered, "{cut:?}: {chunk:?} repeats");
                     }
                     (covered, last_start) = (end, Some(start));
                 });
-                assert!(text[covered..].trim().is_empty() && (cut.trim || covered == text.len()), "{cut:?} of {text:?}");
+                assert!(
+                    text[covered..].trim().is_empty() && (cut.trim || covered == text.len()),
+                    "{cut:?} of {text:?}"
+                );
             }
         }
     }
 
     #[test]
     fn windows_don_t_show() {
-        for seed in 0..6 {
-            let text = text(seed, 3000);
+        for seed in 0..2 {
+            let text = text(seed, 800);
             for cut in cuts().filter(|cut| cut.by == By::Text && cut.unit != Unit::Tokens) {
                 let chunks = |window| {
                     let mut chunks = Vec::new();
                     cut.chunks_by_windows(&text, window, |start, end| chunks.push((start, end)));
                     chunks
                 };
-                assert_eq!(chunks(600), chunks(usize::MAX), "{cut:?}");
+                assert_eq!(chunks(300), chunks(usize::MAX), "{cut:?}");
             }
         }
     }

@@ -169,7 +169,8 @@ fn set_up() {
         static LOGGER: OnceLock<Logger> = OnceLock::new();
         // Another logger that was set first is the author's wish.
         if log::set_logger(LOGGER.get_or_init(|| Logger)).is_ok() {
-            log::set_max_level(log::LevelFilter::Trace);
+            // Below that libraries talk of every token they see, and formatting it costs more than the work.
+            log::set_max_level(log::LevelFilter::Info);
         }
     });
 }

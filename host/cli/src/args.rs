@@ -1,0 +1,236 @@
+//! What can be typed. Arguments are data: nothing here looks at a file or at the environment.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, builder::RangedU64ValueParser};
+use dflow_pipeline::{Bytes, Name};
+
+/// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dflow-host",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  dflow-host run                           run `pipeline.toml` in this folder
+  dflow-host run pages.toml -p size=200    run another, its parameter `size` changed
+  dflow-host run --first 10                try it on each source's first 10 rows
+  dflow-host eval \"Some text. And more.\"   see what becomes of one row
+  dflow-host check                         find every mistake, run nothing
+  dflow-host plugin list                   see which operators a stage can `use`
+
+Exit codes:
+  0    done                                5    a plugin
+  1    a mistake of dflow's                6    the outside world: files, disks
+  2    the command line                    7    a limit
+  3    the pipeline file                   130  interrupted
+  4    rows failed beyond what was allowed
+
+Environment:
+  DFLOW_LOG        what is logged to stderr, such as `debug` or `dflow_wasm=trace`
+                   [default: warnings]
+  DFLOW_CACHE_DIR  the folder for compiled plugins
+                   [default: `dflow` in `$XDG_CACHE_HOME`, or in `~/.cache`]
+  NO_COLOR         no colours"
+)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline: check, plan, run, and put its outputs in their places.
+    Run(RunArgs),
+    /// See what becomes of rows from the command line, stdin or a file; nothing is written.
+    Eval(EvalArgs),
+    /// Find every mistake in a pipeline, and show what each stage's rows look like.
+    Check(CheckArgs),
+    /// Show how a pipeline would run: what is read, in how many tasks, by which plan.
+    Explain(ExplainArgs),
+    /// Look at plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+/// Which pipeline, with which parameters.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PipelineArgs {
+    /// Give a parameter another value than the pipeline's own; can be repeated.
+    #[arg(short, long = "param", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) param: Vec<(String, String)>,
+}
+
+/// How work is shared out.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Advanced")]
+pub(crate) struct WorkArgs {
+    /// The folder for the journal and for what is in the making [default: `.dflow` beside the pipeline].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Tasks at a time [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub(crate) workers: Option<usize>,
+    /// Input for one task, about.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub(crate) task_bytes: Bytes,
+}
+
+/// `run`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  dflow-host run
+  dflow-host run pages.toml -p size=200 -p site='docs/**/*.html'
+  dflow-host run --first 10            outputs go under `.dflow/first/`
+  dflow-host run --json | jq -c 'select(.event == \"finished\") | .report.outputs'")]
+pub(crate) struct RunArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// Read only the first N rows of each source; outputs go under the state folder, never to their places.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub(crate) first: Option<u64>,
+    /// Print what happens as JSON, one event a line, on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say nothing but what went wrong.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+}
+
+/// `eval`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    override_usage = "dflow-host eval [OPTIONS] [FILE.toml] [TEXT]...",
+    after_help = "Each TEXT is a row for the pipeline's `input` stage: the value of its column, or, where it
+has several, a JSON object. Without one, rows are the lines of stdin. What is printed is a
+table on a terminal, and JSON, one row a line, anywhere else.
+
+Examples:
+  dflow-host eval \"Some text. And more.\"
+  dflow-host eval chunks.toml --stage sized \"Some text. And more.\"
+  dflow-host eval '{ \"title\": \"A\", \"body\": \"Some text.\" }'
+  dflow-host eval --input rows.jsonl --json > out.jsonl
+  dflow-host eval -- notes.toml        a text that ends like a pipeline's name"
+)]
+pub(crate) struct EvalArgs {
+    /// The pipeline [default: pipeline.toml]. The first word is taken for it when it ends in `.toml`, and everything else
+    /// for a row.
+    #[arg(value_name = "FILE.toml] [TEXT")]
+    pub(crate) words: Vec<String>,
+    /// Rows that are never taken for the pipeline.
+    #[arg(last = true, hide = true, value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    /// The stage whose rows are shown [default: the sink, or the one stage that nothing reads].
+    #[arg(short, long, value_name = "STAGE")]
+    pub(crate) stage: Option<Name>,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// Take rows from a file: JSON objects where its name ends in `.jsonl`, else lines of text; `-` is stdin.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Print JSON, one row a line, on a terminal too.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `check`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+}
+
+/// `explain`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+}
+
+/// `plugin`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// List the plugins that ship with this host, and their operators.
+    List,
+    /// Show all about a plugin: operators, ports, settings, what it imports.
+    #[command(after_help = "Examples:
+  dflow-host plugin inspect text
+  dflow-host plugin inspect ./acme.wasm --json")]
+    Inspect(InspectArgs),
+}
+
+/// `plugin inspect`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// A plugin that ships with this host, or the path of a component.
+    #[arg(value_name = "NAME|PATH")]
+    pub(crate) plugin: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `KEY=VALUE`, cut at the first `=`.
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected a parameter and its value, such as `size=200`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn parameters_are_cut_at_the_first_equals_sign() {
+        for (text, pair) in [
+            ("size=200", Some(("size", "200"))),
+            ("filter=a=b", Some(("filter", "a=b"))),
+            ("empty=", Some(("empty", ""))),
+            ("size", None),
+            ("=200", None),
+        ] {
+            let pair = pair.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            assert_eq!(key_value(text).ok(), pair, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_typed_wrongly_is_a_usage_error_with_a_suggestion() {
+        for (typed, suggestion) in [
+            (&["dflow-host", "chekc"][..], "check"),
+            (&["dflow-host", "run", "--frist", "3"], "--first"),
+            (&["dflow-host", "run", "--first", "0"], "--first"),
+            (&["dflow-host", "run", "-p", "size"], "size=200"),
+            (&["dflow-host", "run", "--task-bytes", "many"], "512MiB"),
+            (&["dflow-host", "eval", "--stage", "2x"], "letters, digits"),
+        ] {
+            let error = Args::try_parse_from(typed).expect_err("it is wrong");
+            assert_eq!(error.exit_code(), 2, "{typed:?}");
+            assert!(error.to_string().contains(suggestion), "{typed:?}\n{error}");
+        }
+    }
+}

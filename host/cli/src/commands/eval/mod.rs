@@ -1,0 +1,138 @@
+//! `dflow-host eval`: what becomes of a few rows; nothing is written.
+
+mod given;
+mod show;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::array::RecordBatch;
+use dflow_pipeline::{Fault, Name, OnError, Pipeline, SourceText, Verb, exit};
+use dflow_run::{Columns, Engine, Evaluated, Plan, StageCounts};
+
+use crate::{
+    failure::Failure, interrupt, outside::Outside, settings::EvalSettings, terminal::Terminal, watch::failures, words,
+};
+
+/// Evaluates a stage on given rows.
+pub(crate) fn eval(settings: &EvalSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
+    let (pipeline, text) = settings.pipeline.read(outside)?;
+    let input = input(&pipeline, &settings.pipeline.file.display().to_string())?;
+    let engine = Engine::new(settings.engine.clone())?;
+    let target = match &settings.stage {
+        Some(stage) => stage.clone(),
+        None => target(&pipeline, &text, &engine)?,
+    };
+    let columns = columns(&pipeline, &text, input, &target, &engine)?;
+    let rows = given::rows(&settings.given, &columns, outside)?;
+    if rows.num_rows() == 0 {
+        terminal.say("no rows were given: stdin or the file is empty");
+    }
+    // While rows are typed, Ctrl-C does what it always does; from here on it ends guests first.
+    interrupt::watch(engine.cancel().clone(), terminal.clone())?;
+    let evaluated = evaluate(&pipeline, &text, &target, rows, &engine);
+    if engine.cancel().is_raised() {
+        return Err(Failure::Interrupted);
+    }
+    let evaluated = evaluated?;
+    print(&evaluated, settings.json, terminal)?;
+    let failed: u64 = evaluated.counts.values().map(|counts| counts.failed + counts.skipped).sum();
+    if failed > 0 {
+        let grouped = failures::grouped(&evaluated.failures, failed, terminal.stderr_width());
+        terminal.say(&format!("{} failed\n{grouped}", words::plural(failed, "row")));
+    }
+    Ok(if failed_beyond(&pipeline, &evaluated.counts) { exit::ROWS } else { exit::DONE })
+}
+
+fn evaluate(
+    pipeline: &Pipeline,
+    text: &Arc<SourceText>,
+    target: &Name,
+    rows: RecordBatch,
+    engine: &Engine,
+) -> Result<Evaluated, Failure> {
+    let plan = engine.plan(pipeline, Some(text.clone()), Some(target), Some(rows))?;
+    Ok(engine.eval(&plan)?)
+}
+
+fn print(evaluated: &Evaluated, json: bool, terminal: &Terminal) -> Result<(), Failure> {
+    if json {
+        return terminal.print(&show::json(&evaluated.rows)?);
+    }
+    match evaluated.rows.iter().map(RecordBatch::num_rows).sum() {
+        0usize => terminal.say("no rows came out"),
+        _ => terminal.print(show::table(&evaluated.rows, terminal.stdout_width().unwrap_or(100))?.as_bytes())?,
+    }
+    Ok(())
+}
+
+/// The stage whose rows are given.
+fn input<'a>(pipeline: &'a Pipeline, file: &str) -> Result<&'a Name, Failure> {
+    let mut inputs = pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Input(_)));
+    match (inputs.next(), inputs.next()) {
+        (Some((name, _)), None) => Ok(name),
+        (Some((one, _)), Some((other, _))) => {
+            Err(Failure::usage(format!("`{file}` has several `input` stages, `{one}` and `{other}`; rows can be given to one")))
+        }
+        (None, _) => Err(Failure::usage(format!("`{file}` has no `input` stage to give rows to"))
+            .hint("add one (`[stage.given]` with `input = { text = \"utf8\" }`), or see a few rows of its own with `dflow-host run --first 10`")),
+    }
+}
+
+/// The columns of the rows to give.
+///
+/// The input stage is planned alone, which takes no plugin. Where that fails, so does the whole, with every mistake.
+fn columns(
+    pipeline: &Pipeline,
+    text: &Arc<SourceText>,
+    input: &Name,
+    target: &Name,
+    engine: &Engine,
+) -> Result<Columns, Failure> {
+    let mut alone = pipeline.clone();
+    alone.stage.retain(|name, _| name == input);
+    let mut planned = engine
+        .plan(&alone, Some(text.clone()), Some(input), None)
+        .map_err(|one| engine.plan(pipeline, Some(text.clone()), Some(target), None).err().unwrap_or(one))?;
+    let stage = planned.stages.shift_remove(input);
+    stage.map(|stage| stage.columns).ok_or_else(|| Failure::Error {
+        message: format!("stage `{input}` has no plan"),
+        hint: Some("this is a mistake of dflow's; please report it".to_owned()),
+        fault: Some(Fault::Internal),
+    })
+}
+
+/// The stage that is shown when none is named: the one sink, or the one stage that nothing reads.
+fn target(pipeline: &Pipeline, text: &Arc<SourceText>, engine: &Engine) -> Result<Name, Failure> {
+    let sinks: Vec<&Name> =
+        pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Write(_))).map(|(name, _)| name).collect();
+    if let [sink] = sinks.as_slice() {
+        return Ok((*sink).clone());
+    }
+    let ends: Vec<Name> = match sinks.as_slice() {
+        // What a query reads, planning finds in its text.
+        [] => unread(&engine.plan(pipeline, Some(text.clone()), None, None)?),
+        sinks => sinks.iter().map(|sink| (*sink).clone()).collect(),
+    };
+    match ends.as_slice() {
+        [end] => Ok(end.clone()),
+        ends => {
+            let names: Vec<_> = ends.iter().map(|name| format!("`{name}`")).collect();
+            Err(Failure::usage(format!("this pipeline ends in several stages: {}", names.join(", ")))
+                .hint(format!("say which one is to be shown: `--stage {}`", ends.first().map_or("NAME", Name::as_str))))
+        }
+    }
+}
+
+/// The stages that nothing reads.
+fn unread(plan: &Plan) -> Vec<Name> {
+    let read = |name: &Name| plan.stages.values().any(|stage| stage.from.contains(name));
+    plan.stages.keys().filter(|name| !read(name)).cloned().collect()
+}
+
+/// Whether more rows failed than their stages allow.
+fn failed_beyond(pipeline: &Pipeline, counts: &BTreeMap<Name, StageCounts>) -> bool {
+    counts.iter().any(|(name, counts)| {
+        let Some(stage) = pipeline.stage.get(name) else { return false };
+        stage.on_error != OnError::Skip && counts.failed > stage.max_failures
+    })
+}

@@ -1,0 +1,96 @@
+//! `dflow-host explain`: how a pipeline would run.
+
+use std::sync::Arc;
+
+use dflow_pipeline::{Bytes, exit};
+use dflow_run::{Engine, Explained};
+
+use crate::{failure::Failure, outside::Outside, settings::PlanSettings, terminal::Terminal, words};
+
+/// Explains a pipeline.
+pub(crate) fn explain(settings: &PlanSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
+    let (pipeline, text) = settings.pipeline.read(outside)?;
+    let engine = Engine::new(settings.engine.clone())?;
+    let plan = engine.plan(&pipeline, Some(text), None, None)?;
+    let segments = engine.explain(&plan)?;
+    if segments.is_empty() {
+        return Err(Failure::pipeline("this pipeline writes nothing, so there is nothing that would run")
+            .hint("add a stage with `write`, or look at a stage's rows with `dflow-host eval`"));
+    }
+    let shown: Vec<String> = segments.iter().map(shown).collect();
+    terminal.print(shown.join("\n").as_bytes())?;
+    Ok(exit::DONE)
+}
+
+fn shown(segment: &Explained) -> String {
+    let tasks = match (segment.global, segment.tasks) {
+        (true, _) => "one task, as rows regroup or come from several sources".to_owned(),
+        (false, tasks) => format!("{}, as rows go their way one by one", words::plural(tasks as u64, "task")),
+    };
+    let mut text = format!("segment `{}`: {tasks}\n", segment.stage);
+    for (source, splits, bytes) in &segment.sources {
+        let (splits, bytes) = (words::plural(*splits as u64, "split"), Bytes(*bytes));
+        text.push_str(&format!("  source `{source}`: {splits}, {bytes}"));
+        if let Some(columns) = columns(&segment.logical, source.as_str()) {
+            text.push_str(&format!("; reads {columns}"));
+        }
+        text.push('\n');
+    }
+    text.push_str("  logical plan\n");
+    text.push_str(&indented(&segment.logical));
+    text.push_str(if segment.tasks > 1 { "  physical plan of the first task\n" } else { "  physical plan\n" });
+    text.push_str(&indented(&segment.physical));
+    text
+}
+
+/// The columns that a source reads, as its scan in the plan says: `TableScan: pages projection=[pages.uri, pages.content]`.
+fn columns(logical: &str, source: &str) -> Option<String> {
+    let scan = logical.lines().find_map(|line| {
+        let rest = line.trim_start().strip_prefix("TableScan: ")?.strip_prefix(source)?;
+        rest.starts_with([' ', ',']).then_some(rest)
+    })?;
+    let columns = scan.split_once("projection=[")?.1.split(']').next()?;
+    let prefix = format!("{source}.");
+    let columns: Vec<_> = columns.split(", ").map(|c| format!("`{}`", c.strip_prefix(&prefix).unwrap_or(c))).collect();
+    Some(columns.join(", "))
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_says_what_it_reads_and_why_it_is_one_task() {
+        let segment = Explained {
+            stage: "out".parse().expect("a name"),
+            global: true,
+            sources: vec![("pages".parse().expect("a name"), 112, 3 << 20)],
+            tasks: 1,
+            logical: "Limit\n  TableScan: pages projection=[pages.uri, pages.content#bytes]".to_owned(),
+            physical: "LimitExec\n  SourceExec\n".to_owned(),
+        };
+        assert_eq!(
+            shown(&segment),
+            "segment `out`: one task, as rows regroup or come from several sources
+  source `pages`: 112 splits, 3.0 MiB; reads `uri`, `content#bytes`
+  logical plan
+    Limit
+      TableScan: pages projection=[pages.uri, pages.content#bytes]
+  physical plan
+    LimitExec
+      SourceExec
+"
+        );
+    }
+
+    #[test]
+    fn a_source_isn_t_taken_for_another_whose_name_begins_alike() {
+        let logical = "TableScan: pages_b projection=[x]\nTableScan: pages projection=[y]";
+        assert_eq!(columns(logical, "pages").as_deref(), Some("`y`"));
+        assert_eq!(columns(logical, "page"), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! One file for each command. A command sees settings, and gives back its exit code.
+
+mod check;
+mod eval;
+mod explain;
+mod plugin;
+mod run;
+
+use std::sync::Arc;
+
+use crate::{
+    args::Command,
+    failure::Failure,
+    outside::Outside,
+    settings::{EvalSettings, PlanSettings, RunSettings},
+    terminal::Terminal,
+};
+
+/// Does what was typed.
+pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
+    match command {
+        Command::Run(args) => run::run(&RunSettings::resolve(args, outside), outside, terminal),
+        Command::Eval(args) => eval::eval(&EvalSettings::resolve(args, outside)?, outside, terminal),
+        Command::Check(args) => check::check(&PlanSettings::of_check(args, outside), outside, terminal),
+        Command::Explain(args) => explain::explain(&PlanSettings::of_explain(args, outside), outside, terminal),
+        Command::Plugin(command) => plugin::plugin(command, outside, terminal),
+    }
+}

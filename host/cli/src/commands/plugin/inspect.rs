@@ -1,0 +1,113 @@
+//! `dflow-host plugin inspect`: all about one plugin.
+
+use dflow_pipeline::{Bytes, exit};
+use dflow_run::{Engine, OperatorDescription, Plugin, SCHEMA_VERSION};
+use serde_json::json;
+
+use crate::{
+    failure::Failure,
+    outside::Outside,
+    schema,
+    table::{Align, Table},
+    terminal::Terminal,
+};
+
+/// Shows a plugin that ships with this host, or a component at a path.
+pub(crate) fn inspect(
+    engine: &Engine,
+    name: &str,
+    json: bool,
+    outside: &Outside,
+    terminal: &Terminal,
+) -> Result<u8, Failure> {
+    let is_path = name.contains(['/', '\\']) || name.ends_with(".wasm");
+    let path = outside.folder.join(name);
+    let plugin = engine.plugin(if is_path { path.to_str().unwrap_or(name) } else { name })?;
+    let text = if json { format!("{}\n", document(&plugin)) } else { shown(&plugin, terminal.stdout_width()) };
+    terminal.print(text.as_bytes())?;
+    Ok(exit::DONE)
+}
+
+fn document(plugin: &Plugin) -> serde_json::Value {
+    json!({
+        "schema_version": SCHEMA_VERSION,
+        "name": plugin.name(),
+        "digest": plugin.digest(),
+        "size": plugin.size(),
+        "imports": plugin.imports(),
+        "description": plugin.description(),
+    })
+}
+
+fn shown(plugin: &Plugin, width: Option<usize>) -> String {
+    let description = plugin.description();
+    let mut text = format!("{} {}", plugin.name(), description.version);
+    if !description.summary.is_empty() {
+        text.push_str(&format!(": {}", description.summary));
+    }
+    text.push_str(&format!("\n  component  {}, {}\n", Bytes(plugin.size()), plugin.digest()));
+    text.push_str(&format!("  interface  dflow:operator {}\n", description.interface));
+    let imports = match plugin.imports() {
+        [] => "nothing".to_owned(),
+        imports => imports.join(", "),
+    };
+    text.push_str(&format!("  imports    {imports}\n"));
+    for operator in &description.operators {
+        text.push('\n');
+        text.push_str(&shown_operator(plugin.name(), operator, width));
+    }
+    text
+}
+
+fn shown_operator(plugin: &str, operator: &OperatorDescription, width: Option<usize>) -> String {
+    let mut text = format!("{plugin}/{} {}", operator.name, operator.version);
+    if !operator.summary.is_empty() {
+        text.push_str(&format!(": {}", operator.summary));
+    }
+    let mut words = vec![match operator.shape {
+        dflow_run::RowShape::Map => "map: a row for each row".to_owned(),
+        dflow_run::RowShape::Filter => "filter: at most a row for each row".to_owned(),
+        dflow_run::RowShape::Expand => "expand: any number of rows for each row".to_owned(),
+    }];
+    if !operator.profile.is_empty() {
+        words.push(operator.profile.clone());
+    }
+    if operator.rejects_rows {
+        words.push("may reject rows".to_owned());
+    }
+    if operator.streaming {
+        words.push("streams".to_owned());
+    }
+    if !operator.wants.is_empty() {
+        words.push(format!("wants {}", operator.wants.join(", ")));
+    }
+    text.push_str(&format!("\n  {}\n", words.join("; ")));
+
+    let mut ports = Table::new(&[("  in", Align::Left), ("takes", Align::Left), ("", Align::Left)]);
+    for port in &operator.ports {
+        let types: Vec<_> = port.types.iter().map(|t| t.0.as_str()).collect();
+        let optional = if port.optional { " (optional)" } else { "" };
+        ports.row([format!("  {}", port.name), format!("{}{optional}", types.join(" or ")), port.summary.clone()]);
+    }
+    if operator.any_columns {
+        ports.row([
+            "  …".to_owned(),
+            "any".to_owned(),
+            "more columns, under names of the pipeline's choice".to_owned(),
+        ]);
+    }
+    if !operator.ports.is_empty() || operator.any_columns {
+        text.push_str(&ports.lines(width));
+    }
+
+    let settings = schema::settings(&operator.settings);
+    if !settings.is_empty() {
+        let mut table =
+            Table::new(&[("  with", Align::Left), ("type", Align::Left), ("default", Align::Left), ("", Align::Left)]);
+        for setting in settings {
+            table.row([format!("  {}", setting.name), setting.what, setting.default, setting.description]);
+        }
+        text.push_str(&table.lines(width));
+    }
+    text
+}

@@ -1,0 +1,120 @@
+//! What ends a command, how it is shown, and which exit code it is.
+
+use dflow_pipeline::{Fault, Mistakes, exit, render};
+use dflow_run::{RunError, StepError};
+
+/// How wide mistakes are laid out where nobody's window says.
+const WIDTH: usize = 100;
+
+/// What ended a command.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Mistakes in the pipeline, all of them.
+    Mistakes(Mistakes),
+    /// One error.
+    Error {
+        /// A lowercase phrase.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// Whose fault; `None` for the command line's.
+        fault: Option<Fault>,
+    },
+    /// The user.
+    Interrupted,
+}
+
+impl Failure {
+    /// An error in what was typed.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Error { message: message.into(), hint: None, fault: None }
+    }
+
+    /// An error of the pipeline's.
+    pub(crate) fn pipeline(message: impl Into<String>) -> Self {
+        Self::Error { message: message.into(), hint: None, fault: Some(Fault::Pipeline) }
+    }
+
+    /// An error of the outside world's.
+    pub(crate) fn outside(message: impl Into<String>) -> Self {
+        Self::Error { message: message.into(), hint: None, fault: Some(Fault::Outside) }
+    }
+
+    /// With a hint.
+    #[must_use]
+    pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Error { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    /// The exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Mistakes(mistakes) => mistakes.exit_code(),
+            Self::Error { fault: Some(fault), .. } => fault.exit_code(),
+            Self::Error { fault: None, .. } => exit::USAGE,
+            Self::Interrupted => exit::INTERRUPTED,
+        }
+    }
+
+    /// What a person is told, for a terminal of `width` columns, if it is one.
+    pub(crate) fn shown(&self, colour: bool, width: Option<usize>) -> String {
+        match self {
+            Self::Mistakes(mistakes) => render(mistakes, colour, width.unwrap_or(WIDTH)),
+            Self::Error { message, hint, .. } => {
+                let error = if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+                let hint = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+                format!("{error} {message}{hint}\n")
+            }
+            Self::Interrupted => "interrupted\n".to_owned(),
+        }
+    }
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Mistakes(mistakes)
+    }
+}
+
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        Self::Error { message: error.message, hint: error.hint, fault: Some(error.fault) }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        if error.interrupted { Self::Interrupted } else { error.error.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_fault_it_is_says_which_exit_code() {
+        for (failure, code) in [
+            (Failure::usage("x"), 2),
+            (Failure::pipeline("x"), 3),
+            (Failure::outside("x"), 6),
+            (StepError::new(Fault::Plugin, "x").into(), 5),
+            (StepError::new(Fault::Limit, "x").into(), 7),
+            (StepError::new(Fault::Internal, "x").into(), 1),
+            (Failure::Interrupted, 130),
+            (RunError { error: StepError::new(Fault::Outside, "interrupted"), interrupted: true }.into(), 130),
+        ] {
+            assert_eq!(failure.exit_code(), code, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn colour_carries_no_meaning() {
+        let failure = Failure::usage("no such thing").hint("another one");
+        assert_eq!(failure.shown(false, None), "error: no such thing\nhint: another one\n");
+        assert_eq!(console::strip_ansi_codes(&failure.shown(true, None)), failure.shown(false, None));
+    }
+}

@@ -1,0 +1,295 @@
+//! What commands are told: arguments, environment and machine brought together, once.
+
+use std::path::{Path, PathBuf};
+
+use dflow_pipeline::Name;
+use dflow_run::EngineSettings;
+
+use crate::{
+    args::{CheckArgs, EvalArgs, ExplainArgs, PipelineArgs, RunArgs, WorkArgs},
+    failure::Failure,
+    outside::Outside,
+};
+
+/// The pipeline that is meant when none is named.
+const DEFAULT_FILE: &str = "pipeline.toml";
+
+/// Which pipeline, with which parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PipelineSettings {
+    /// The file, as the user gave it.
+    pub(crate) file: PathBuf,
+    /// The folder it is in, from the root.
+    pub(crate) folder: PathBuf,
+    /// Values of parameters.
+    pub(crate) overrides: Vec<(String, String)>,
+}
+
+/// How a run is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Not at all; only failures are told.
+    Quiet,
+    /// As JSON on stdout.
+    Json,
+    /// By a person.
+    Person,
+}
+
+/// `run`.
+#[derive(Clone, Debug)]
+pub(crate) struct RunSettings {
+    /// The pipeline.
+    pub(crate) pipeline: PipelineSettings,
+    /// How it is run.
+    pub(crate) engine: EngineSettings,
+    /// How it is watched.
+    pub(crate) watch: Watch,
+    /// The folder in which the command was typed; paths are shown as seen from there.
+    pub(crate) seen_from: PathBuf,
+}
+
+/// Where the rows of `eval` come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// The command line.
+    Texts(Vec<String>),
+    /// Lines of stdin.
+    Stdin,
+    /// A file of JSON objects, one a line.
+    Objects(PathBuf),
+    /// Lines of a file.
+    Lines(PathBuf),
+}
+
+/// `eval`.
+#[derive(Clone, Debug)]
+pub(crate) struct EvalSettings {
+    /// The pipeline.
+    pub(crate) pipeline: PipelineSettings,
+    /// How it is run.
+    pub(crate) engine: EngineSettings,
+    /// The stage whose rows are shown.
+    pub(crate) stage: Option<Name>,
+    /// Where rows come from.
+    pub(crate) given: Given,
+    /// Whether rows are printed as JSON.
+    pub(crate) json: bool,
+}
+
+/// `check` and `explain`.
+#[derive(Clone, Debug)]
+pub(crate) struct PlanSettings {
+    /// The pipeline.
+    pub(crate) pipeline: PipelineSettings,
+    /// How it would be run.
+    pub(crate) engine: EngineSettings,
+}
+
+impl PipelineSettings {
+    fn resolve(file: PathBuf, args: PipelineArgs, outside: &Outside) -> Self {
+        let whole = outside.folder.join(&file);
+        let folder = whole.parent().map_or_else(|| whole.clone(), Path::to_owned);
+        Self { file, folder, overrides: args.param }
+    }
+}
+
+impl RunSettings {
+    /// `run`, as it was typed.
+    pub(crate) fn resolve(args: RunArgs, outside: &Outside) -> Self {
+        let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
+        let engine = engine(&pipeline, args.work, args.first, outside);
+        let watch = match (args.json, args.quiet) {
+            (true, _) => Watch::Json,
+            (false, true) => Watch::Quiet,
+            (false, false) => Watch::Person,
+        };
+        Self { pipeline, engine, watch, seen_from: outside.folder.clone() }
+    }
+}
+
+impl EvalSettings {
+    /// `eval`, as it was typed.
+    ///
+    /// # Errors
+    /// No rows are given, or in two ways.
+    pub(crate) fn resolve(args: EvalArgs, outside: &Outside) -> Result<Self, Failure> {
+        let mut words = args.words;
+        let named = words.first().is_some_and(|word| word.ends_with(".toml"));
+        let file = PathBuf::from(if named { words.remove(0) } else { DEFAULT_FILE.to_owned() });
+        words.extend(args.texts);
+        let given = match args.input {
+            Some(_) if !words.is_empty() => {
+                return Err(Failure::usage(format!("rows are given twice: by `--input` and as `{}`", words[0]))
+                    .hint("leave one of them out; a pipeline's name ends in `.toml`"));
+            }
+            Some(input) if input == Path::new("-") => Given::Stdin,
+            Some(input) if input.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl")) => Given::Objects(input),
+            Some(input) => Given::Lines(input),
+            None if !words.is_empty() => Given::Texts(words),
+            None if outside.stdin_is_terminal => {
+                return Err(Failure::usage("no rows are given").hint(
+                    "`dflow-host eval \"some text\"`, `--input FILE`, or lines on stdin (`--input -` to type them)",
+                ));
+            }
+            None => Given::Stdin,
+        };
+        let pipeline = PipelineSettings::resolve(file, args.pipeline, outside);
+        // A few rows don't gain from more cores, and threads that nobody needs cost time at the start.
+        let work = WorkArgs { state: None, workers: Some(outside.cores.min(2)), task_bytes: dflow_pipeline::Bytes(0) };
+        let engine = engine(&pipeline, work, None, outside);
+        let json = args.json || !outside.stdout_is_terminal;
+        Ok(Self { pipeline, engine, stage: args.stage, given, json })
+    }
+}
+
+impl PlanSettings {
+    /// `check`, as it was typed.
+    pub(crate) fn of_check(args: CheckArgs, outside: &Outside) -> Self {
+        let work = WorkArgs { state: None, workers: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
+        Self::of_explain(ExplainArgs { file: args.file, pipeline: args.pipeline, work }, outside)
+    }
+
+    /// `explain`, as it was typed.
+    pub(crate) fn of_explain(args: ExplainArgs, outside: &Outside) -> Self {
+        let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
+        let engine = engine(&pipeline, args.work, None, outside);
+        Self { pipeline, engine }
+    }
+}
+
+/// An engine without a pipeline, to look at plugins.
+pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
+    EngineSettings {
+        folder: outside.folder.clone(),
+        state: outside.folder.join(".dflow"),
+        cache: compiled(outside),
+        workers: 1,
+        task_bytes: 0,
+        first: None,
+    }
+}
+
+fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outside: &Outside) -> EngineSettings {
+    EngineSettings {
+        folder: pipeline.folder.clone(),
+        state: work.state.map_or_else(|| pipeline.folder.join(".dflow"), |state| outside.folder.join(state)),
+        cache: compiled(outside),
+        workers: work.workers.unwrap_or(outside.cores).max(1),
+        task_bytes: work.task_bytes.0.max(1),
+        first,
+    }
+}
+
+fn compiled(outside: &Outside) -> Option<PathBuf> {
+    outside.cache().map(|folder| folder.join("compiled"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        args::{Args, Command},
+        outside::tests::outside,
+    };
+
+    fn run(typed: &[&str]) -> RunSettings {
+        let words = ["dflow-host", "run"].iter().chain(typed);
+        match Args::try_parse_from(words).expect("it is typed well").command {
+            Command::Run(args) => RunSettings::resolve(args, &outside(&[("HOME", "/home/me")])),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn eval(typed: &[&str], outside: &Outside) -> Result<EvalSettings, Failure> {
+        let words = ["dflow-host", "eval"].iter().chain(typed);
+        match Args::try_parse_from(words).expect("it is typed well").command {
+            Command::Eval(args) => EvalSettings::resolve(args, outside),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_run_has_defaults_for_everything() {
+        let settings = run(&[]);
+        assert_eq!(settings.pipeline.file, Path::new("pipeline.toml"));
+        assert_eq!(settings.engine.folder, Path::new("/here"));
+        assert_eq!(settings.engine.state, Path::new("/here/.dflow"));
+        assert_eq!(settings.engine.cache.as_deref(), Some(Path::new("/home/me/.cache/dflow/compiled")));
+        assert_eq!((settings.engine.workers, settings.engine.task_bytes, settings.engine.first), (4, 64 << 20, None));
+        assert_eq!(settings.watch, Watch::Person);
+    }
+
+    #[test]
+    fn a_run_does_as_it_is_told() {
+        let settings = run(&[
+            "jobs/p.toml",
+            "-p",
+            "a=1",
+            "-p",
+            "b=x=y",
+            "--first",
+            "10",
+            "--json",
+            "--state",
+            "s",
+            "--workers",
+            "2",
+            "--task-bytes",
+            "1KiB",
+            "--quiet",
+        ]);
+        assert_eq!(settings.pipeline.overrides, [("a".into(), "1".into()), ("b".into(), "x=y".into())]);
+        assert_eq!(settings.engine.folder, Path::new("/here/jobs"));
+        assert_eq!(settings.engine.state, Path::new("/here/s"));
+        assert_eq!((settings.engine.workers, settings.engine.task_bytes, settings.engine.first), (2, 1024, Some(10)));
+        assert_eq!(settings.watch, Watch::Json);
+        assert_eq!(run(&["-q"]).watch, Watch::Quiet);
+        assert_eq!(run(&["/abs/p.toml"]).engine.state, Path::new("/abs/.dflow"));
+    }
+
+    #[test]
+    fn the_first_word_of_eval_is_the_pipeline_when_it_ends_like_one() {
+        let outside = outside(&[]);
+        for (typed, file, texts) in [
+            (&["a", "b"][..], "pipeline.toml", &["a", "b"][..]),
+            (&["p.toml", "a"], "p.toml", &["a"]),
+            (&["p.toml", "q.toml"], "p.toml", &["q.toml"]),
+            (&["--", "q.toml"], "pipeline.toml", &["q.toml"]),
+            (&["p.toml", "--", "q.toml", "--json"], "p.toml", &["q.toml", "--json"]),
+        ] {
+            let settings = eval(typed, &outside).expect("rows are given");
+            assert_eq!(settings.pipeline.file, Path::new(file), "{typed:?}");
+            assert_eq!(settings.given, Given::Texts(texts.iter().map(|t| (*t).to_owned()).collect()), "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_eval_come_from_one_place() {
+        let here = outside(&[]);
+        for (typed, given) in [
+            (&[][..], Given::Stdin),
+            (&["p.toml"], Given::Stdin),
+            (&["--input", "-"], Given::Stdin),
+            (&["--input", "r.jsonl"], Given::Objects("r.jsonl".into())),
+            (&["--input", "r.txt"], Given::Lines("r.txt".into())),
+        ] {
+            assert_eq!(eval(typed, &here).expect("rows are given").given, given, "{typed:?}");
+        }
+        let twice = eval(&["--input", "r.txt", "a"], &here).expect_err("that is twice");
+        let nothing = eval(&[], &Outside { stdin_is_terminal: true, ..outside(&[]) }).expect_err("that is nothing");
+        assert_eq!((twice.exit_code(), nothing.exit_code()), (2, 2));
+    }
+
+    #[test]
+    fn eval_prints_a_table_for_a_person_only() {
+        for (typed, terminal, json) in
+            [(&["a"][..], true, false), (&["a"], false, true), (&["a", "--json"], true, true)]
+        {
+            let outside = Outside { stdout_is_terminal: terminal, ..outside(&[]) };
+            assert_eq!(eval(typed, &outside).expect("rows are given").json, json, "{typed:?} {terminal}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What does a person (or a program) see of a run, while it goes on and when it is over?
+//!
+//! [`bars`] are for a terminal, [`lines`] for anything else that people read later, [`events`] for programs; [`summary`] is
+//! what stays at the end.
+
+pub(crate) mod bars;
+pub(crate) mod events;
+pub(crate) mod failures;
+pub(crate) mod lines;
+mod stages;
+pub(crate) mod summary;
+
+pub(crate) use stages::{Stages, what};

@@ -1,0 +1,176 @@
+//! What stays at the end of a run: what each stage did, what was written, what failed.
+
+use std::path::Path;
+
+use dflow_pipeline::{Bytes, Name};
+use dflow_run::{OutputFile, RunReport, StageReport};
+
+use crate::{
+    table::{Align, Table},
+    watch::failures,
+    words,
+};
+
+/// How many files are named one by one.
+const NAMED: usize = 8;
+
+/// The summary of a run, for a terminal of `width` columns, if it is one; paths are shown as seen from `folder`.
+pub(crate) fn summary(report: &RunReport, folder: &Path, width: Option<usize>) -> String {
+    let mut text = stages(&report.stages);
+    text.push_str(&outputs(&report.outputs, folder));
+    let failed: u64 = report.stages.iter().map(|stage| stage.failed + stage.skipped).sum();
+    let failures = failures::grouped(&report.failures, failed, width);
+    if !failures.is_empty() {
+        text.push_str(&format!("\nfailed\n{failures}"));
+    }
+    text.push('\n');
+    text.push_str(&end(report));
+    text
+}
+
+fn stages(stages: &[StageReport]) -> String {
+    let mut table = Table::new(&[
+        ("stage", Align::Left),
+        ("what", Align::Left),
+        ("rows in", Align::Right),
+        ("rows out", Align::Right),
+        ("filtered", Align::Right),
+        ("expanded", Align::Right),
+        ("failed", Align::Right),
+        ("skipped", Align::Right),
+        ("core time", Align::Right),
+        ("rows/s a core", Align::Right),
+    ]);
+    for stage in stages {
+        let each = stage.rows_out as f64 / stage.rows_in.saturating_sub(stage.failed + stage.skipped) as f64;
+        table.row([
+            stage.stage.to_string(),
+            stage.operator.clone().unwrap_or_else(|| stage.verb.to_owned()),
+            words::count(stage.rows_in),
+            words::count(stage.rows_out),
+            words::some(stage.filtered),
+            if stage.expanded && each.is_finite() { format!("×{each:.1}") } else { String::new() },
+            words::count(stage.failed),
+            words::some(stage.skipped),
+            words::seconds(stage.seconds),
+            words::rate(stage.rows_in, stage.seconds),
+        ]);
+    }
+    table.without_blank(&["filtered", "expanded", "skipped"]).lines(None)
+}
+
+fn outputs(outputs: &[OutputFile], folder: &Path) -> String {
+    let mut sinks: Vec<&Name> = Vec::new();
+    for output in outputs {
+        if !sinks.contains(&&output.sink) {
+            sinks.push(&output.sink);
+        }
+    }
+    let mut table =
+        Table::new(&[("written", Align::Left), ("rows", Align::Right), ("size", Align::Right), ("where", Align::Left)]);
+    for sink in sinks {
+        let files: Vec<&OutputFile> = outputs.iter().filter(|output| output.sink == *sink).collect();
+        let row = |rows: u64, bytes: u64, place: String| {
+            [sink.to_string(), words::count(rows), Bytes(bytes).to_string(), place]
+        };
+        if files.len() <= NAMED {
+            for file in files {
+                let place = if file.path == "-" { "stdout".to_owned() } else { words::from_folder(&file.path, folder) };
+                table.row(row(file.rows, file.bytes, place));
+            }
+        } else {
+            let (rows, bytes) = files.iter().fold((0, 0), |sum, file| (sum.0 + file.rows, sum.1 + file.bytes));
+            let parent = Path::new(&files[0].path).parent().unwrap_or(Path::new("")).display().to_string();
+            let place =
+                format!("{} in {}", words::plural(files.len() as u64, "file"), words::from_folder(&parent, folder));
+            table.row(row(rows, bytes, place));
+        }
+    }
+    if outputs.is_empty() { String::new() } else { format!("\n{}", table.lines(None)) }
+}
+
+fn end(report: &RunReport) -> String {
+    let time = words::seconds(report.seconds);
+    let failed: u64 = report.stages.iter().map(|stage| stage.failed).sum();
+    let rows = words::plural(failed, "row");
+    match (failed, report.failed_beyond) {
+        (0, _) => format!("done in {time}\n"),
+        (_, 0) => format!("done in {time}; {rows} failed, as many as may\n"),
+        _ => format!(
+            "done in {time}, but {rows} failed (exit {})\n\
+             hint: `on_error = \"skip\"` or `max_failures = {failed}` in a stage says that this is no failure of the run\n",
+            report.exit
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::failures::tests::failure;
+
+    fn stage(name: &str, what: &str, rows: [u64; 5], expanded: bool, seconds: f64) -> StageReport {
+        let [rows_in, rows_out, filtered, failed, skipped] = rows;
+        let operator = what.contains('/').then(|| what.to_owned());
+        let verb = match what {
+            "read" => "read",
+            "filter" => "filter",
+            "write" => "write",
+            _ => "use",
+        };
+        let stage = name.parse().expect("a name");
+        StageReport { stage, verb, operator, rows_in, rows_out, filtered, expanded, skipped, failed, seconds, bytes: 0 }
+    }
+
+    fn file(sink: &str, path: &str, rows: u64, bytes: u64) -> OutputFile {
+        OutputFile { sink: sink.parse().expect("a name"), path: path.to_owned(), bytes, rows }
+    }
+
+    fn report() -> RunReport {
+        RunReport {
+            schema_version: 1,
+            run: "0123".to_owned(),
+            pipeline: "book".to_owned(),
+            stages: vec![
+                stage("pages", "read", [112, 111, 0, 1, 0], false, 0.012),
+                stage("article", "html/extract", [111, 109, 0, 0, 2], false, 0.73),
+                stage("chunks", "text/chunk", [109, 15_402, 0, 0, 0], true, 1.9),
+                stage("long", "filter", [15_402, 15_000, 402, 0, 0], false, 0.0004),
+                stage("out", "write", [15_000, 15_000, 0, 0, 0], false, 125.0),
+            ],
+            outputs: vec![file("out", "/here/out/chunks.parquet", 15_000, 3 << 20), file("shown", "-", 3, 120)],
+            failures: vec![
+                failure("pages", "encoding", "`bad.html` isn't UTF-8", None, Some("docs://bad.html")),
+                failure("article", "trap", "unreachable", Some("00ff"), None),
+                failure("article", "trap", "unreachable", Some("01ff"), None),
+            ],
+            failed_beyond: 1,
+            tasks: 4,
+            seconds: 1.234,
+            exit: 4,
+        }
+    }
+
+    #[test]
+    fn a_run_with_failures() {
+        insta::assert_snapshot!(summary(&report(), Path::new("/here"), Some(100)));
+    }
+
+    #[test]
+    fn a_run_without() {
+        let mut report = report();
+        report.failures.clear();
+        report.stages.drain(1..4);
+        report.stages[0].failed = 0;
+        report.outputs =
+            (0..12).map(|i| file("out", &format!("/here/out/out-{i:05}.parquet"), 1000, 1 << 10)).collect();
+        (report.failed_beyond, report.exit) = (0, 0);
+        insta::assert_snapshot!(summary(&report, Path::new("/here"), Some(100)));
+    }
+
+    #[test]
+    fn failures_that_are_allowed_are_told_and_no_more() {
+        let report = RunReport { failed_beyond: 0, exit: 0, ..report() };
+        assert_eq!(end(&report), "done in 1.2 s; 1 row failed, as many as may\n");
+    }
+}

@@ -1,0 +1,123 @@
+//! Operators that break what can be broken: each does so for rows whose text is its own name, and copies all others.
+
+use std::hint::black_box;
+
+use dflow_plugin::arrow::{Array, AsArray, DataType, Field, RecordBatch, Schema};
+use dflow_plugin::{Description, Emitter, Failure, Opened, Operator, Port, Rows, Shape};
+
+/// No settings.
+#[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {}
+
+/// What is done for a row whose text is the operator's name.
+trait Fault {
+    const NAME: &'static str;
+    /// Whether to say then that all rows are done.
+    fn happen(emit: &mut Emitter<'_>, input: &RecordBatch) -> Result<bool, Failure>;
+}
+
+struct Faulty<F>(std::marker::PhantomData<F>);
+
+impl<F: Fault + 'static> Operator for Faulty<F> {
+    type Settings = Settings;
+
+    fn describe() -> Description {
+        Description::new(F::NAME, Shape::Map)
+            .version("0.1.0")
+            .summary("breaks something")
+            .port(Port::utf8("text", "what to copy"))
+    }
+
+    fn open(_settings: Settings, _input: &Schema) -> Result<(Self, Opened), Failure> {
+        Ok((Self(std::marker::PhantomData), Opened::new(Shape::Map).column(Field::new("copy", DataType::Utf8, true))))
+    }
+
+    fn process(&mut self, input: &RecordBatch, emit: &mut Emitter<'_>) -> Result<(), Failure> {
+        let text = input.column(0).as_string::<i32>();
+        if (0..text.len()).any(|i| text.is_valid(i) && text.value(i) == F::NAME) && F::happen(emit, input)? {
+            return Ok(());
+        }
+        emit.map(vec![input.column(0).clone()])?;
+        Ok(())
+    }
+}
+
+/// Panics with a message.
+struct Panic;
+
+impl Fault for Panic {
+    const NAME: &'static str = "panic";
+    fn happen(_: &mut Emitter<'_>, input: &RecordBatch) -> Result<bool, Failure> {
+        panic!("a row said so, one of {}", input.num_rows())
+    }
+}
+
+/// Never comes back.
+struct Spin;
+
+impl Fault for Spin {
+    const NAME: &'static str = "spin";
+    fn happen(_: &mut Emitter<'_>, _: &RecordBatch) -> Result<bool, Failure> {
+        let mut turns = 0u64;
+        loop {
+            turns = black_box(turns + 1);
+        }
+    }
+}
+
+/// Wants all memory.
+struct Grow;
+
+impl Fault for Grow {
+    const NAME: &'static str = "grow";
+    fn happen(_: &mut Emitter<'_>, _: &RecordBatch) -> Result<bool, Failure> {
+        let mut hoard = Vec::new();
+        loop {
+            hoard.push(black_box(vec![1u8; 16 << 20]));
+        }
+    }
+}
+
+/// Calls itself until the stack ends.
+struct Recurse;
+
+fn recurse(depth: u64) -> u64 {
+    if black_box(depth) == u64::MAX { 0 } else { black_box(recurse(depth + 1)) + 1 }
+}
+
+impl Fault for Recurse {
+    const NAME: &'static str = "recurse";
+    fn happen(_: &mut Emitter<'_>, _: &RecordBatch) -> Result<bool, Failure> {
+        black_box(recurse(0));
+        Ok(false)
+    }
+}
+
+/// Says that all rows are done when one has a result.
+struct Lie;
+
+impl Fault for Lie {
+    const NAME: &'static str = "lie";
+    fn happen(emit: &mut Emitter<'_>, input: &RecordBatch) -> Result<bool, Failure> {
+        emit.rows(Rows::new(vec![input.column(0).slice(0, 1)]).parents(vec![0]))?;
+        Ok(true)
+    }
+}
+
+/// Gives up on the batch.
+struct GiveUp;
+
+impl Fault for GiveUp {
+    const NAME: &'static str = "give_up";
+    fn happen(_: &mut Emitter<'_>, _: &RecordBatch) -> Result<bool, Failure> {
+        Err(Failure::Data("no more of this".to_owned()))
+    }
+}
+
+dflow_plugin::export!(
+    plugin = "faulty",
+    version = env!("CARGO_PKG_VERSION"),
+    summary = "operators that break what can be broken",
+    operators = [Faulty<Panic>, Faulty<Spin>, Faulty<Grow>, Faulty<Recurse>, Faulty<Lie>, Faulty<GiveUp>]
+);
