@@ -2,10 +2,13 @@
 
 use std::{io::IsTerminal, path::PathBuf};
 
+/// Looks something up by its name.
+type Lookup = dyn Fn(&str) -> Option<String>;
+
 /// What lies outside of the arguments.
 pub(crate) struct Outside {
     /// Looks up an environment variable.
-    pub(crate) env: Box<dyn Fn(&str) -> Option<String>>,
+    pub(crate) env: Box<Lookup>,
     /// The folder in which the command was typed.
     pub(crate) folder: PathBuf,
     /// How many cores there are.

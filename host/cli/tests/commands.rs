@@ -2,9 +2,10 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 const NUMBERS: &str = r#"
@@ -232,4 +233,42 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     child.stdin.take().expect("it is piped").write_all(rows.as_bytes()).expect("the host reads");
     let (code, _, err) = told(&child.wait_with_output().expect("the host ends"));
     assert_eq!((code, err.as_str()), (Some(0), ""));
+}
+
+/// Counts ten thousand million rows, joined of ten tables of ten.
+const LONG: &str = r#"
+[stage.a]
+values = [{ n = 0 }, { n = 1 }, { n = 2 }, { n = 3 }, { n = 4 }, { n = 5 }, { n = 6 }, { n = 7 }, { n = 8 }, { n = 9 }]
+
+[stage.all]
+sql = """
+SELECT count(DISTINCT a.n * b.n * c.n + d.n * e.n * f.n + g.n * h.n + i.n + j.n) AS n
+FROM a, a AS b, a AS c, a AS d, a AS e, a AS f, a AS g, a AS h, a AS i, a AS j"""
+
+[stage.out]
+from = "all"
+write = "-"
+"#;
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_is_answered_at_once_and_ends_at_once_the_second_time() {
+    let folder = folder(LONG);
+    let mut child =
+        host(folder.path(), &["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the host starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
+    let first = lines.next().expect("it says that it runs");
+    assert!(first.starts_with("running 1 task"), "{first}");
+    let press = || {
+        let pressed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(pressed.expect("there is `kill`").success());
+        Instant::now()
+    };
+    let at = press();
+    let said = lines.next().expect("it says that it was interrupted");
+    assert!(said.starts_with("interrupted: "), "{said}");
+    assert!(at.elapsed() < Duration::from_millis(250), "{:?}", at.elapsed());
+    let at = press();
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert!(at.elapsed() < Duration::from_millis(250), "{:?}", at.elapsed());
 }

@@ -10,7 +10,7 @@ use datafusion::{
     common::DFSchema,
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable},
-    sql::sqlparser::ast::{Expr as SqlExpr, Ident, visit_expressions_mut},
+    sql::sqlparser::ast::{AccessExpr, Expr as SqlExpr, Ident, VisitMut, VisitorMut},
 };
 use dflow_pipeline::{At, Mistake};
 
@@ -29,15 +29,7 @@ pub(crate) fn expression(
     if let Some(alias) = &parsed.alias {
         return Err(Mistake::new(at.clone(), format!("the expression names itself `{alias}`; its name is the key")));
     }
-    let mut mistake = None;
-    let flow = visit_expressions_mut(&mut parsed.expr, |expr| match rename(expr, columns, at) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(e) => {
-            mistake = Some(e);
-            ControlFlow::Break(())
-        }
-    });
-    if let (ControlFlow::Break(()), Some(mistake)) = (flow, mistake) {
+    if let ControlFlow::Break(mistake) = VisitMut::visit(&mut parsed.expr, &mut Renaming { columns, at }) {
         return Err(mistake);
     }
     let expr = state.create_logical_expr_from_sql_expr(parsed, schema).map_err(|e| of_sql(at.clone(), &e))?;
@@ -46,7 +38,24 @@ pub(crate) fn expression(
     Ok(expr)
 }
 
-/// Replaces the names of columns by their flat names.
+/// Replaces names on the way down: what stands in front of a member access is only part of a name.
+struct Renaming<'a> {
+    columns: &'a Columns,
+    at: &'a At,
+}
+
+impl VisitorMut for Renaming<'_> {
+    type Break = Mistake;
+
+    fn pre_visit_expr(&mut self, expr: &mut SqlExpr) -> ControlFlow<Mistake> {
+        match rename(expr, self.columns, self.at) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(mistake) => ControlFlow::Break(mistake),
+        }
+    }
+}
+
+/// Replaces the names of columns by their flat names (which name the same columns, so that twice does no harm).
 fn rename(expr: &mut SqlExpr, columns: &Columns, at: &At) -> Result<(), Mistake> {
     match expr {
         SqlExpr::Identifier(ident) => {
@@ -77,6 +86,17 @@ fn rename(expr: &mut SqlExpr, columns: &Columns, at: &At) -> Result<(), Mistake>
             }
             if let [one] = idents.as_slice() {
                 *expr = SqlExpr::Identifier(one.clone());
+            }
+        }
+        // `stage.column['member']`: the column is the first link of the chain.
+        SqlExpr::CompoundFieldAccess { root, access_chain } => {
+            if let (SqlExpr::Identifier(stage), Some(AccessExpr::Dot(SqlExpr::Identifier(name)))) =
+                (root.as_ref(), access_chain.first())
+                && columns.get(&stage.value).is_none()
+                && let Some(column) = columns.of_stage(&stage.value, &name.value)
+            {
+                **root = SqlExpr::Identifier(quoted(&column.flat));
+                access_chain.remove(0);
             }
         }
         SqlExpr::Subquery(_) | SqlExpr::Exists { .. } | SqlExpr::InSubquery { .. } => {

@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 use datafusion::{
     catalog::view::ViewTable,
     common::{
-        Column as PlanColumn, TableReference,
-        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+        Column as PlanColumn, TableReference, internal_err,
+        tree_node::{TreeNode, TreeNodeRecursion},
     },
     execution::session_state::SessionState,
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
@@ -180,25 +180,7 @@ fn carried(name: &Name, step: &Step, base: &LogicalPlan, planned: LogicalPlan) -
     let readable = step.columns.readable();
     let hidden: BTreeSet<&str> = readable.keys().copied().collect();
     let shown: Vec<String> = planned.schema().fields().iter().map(|f| f.name().clone()).collect();
-    let full = planned.transform_up(|node| {
-        if &node == base {
-            let columns = base.expressions().into_iter().chain(hidden.iter().map(|h| flat(h)));
-            return Ok(Transformed::yes(LogicalPlanBuilder::from(step.plan.clone()).project(columns)?.build()?));
-        }
-        match &node {
-            LogicalPlan::Projection(projection) => {
-                let fields = projection.input.schema().iter().filter(|(_, f)| hidden.contains(f.name().as_str()));
-                let more = fields.map(|(table, f)| Expr::Column(PlanColumn::new(table.cloned(), f.name())));
-                let columns = projection.expr.iter().cloned().chain(more).collect::<Vec<_>>();
-                Ok(Transformed::yes(
-                    LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(columns)?.build()?,
-                ))
-            }
-            // What stands above a changed input has its schema anew.
-            _ => Ok(Transformed::yes(node.recompute_schema()?)),
-        }
-    })?;
-    let full = full.data;
+    let full = with_hidden(&planned, base, step, &hidden)?;
     let mut columns = step.columns.child(name);
     columns.visible.clear();
     let mut projection = Vec::new();
@@ -225,6 +207,30 @@ fn carried(name: &Name, step: &Step, base: &LogicalPlan, planned: LogicalPlan) -
     }
     let plan = LogicalPlanBuilder::from(full).project(projection)?.build()?;
     Ok(Step { plan, columns })
+}
+
+/// A chain of nodes over a query's one table, hidden columns put back into each of its projections.
+fn with_hidden(
+    plan: &LogicalPlan,
+    base: &LogicalPlan,
+    step: &Step,
+    hidden: &BTreeSet<&str>,
+) -> datafusion::error::Result<LogicalPlan> {
+    if plan == base {
+        let columns = base.expressions().into_iter().chain(hidden.iter().map(|h| flat(h)));
+        return LogicalPlanBuilder::from(step.plan.clone()).project(columns)?.build();
+    }
+    let input = match plan.inputs().as_slice() {
+        [input] => with_hidden(input, base, step, hidden)?,
+        inputs => return internal_err!("a query that keeps rows has {} inputs", inputs.len()),
+    };
+    let LogicalPlan::Projection(projection) = plan else {
+        return plan.with_new_exprs(plan.expressions(), vec![input]);
+    };
+    let fields = input.schema().iter().filter(|(_, f)| hidden.contains(f.name().as_str()));
+    let more = fields.map(|(table, f)| Expr::Column(PlanColumn::new(table.cloned(), f.name())));
+    let columns = projection.expr.iter().cloned().chain(more).collect::<Vec<_>>();
+    LogicalPlanBuilder::from(input).project(columns)?.build()
 }
 
 /// A query that makes rows of its own.

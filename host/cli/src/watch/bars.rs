@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Bars {
     terminal: Arc<Terminal>,
     stages: Stages,
+    /// What stands above the stages; held, as a line that nobody holds is no longer drawn.
+    _blank: ProgressBar,
     lines: Vec<ProgressBar>,
     all: ProgressBar,
     tasks: Mutex<usize>,
@@ -31,10 +33,11 @@ impl Bars {
         let line = || live.add(ProgressBar::no_length().with_style(style("{wide_msg}")));
         // A terminal echoes Ctrl-C at the end of the last line, which moves all lines by one: the first is left behind then,
         // and nobody sees it when it is blank.
-        line().tick();
+        let blank = line();
+        blank.tick();
         let lines = (0..stages.len()).map(|_| line()).collect();
         let all = live.add(ProgressBar::new(0).with_style(style("[{bar:30}] {msg}").progress_chars("=> ")));
-        Self { terminal, stages, lines, all, tasks: Mutex::new(0) }
+        Self { terminal, stages, _blank: blank, lines, all, tasks: Mutex::new(0) }
     }
 
     fn show(&self, stages: &[Now], tasks_done: usize, seconds: f64) {
