@@ -240,13 +240,13 @@ const LONG: &str = r#"
 [stage.a]
 values = [{ n = 0 }, { n = 1 }, { n = 2 }, { n = 3 }, { n = 4 }, { n = 5 }, { n = 6 }, { n = 7 }, { n = 8 }, { n = 9 }]
 
-[stage.all]
+[stage.counted]
 sql = """
 SELECT count(DISTINCT a.n * b.n * c.n + d.n * e.n * f.n + g.n * h.n + i.n + j.n) AS n
 FROM a, a AS b, a AS c, a AS d, a AS e, a AS f, a AS g, a AS h, a AS i, a AS j"""
 
 [stage.out]
-from = "all"
+from = "counted"
 write = "-"
 "#;
 

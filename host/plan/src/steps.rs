@@ -31,6 +31,9 @@ pub(crate) struct Step {
 
 type Planned = Result<Step, Vec<Mistake>>;
 
+/// Named columns, and the expressions of those among them that are new in the plan.
+type Expressions = (IndexMap<String, Column>, Vec<Expr>);
+
 fn planning(at: At) -> impl Fn(datafusion::error::DataFusionError) -> Vec<Mistake> {
     move |e| vec![of_sql(at.clone(), &e)]
 }
@@ -106,7 +109,7 @@ impl Step {
         at: &At,
         written: &IndexMap<String, String>,
         columns: &Columns,
-    ) -> Result<(IndexMap<String, Column>, Vec<Expr>), Vec<Mistake>> {
+    ) -> Result<Expressions, Vec<Mistake>> {
         let (mut mistakes, mut made, mut new) = (Vec::new(), IndexMap::new(), Vec::new());
         for (column, text) in written {
             let place = at.key(column);

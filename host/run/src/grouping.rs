@@ -38,6 +38,6 @@ mod tests {
         assert_eq!(tasks(&splits, 1, 10 << 20).len(), 10);
         assert_eq!(tasks(&splits, 2, 1).len(), 100);
         assert_eq!(tasks(&splits[..1], 2, 64 << 20).len(), 1);
-        assert_eq!(tasks(&[], 2, 64 << 20), [0..0]);
+        assert_eq!(tasks(&[], 2, 64 << 20), vec![0..0]);
     }
 }

@@ -239,11 +239,9 @@ impl Collector {
                 |p, at| port.value(p).is_char_boundary(at),
             )?;
             // SAFETY: each view is a range of a valid value on its character boundaries, in the same buffers.
-            #[expect(
-                unsafe_code,
-                reason = "the ranges were checked above; validating each view again would read all text"
-            )]
-            Ok(Arc::new(unsafe { StringViewArray::new_unchecked(views.into(), port.data_buffers().to_vec(), None) }))
+            #[expect(unsafe_code, reason = "validating each view again would read all text")]
+            let ranges = unsafe { StringViewArray::new_unchecked(views.into(), port.data_buffers().to_vec(), None) };
+            Ok(Arc::new(ranges))
         } else {
             let port = cast(port, &DataType::BinaryView).map_err(|e| e.to_string())?;
             let port = port.as_binary_view();
@@ -257,7 +255,8 @@ impl Collector {
             )?;
             // SAFETY: as above, without characters.
             #[expect(unsafe_code, reason = "as above")]
-            Ok(Arc::new(unsafe { BinaryViewArray::new_unchecked(views.into(), port.data_buffers().to_vec(), None) }))
+            let ranges = unsafe { BinaryViewArray::new_unchecked(views.into(), port.data_buffers().to_vec(), None) };
+            Ok(Arc::new(ranges))
         }
     }
 
@@ -315,7 +314,8 @@ fn ranges<'a>(
         if from > to || to > bytes.len() {
             return Err(format!("has the range {from}..{to} of row {parent}, which has {} bytes", bytes.len()));
         }
-        if !bytes.is_empty() && !(boundary(parent, from) && boundary(parent, to)) {
+        let whole = bytes.is_empty() || (boundary(parent, from) && boundary(parent, to));
+        if !whole {
             return Err(format!("has the range {from}..{to} of row {parent}, which cuts a character"));
         }
         // The offset only counts for values that aren't inline, and those aren't inline in the parent either.
@@ -414,7 +414,8 @@ mod tests {
     #[test]
     fn what_breaks_the_order_is_refused() {
         type Rows<'a> = &'a [(u32, u32, u32)];
-        let cases: &[(Rows<'_>, &[u32], Rows<'_>, &[u32], &str)] = &[
+        type Case<'a> = (Rows<'a>, &'a [u32], Rows<'a>, &'a [u32], &'a str);
+        let cases: &[Case<'_>] = &[
             (&[(2, 0, 0), (0, 0, 0)], &[], &[], &[], "descend"),
             (&[(2, 0, 0)], &[], &[(0, 0, 0)], &[], "after row 2"),
             (&[], &[2], &[(2, 0, 0)], &[], "after row 2"),

@@ -181,7 +181,8 @@ mod tests {
         let offsets = |o: [i32; 3]| o.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
         let utf8 = DataType::Utf8;
         let ascending = offsets([0, 1, 2]);
-        let cases: Vec<(DataType, Vec<WireNode>, Vec<Vec<u8>>, &str)> = vec![
+        type Case = (DataType, Vec<WireNode>, Vec<Vec<u8>>, &'static str);
+        let cases: Vec<Case> = vec![
             (utf8.clone(), vec![node(2, 0)], vec![vec![], offsets([0, 2, 1]), b"ab".to_vec()], "not valid Arrow"),
             (utf8.clone(), vec![node(2, 0)], vec![vec![], offsets([0, 1, 9]), b"ab".to_vec()], "not valid Arrow"),
             (utf8.clone(), vec![node(2, 0)], vec![vec![], ascending.clone(), vec![0xff, 0xfe]], "not valid Arrow"),

@@ -144,7 +144,8 @@ fn gather_utf8(views: &StringViewArray) -> Result<StringArray, String> {
     let (offsets, values) = gather(views)?;
     // SAFETY: the bytes are those of a valid string view array, value by value, and the offsets are their ends.
     #[expect(unsafe_code, reason = "checking again what was checked would cost as much as the boundary")]
-    Ok(unsafe { StringArray::new_unchecked(offsets, values, views.nulls().cloned()) })
+    let plain = unsafe { StringArray::new_unchecked(offsets, values, views.nulls().cloned()) };
+    Ok(plain)
 }
 
 fn gather_binary(views: &BinaryViewArray) -> Result<BinaryArray, String> {
