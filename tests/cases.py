@@ -214,8 +214,7 @@ def main():
             sys.exit(f"error: there is no case {', '.join(f'`{n}`' for n in sorted(unknown))} in {CASES}")
         cases = [p for p in cases if p.name in names]
     if again:
-        # A file `open-bug` says why a case does not hold yet at other batch sizes; it must be empty before the issue is resolved.
-        cases = [p for p in cases if repeatable(p) and not (p / "open-bug").exists()]
+        cases = [p for p in cases if repeatable(p)]
     tally = Tally()
 
     def test(case, problems):

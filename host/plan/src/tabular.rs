@@ -123,6 +123,7 @@ impl TabularReader {
         for (i, split) in splits.iter().enumerate() {
             let path = self.stores.local_path(split);
             let mut position = 0u64;
+            let mut row_by_row = limits.rows == 1;
             let failure = |position: u64, e: &str| {
                 let message = format!(
                     "`{}` can't be read as {}: {}",
@@ -154,6 +155,18 @@ impl TabularReader {
                         out.blocking_send(Ok(SourceBatch { rows, runs: vec![run], failed: Vec::new() }))
                     }
                     Ok(None) => break,
+                    // The rows before the bad one are good, whatever batch they are in: from here on, one row a batch.
+                    Ok(Some(Err(_))) if !row_by_row && self.format != Format::Parquet => {
+                        row_by_row = true;
+                        match self.batches(&path, projection, &BatchLimits { rows: 1, ..*limits }) {
+                            Ok(again) => batches = Box::new(again.skip(position as usize)),
+                            Err(e) => {
+                                drop(out.blocking_send(Ok(failure(position, &e))));
+                                break;
+                            }
+                        }
+                        continue;
+                    }
                     Ok(Some(Err(e))) => {
                         drop(out.blocking_send(Ok(failure(position, &e))));
                         break;
