@@ -1,17 +1,17 @@
 //! The pipeline's file, read.
 
-use std::{fs, io::ErrorKind, sync::Arc};
+use std::{fs, io::ErrorKind};
 
-use dflow_pipeline::{Pipeline, SourceText, written};
+use dflow_pipeline::{Draft, written};
 
 use crate::{failure::Failure, outside::Outside, settings::PipelineSettings};
 
 impl PipelineSettings {
-    /// Reads the pipeline.
+    /// Reads the pipeline, mistakes and all: planning adds those that it finds.
     ///
     /// # Errors
-    /// There is no such file, it isn't text, or there are mistakes in it.
-    pub(crate) fn read(&self, outside: &Outside) -> Result<(Pipeline, Arc<SourceText>), Failure> {
+    /// There is no such file, or it isn't text.
+    pub(crate) fn read(&self, outside: &Outside) -> Result<Draft, Failure> {
         let name = self.file.display().to_string();
         let whole = outside.folder.join(&self.file);
         let bytes = fs::read(&whole).map_err(|error| match error.kind() {
@@ -35,7 +35,7 @@ impl PipelineSettings {
             Failure::pipeline(format!("the pipeline file `{name}` is not UTF-8 text (line {line})"))
                 .hint("a pipeline file is TOML; save it as UTF-8")
         })?;
-        Ok(written::read(&name, &text, &self.overrides, &|key| (outside.env)(key))?)
+        Ok(written::read(&name, &text, &self.overrides, &|key| (outside.env)(key)))
     }
 }
 
@@ -47,7 +47,8 @@ mod tests {
     fn refused(file: &str, folder: &std::path::Path) -> (String, u8) {
         let outside = Outside { folder: folder.to_owned(), ..outside(&[]) };
         let settings = PipelineSettings { file: file.into(), folder: folder.to_owned(), overrides: Vec::new() };
-        let failure = settings.read(&outside).expect_err("it can't be read");
+        let whole = settings.read(&outside).and_then(|draft| Ok(draft.whole()?));
+        let failure = whole.expect_err("it can't be read");
         (failure.shown(false, None), failure.exit_code())
     }
 

@@ -66,6 +66,10 @@ impl SourceReader for FileReader {
         &self.schema
     }
 
+    fn uri_column(&self) -> Option<usize> {
+        Some(URI)
+    }
+
     fn open(
         &self,
         splits: Arc<[Split]>,

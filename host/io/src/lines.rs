@@ -58,6 +58,10 @@ impl SourceReader for LineReader {
         &self.schema
     }
 
+    fn uri_column(&self) -> Option<usize> {
+        Some(URI)
+    }
+
     fn open(
         &self,
         splits: Arc<[Split]>,

@@ -48,6 +48,11 @@ pub trait SourceReader: Send + Sync + Debug {
     /// All columns that it can give.
     fn schema(&self) -> &SchemaRef;
 
+    /// The index of the column that holds the URI of each row's file, if there is one.
+    fn uri_column(&self) -> Option<usize> {
+        None
+    }
+
     /// Streams the rows of some splits in order, with only the columns of `projection` (indices into the schema, in any
     /// order; empty: batches that have only a row count). It reads ahead on the IO runtime, within a bound of bytes.
     /// An error ends the stream.

@@ -13,6 +13,7 @@ mod meter;
 mod operator_exec;
 mod operator_node;
 mod planner;
+mod reads;
 mod scope;
 mod source;
 
@@ -23,5 +24,6 @@ pub use meter::{MeterExec, MeterNode};
 pub use operator_exec::OperatorExec;
 pub use operator_node::{ChildColumns, OperatorNode, OperatorSpec};
 pub use planner::StepPlanner;
+pub use reads::Reads;
 pub use scope::{RowFailure, StageCounters, StageCounts, TaskScope};
 pub use source::{SourceExec, SourceSpec, deal, source_schema};

@@ -30,6 +30,7 @@ use crate::{
     error::StepError,
     ids::{Ids, child_id},
     operator_node::{OperatorSpec, label},
+    reads::Reads,
     scope::{RowFailure, StageCounters, StageCounts, TaskScope},
 };
 
@@ -37,8 +38,7 @@ use crate::{
 #[derive(Debug)]
 pub struct OperatorExec {
     spec: Arc<OperatorSpec>,
-    ports: Vec<Arc<dyn PhysicalExpr>>,
-    id: Option<Arc<dyn PhysicalExpr>>,
+    reads: Reads<Arc<dyn PhysicalExpr>>,
     input: Arc<dyn ExecutionPlan>,
     /// Of all columns (carried, then new) those that come out.
     projection: Option<Vec<usize>>,
@@ -46,11 +46,10 @@ pub struct OperatorExec {
 }
 
 impl OperatorExec {
-    /// Runs an operator on `ports`, expressions over `input`.
+    /// Runs an operator on what it reads of `input`.
     pub fn new(
         spec: Arc<OperatorSpec>,
-        ports: Vec<Arc<dyn PhysicalExpr>>,
-        id: Option<Arc<dyn PhysicalExpr>>,
+        reads: Reads<Arc<dyn PhysicalExpr>>,
         input: Arc<dyn ExecutionPlan>,
         projection: Option<Vec<usize>>,
     ) -> Self {
@@ -66,13 +65,13 @@ impl OperatorExec {
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Self { spec, ports, id, input, projection, properties: Arc::new(properties) }
+        Self { spec, reads, input, projection, properties: Arc::new(properties) }
     }
 }
 
 impl DisplayAs for OperatorExec {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let ports = self.spec.operator.input().fields().iter().zip(&self.ports);
+        let ports = self.spec.operator.input().fields().iter().zip(&self.reads.ports);
         let ports: Vec<_> = ports.map(|(port, expr)| format!("{}={expr}", port.name())).collect();
         write!(f, "OperatorExec: {} {} in=[{}]", label(&self.spec), self.spec.shape(), ports.join(", "))?;
         if let Some(kept) = &self.projection {
@@ -90,7 +89,7 @@ impl EmbeddedProjection for OperatorExec {
             (Some(outer), None) => Some(outer),
             (None, inner) => inner.clone(),
         };
-        Ok(Self::new(self.spec.clone(), self.ports.clone(), self.id.clone(), self.input.clone(), projection))
+        Ok(Self::new(self.spec.clone(), self.reads.clone(), self.input.clone(), projection))
     }
 }
 
@@ -117,7 +116,7 @@ impl ExecutionPlan for OperatorExec {
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
         let mut recursion = TreeNodeRecursion::Continue;
-        for expr in self.ports.iter().chain(&self.id) {
+        for expr in self.reads.iter() {
             recursion = f(expr)?;
         }
         Ok(recursion)
@@ -125,13 +124,9 @@ impl ExecutionPlan for OperatorExec {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match children.pop() {
-            Some(input) => Ok(Arc::new(Self::new(
-                self.spec.clone(),
-                self.ports.clone(),
-                self.id.clone(),
-                input,
-                self.projection.clone(),
-            ))),
+            Some(input) => {
+                Ok(Arc::new(Self::new(self.spec.clone(), self.reads.clone(), input, self.projection.clone())))
+            }
             None => internal_err!("an operator without input"),
         }
     }
@@ -154,8 +149,7 @@ impl ExecutionPlan for OperatorExec {
             counters: scope.counters(&self.spec.stage),
             scope,
             spec: self.spec.clone(),
-            ports: self.ports.clone(),
-            id: self.id.clone(),
+            reads: self.reads.clone(),
             carried,
             kept: self.projection.clone().unwrap_or_else(|| (0..all).collect()),
             schema: self.schema(),
@@ -182,8 +176,7 @@ struct Work {
     scope: Arc<TaskScope>,
     counters: Arc<StageCounters>,
     spec: Arc<OperatorSpec>,
-    ports: Vec<Arc<dyn PhysicalExpr>>,
-    id: Option<Arc<dyn PhysicalExpr>>,
+    reads: Reads<Arc<dyn PhysicalExpr>>,
     /// How many of the columns are carried along.
     carried: usize,
     /// The columns that come out.
@@ -196,11 +189,9 @@ impl Work {
     /// All results of one batch of the input.
     async fn batch(&mut self, batch: RecordBatch) -> Result<VecDeque<RecordBatch>> {
         let rows = batch.num_rows();
-        let ports = self.ports.iter().map(|p| p.evaluate(&batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
-        let ids = match &self.id {
-            Some(id) => Some(cast(&id.evaluate(&batch)?.into_array(rows)?, &DataType::Utf8View)?),
-            None => None,
-        };
+        let ports =
+            self.reads.ports.iter().map(|p| p.evaluate(&batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
+        let ids = self.reads.id.as_ref().map(|id| texts(id, &batch)).transpose()?;
         let sizes = row_sizes(&ports, rows);
         let limits = self.spec.batch;
         let mut ready = VecDeque::new();
@@ -256,23 +247,23 @@ impl Work {
     ) -> Result<()> {
         let rows = part.num_rows() as u64;
         let failed = processed.errors.len() as u64;
+        let uris = self.reads.uri.as_ref().filter(|_| failed > 0).map(|uri| texts(uri, part)).transpose()?;
         for error in &processed.errors {
-            let id = ids
-                .map(|ids| ids.as_string_view())
-                .filter(|ids| ids.is_valid(error.row as usize))
-                .map(|ids| ids.value(error.row as usize).to_owned());
+            let row = error.row as usize;
+            let of = |texts: &ArrayRef| texts.is_valid(row).then(|| texts.as_string_view().value(row).to_owned());
             let failure = RowFailure {
                 stage: self.spec.stage.clone(),
-                id,
-                uri: None,
+                id: ids.and_then(of),
+                uri: uris.as_ref().and_then(of),
                 fault,
                 kind: error.kind.clone(),
                 message: error.message.clone(),
             };
             if self.spec.on_error == OnError::Fail {
                 let row = failure.id.as_deref().map_or_else(String::new, |id| format!(" `{id}`"));
+                let of = failure.uri.as_deref().map_or_else(String::new, |uri| format!(" of `{uri}`"));
                 let message =
-                    format!("stage `{}`: row{row} failed: {}: {}", failure.stage, failure.kind, failure.message);
+                    format!("stage `{}`: row{row}{of} failed: {}: {}", failure.stage, failure.kind, failure.message);
                 return Err(StepError::new(fault, message)
                     .hint("`on_error = \"dead_letter\"` goes on without such rows")
                     .into());
@@ -371,6 +362,11 @@ impl Work {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }
+}
+
+/// A column as text, for messages.
+fn texts(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
+    Ok(cast(&expr.evaluate(batch)?.into_array(batch.num_rows())?, &DataType::Utf8View)?)
 }
 
 /// Counts children of the same parent, from piece to piece.

@@ -19,7 +19,7 @@ use datafusion::{
 use dflow_pipeline::{BatchLimits, Name, OnError};
 use dflow_wasm::{Operator, RowShape};
 
-use crate::ids::ID_FIELD_TYPE;
+use crate::{ids::ID_FIELD_TYPE, reads::Reads};
 
 /// What a stage does with an operator.
 #[derive(Debug)]
@@ -69,30 +69,25 @@ impl OperatorSpec {
 pub struct OperatorNode {
     /// What is done.
     pub spec: Arc<OperatorSpec>,
-    /// One expression for each port.
-    pub ports: Vec<Expr>,
-    /// The rows' id, where they have one.
-    pub id: Option<Expr>,
+    /// What it reads.
+    pub reads: Reads<Expr>,
     input: LogicalPlan,
     schema: DFSchemaRef,
 }
 
 impl OperatorNode {
-    /// Runs an operator on `ports`, expressions over `input`.
-    pub fn try_new(spec: Arc<OperatorSpec>, ports: Vec<Expr>, id: Option<Expr>, input: LogicalPlan) -> Result<Self> {
+    /// Runs an operator on what it reads of `input`.
+    pub fn try_new(spec: Arc<OperatorSpec>, reads: Reads<Expr>, input: LogicalPlan) -> Result<Self> {
         let carried = input.schema().iter().map(|(table, field)| (table.cloned(), field.clone()));
         let new = spec.new_fields().into_iter().map(|field| (None::<TableReference>, field));
         let schema = DFSchema::new_with_metadata(carried.chain(new).collect(), input.schema().metadata().clone())?;
-        Ok(Self { spec, ports, id, input, schema: Arc::new(schema) })
+        Ok(Self { spec, reads, input, schema: Arc::new(schema) })
     }
 }
 
 impl PartialEq for OperatorNode {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.spec, &other.spec)
-            && self.ports == other.ports
-            && self.id == other.id
-            && self.input == other.input
+        Arc::ptr_eq(&self.spec, &other.spec) && self.reads == other.reads && self.input == other.input
     }
 }
 
@@ -101,7 +96,7 @@ impl Eq for OperatorNode {}
 impl Hash for OperatorNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.spec.stage.hash(state);
-        self.ports.hash(state);
+        self.reads.hash(state);
         self.input.hash(state);
     }
 }
@@ -126,7 +121,7 @@ impl UserDefinedLogicalNodeCore for OperatorNode {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        self.ports.iter().chain(&self.id).cloned().collect()
+        self.reads.iter().cloned().collect()
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
@@ -134,7 +129,7 @@ impl UserDefinedLogicalNodeCore for OperatorNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let ports = self.spec.operator.input().fields().iter().zip(&self.ports);
+        let ports = self.spec.operator.input().fields().iter().zip(&self.reads.ports);
         let ports: Vec<_> = ports.map(|(port, expr)| format!("{}={expr}", port.name())).collect();
         let columns: Vec<_> = self.spec.columns.iter().map(|c| c.name().as_str()).collect();
         write!(
@@ -147,16 +142,15 @@ impl UserDefinedLogicalNodeCore for OperatorNode {
         )
     }
 
-    fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let id = self.id.as_ref().and_then(|_| exprs.pop());
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         match inputs.pop() {
-            Some(input) if exprs.len() == self.ports.len() => Self::try_new(self.spec.clone(), exprs, id, input),
-            _ => internal_err!("an operator with {} of {} ports", exprs.len(), self.ports.len()),
+            Some(input) => Self::try_new(self.spec.clone(), self.reads.with(exprs)?, input),
+            None => internal_err!("an operator without input"),
         }
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        // Carried columns keep their index; what the ports and the id read is added by the optimizer.
+        // Carried columns keep their index; what it reads itself is added by the optimizer.
         let carried = self.input.schema().fields().len();
         Some(vec![output_columns.iter().copied().filter(|i| *i < carried).collect()])
     }

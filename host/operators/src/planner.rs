@@ -41,9 +41,8 @@ impl ExtensionPlanner for StepPlanner {
         }
         if let Some(operator) = node.as_any().downcast_ref::<OperatorNode>() {
             let expr = |e| planner.create_physical_expr(e, logical.schema(), session, context);
-            let ports = operator.ports.iter().map(expr).collect::<Result<Vec<_>>>()?;
-            let id = operator.id.as_ref().map(expr).transpose()?;
-            return Ok(Some(Arc::new(OperatorExec::new(operator.spec.clone(), ports, id, physical.clone(), None))));
+            let reads = operator.reads.with(operator.reads.iter().map(expr).collect::<Result<Vec<_>>>()?)?;
+            return Ok(Some(Arc::new(OperatorExec::new(operator.spec.clone(), reads, physical.clone(), None))));
         }
         Ok(None)
     }

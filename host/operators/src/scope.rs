@@ -40,7 +40,7 @@ pub struct RowFailure {
     pub stage: Name,
     /// Its `__id__`, where the stage's rows have one.
     pub id: Option<String>,
-    /// Where it comes from, for rows of sources: the file's URI.
+    /// The URI of the file it comes from, where it comes from one as a whole or as a line.
     pub uri: Option<String>,
     /// Whose fault.
     pub fault: Fault,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{BatchLimits, GuestLimits, Name};
 
 /// A pipeline: resources and named stages, its parameters put in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
     /// The pipeline's name; the file's name without its ending when left out.

@@ -1,11 +1,12 @@
 //! What did the user ask for, and is it right?
 //!
 //! Start with [`Pipeline`]: the neutral, serialisable form of a pipeline. [`read`](written::read) makes one from a TOML file
-//! and gives back every [`Mistake`] at once, each pointing at its characters. The words that every other room shares are
+//! as a [`Draft`] with every [`Mistake`], each pointing at its characters. The words that every other room shares are
 //! here too: names, limits, and whose [`Fault`] an error is.
 //!
 //! Deliberately absent: files other than the pipeline's own, plugins, types of columns, and anything that runs.
 
+mod draft;
 mod fault;
 mod form;
 mod insert;
@@ -18,6 +19,7 @@ mod render;
 mod value;
 pub mod written;
 
+pub use draft::Draft;
 pub use fault::{Fault, exit};
 pub use form::{
     Cell, CsvOptions, Format, Input, Limit, Mode, OnError, OneOrMany, Pipeline, Plugin, Read, ReadAs, Row, Select, Set,

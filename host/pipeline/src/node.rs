@@ -89,6 +89,16 @@ impl Node {
         }
     }
 
+    /// Whether a mistake about it, or about something in it, has been noted.
+    pub(crate) fn is_broken(&self) -> bool {
+        match &self.shape {
+            Shape::Broken => true,
+            Shape::List(items) => items.iter().any(Self::is_broken),
+            Shape::Table(entries) => entries.iter().any(|entry| entry.node.is_broken()),
+            _ => false,
+        }
+    }
+
     /// The value as JSON. Times become strings; what JSON can't hold is a mistake.
     pub(crate) fn json(&self, found: &mut Vec<Mistake>) -> Value {
         match &self.shape {

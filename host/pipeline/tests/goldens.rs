@@ -6,10 +6,9 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use dflow_pipeline::{Mistakes, Pipeline, SourceText, render, written};
+use dflow_pipeline::{Draft, Mistakes, Pipeline, render, written};
 
 fn pipelines(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
@@ -26,10 +25,10 @@ fn pipelines(folder: &str) -> Vec<PathBuf> {
 /// Reads a case; the file goes by its name alone, so that goldens don't depend on where the repository is.
 fn read(path: &Path) -> Result<Pipeline, Mistakes> {
     let text = fs::read_to_string(path).expect("a readable case");
-    read_text(path, &text).map(|(pipeline, _)| pipeline)
+    read_text(path, &text).whole()
 }
 
-fn read_text(path: &Path, text: &str) -> Result<(Pipeline, Arc<SourceText>), Mistakes> {
+fn read_text(path: &Path, text: &str) -> Draft {
     let pairs = |start: &str| -> Vec<(String, String)> {
         text.lines()
             .filter_map(|line| line.strip_prefix(start)?.split_once('='))
@@ -104,8 +103,10 @@ fn no_text_falls_between_a_pipeline_and_mistakes() {
         let lines: Vec<&str> = text.lines().collect();
         let gaps = (0..lines.len()).map(|gap| [&lines[..gap], &lines[gap + 1..]].concat().join("\r\n"));
         for text in cuts.chain(gaps) {
-            match read_text(&case, &text) {
-                Ok((pipeline, source)) => {
+            let draft = read_text(&case, &text);
+            let source = draft.text.clone().expect("it was read from a text");
+            match draft.whole() {
+                Ok(pipeline) => {
                     good += 1;
                     let written = source.places.keys().filter(|at| at.parts().len() == 2 && at.parts()[0] == "stage");
                     assert_eq!(pipeline.stage.len(), written.count(), "{text}");

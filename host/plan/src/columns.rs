@@ -59,13 +59,15 @@ pub struct Columns {
     pub visible: IndexMap<String, Column>,
     /// `__id__`, `__parent_id__`, `__index__`, where rows have them.
     pub system: BTreeMap<String, Column>,
+    /// The URI of the file that each row comes from, where rows come from files as a whole or as lines.
+    pub(crate) uri: Option<Column>,
     /// The columns of the stages that its rows come from, by stage.
     pub ancestors: BTreeMap<Name, BTreeMap<String, Column>>,
 }
 
 impl Columns {
-    /// A source's: all fields of its schema, the last of which is the id.
-    pub(crate) fn of_source(stage: &Name, schema: &SchemaRef) -> Self {
+    /// A source's: all fields of its schema, the last of which is the id. `uri` is the index of the one with the file's URI.
+    pub(crate) fn of_source(stage: &Name, schema: &SchemaRef, uri: Option<usize>) -> Self {
         let mut visible = IndexMap::new();
         let mut system = BTreeMap::new();
         let prefix = format!("{stage}.");
@@ -83,7 +85,8 @@ impl Columns {
                 visible.insert(name.to_owned(), Column::of(field));
             }
         }
-        Self { stage: stage.clone(), visible, system, ancestors: BTreeMap::new() }
+        let uri = uri.and_then(|at| schema.fields().get(at)).map(Column::of);
+        Self { stage: stage.clone(), visible, system, uri, ancestors: BTreeMap::new() }
     }
 
     /// The rows of a stage that reads this one, as yet the same.
@@ -91,7 +94,8 @@ impl Columns {
         let mut ancestors = self.ancestors.clone();
         let own = self.visible.iter().chain(&self.system).map(|(name, column)| (name.clone(), column.clone()));
         ancestors.insert(self.stage.clone(), own.collect());
-        Self { stage: stage.clone(), visible: self.visible.clone(), system: self.system.clone(), ancestors }
+        let (visible, system, uri) = (self.visible.clone(), self.system.clone(), self.uri.clone());
+        Self { stage: stage.clone(), visible, system, uri, ancestors }
     }
 
     /// The flat name of a column that this stage makes.

@@ -8,7 +8,7 @@ use std::{
 
 use datafusion::execution::session_state::SessionState;
 use dflow_io::Split;
-use dflow_pipeline::{At, BatchLimits, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, SourceText, Stage, Verb};
+use dflow_pipeline::{At, BatchLimits, Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
 use dflow_wasm::{Plugin, RowShape, shipped, shipped_names};
 use indexmap::IndexMap;
 
@@ -45,21 +45,18 @@ pub struct StagePlan {
     pub columns: Columns,
 }
 
-/// Plans a pipeline: for all of its sinks, or for one stage.
+/// Plans a pipeline: for all of its sinks, or for one stage. Of one with mistakes what is sound is planned, to find the rest.
 ///
 /// # Errors
 /// All mistakes at once; one that follows from another isn't among them.
-pub async fn plan(
-    environment: &Environment,
-    pipeline: &Pipeline,
-    text: Option<Arc<SourceText>>,
-    target: Option<&Name>,
-) -> Result<Plan, Mistakes> {
+pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name>) -> Result<Plan, Mistakes> {
+    let pipeline = &draft.pipeline;
     let mut planning = Planning {
         environment,
         pipeline,
+        flawed: &draft.flawed,
         state: environment.session(),
-        mistakes: Vec::new(),
+        mistakes: draft.mistakes.clone(),
         plugins: BTreeMap::new(),
         broken: BTreeSet::new(),
         queries: BTreeMap::new(),
@@ -74,7 +71,7 @@ pub async fn plan(
     }
     let segments = planning.segments(target);
     let Planning { mistakes, plugins, from, steps, shapes, .. } = planning;
-    if let Some(mistakes) = Mistakes::collect(text, mistakes) {
+    if let Some(mistakes) = Mistakes::collect(draft.text.clone(), mistakes) {
         return Err(mistakes);
     }
     let stages = pipeline.stage.keys().filter_map(|name| {
@@ -88,6 +85,8 @@ pub async fn plan(
 struct Planning<'a> {
     environment: &'a Environment,
     pipeline: &'a Pipeline,
+    /// Stages about which nothing more is said.
+    flawed: &'a BTreeSet<String>,
     state: SessionState,
     mistakes: Vec<Mistake>,
     plugins: BTreeMap<String, Arc<Plugin>>,
@@ -103,7 +102,7 @@ struct Planning<'a> {
 impl Planning<'_> {
     /// Finds out which stages each stage reads; for queries, from their text.
     fn edges(&mut self) {
-        for (name, stage) in &self.pipeline.stage {
+        for (name, stage) in self.pipeline.stage.iter().filter(|(name, _)| !self.flawed.contains(name.as_str())) {
             let Verb::Sql(sql) = &stage.verb else {
                 self.from.insert(name.clone(), stage.from.clone());
                 continue;
@@ -118,6 +117,7 @@ impl Planning<'_> {
                                 At::stage(name).key("sql"),
                                 format!("`{table}` writes its rows; nothing can read it"),
                             )),
+                            None if self.flawed.contains(table) => {}
                             None => {
                                 let known: Vec<_> =
                                     self.pipeline.stage.keys().filter(|s| *s != name).map(Name::as_str).collect();
@@ -299,6 +299,8 @@ impl Planning<'_> {
     fn segments(&mut self, target: Option<&Name>) -> Vec<Segment> {
         let ends: Vec<Name> = match target {
             Some(name) if self.pipeline.stage.contains_key(name) => vec![name.clone()],
+            // Without the whole pipeline nobody knows whether there is such a stage.
+            Some(_) if !self.mistakes.is_empty() => return Vec::new(),
             Some(name) => {
                 let known: Vec<_> = self.pipeline.stage.keys().map(Name::as_str).collect();
                 self.mistakes.push(Mistake::unknown(At::default(), "stage", name.as_str(), &known));

@@ -45,6 +45,11 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
     let text = text.trim_end_matches("\")");
+    if let Some(name) = text.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
+        let near = text.lines().find_map(|line| line.strip_prefix("Did you mean '")?.split('\'').next());
+        let mistake = Mistake::new(at, format!("unknown function `{name}`"));
+        return with_hint(mistake, near.map(|near| format!("did you mean `{near}`?")).as_deref());
+    }
     let first = text.lines().next().unwrap_or_default();
     let mut chars = first.chars();
     let lower = chars.next().map(|c| c.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default();

@@ -239,6 +239,7 @@ fn made(name: &Name, planned: LogicalPlan) -> datafusion::error::Result<Step> {
         stage: name.clone(),
         visible: IndexMap::new(),
         system: Default::default(),
+        uri: None,
         ancestors: Default::default(),
     };
     let mut projection = Vec::new();

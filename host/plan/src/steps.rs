@@ -9,7 +9,7 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder},
 };
-use dflow_operators::{ChildColumns, MeterNode, OperatorNode, OperatorSpec, SourceSpec};
+use dflow_operators::{ChildColumns, MeterNode, OperatorNode, OperatorSpec, Reads, SourceSpec};
 use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError, Stage, Use};
 use dflow_wasm::{OperatorDescription, Plugin, PortType, RowShape};
 use indexmap::IndexMap;
@@ -48,7 +48,7 @@ impl Step {
     /// A source.
     pub(crate) fn source(spec: SourceSpec) -> Planned {
         let at = At::stage(&spec.stage);
-        let columns = Columns::of_source(&spec.stage, &spec.schema);
+        let columns = Columns::of_source(&spec.stage, &spec.schema, spec.reader.uri_column());
         let names: Vec<String> = spec.schema.fields().iter().map(|f| f.name().clone()).collect();
         let stage = spec.stage.clone();
         let table = provider_as_source(Arc::new(SourceTable(Arc::new(spec))));
@@ -278,7 +278,6 @@ impl Step {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let id = self.columns.id().map(Column::expr);
         let mut children = None;
         if operator.shape() == RowShape::Expand {
             columns.system.clear();
@@ -297,8 +296,12 @@ impl Step {
         }
         let spec =
             OperatorSpec { stage: name.clone(), operator, columns: fields, on_error: stage.on_error, batch, children };
-        let exprs = ports.into_iter().map(|(_, column, _)| flat(&column)).collect();
-        let node = OperatorNode::try_new(Arc::new(spec), exprs, id, self.plan.clone()).map_err(planning(at))?;
+        let reads = Reads {
+            ports: ports.into_iter().map(|(_, column, _)| flat(&column)).collect(),
+            id: self.columns.id().map(Column::expr),
+            uri: self.columns.uri.as_ref().map(Column::expr),
+        };
+        let node = OperatorNode::try_new(Arc::new(spec), reads, self.plan.clone()).map_err(planning(at))?;
         let shape = node.spec.shape();
         Ok((Self { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), columns }, shape))
     }

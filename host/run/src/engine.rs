@@ -14,7 +14,7 @@ use std::{
 use datafusion::{arrow::array::RecordBatch, execution::runtime_env::RuntimeEnvBuilder};
 use dflow_io::Stores;
 use dflow_operators::StepError;
-use dflow_pipeline::{Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, SourceText};
+use dflow_pipeline::{Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline};
 use dflow_plan::{Environment, Plan, plan};
 use dflow_wasm::{Cancel, Plugin, Sandbox, SandboxSettings, shipped};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -104,21 +104,16 @@ impl Engine {
         Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, input })
     }
 
-    /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages.
+    /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages. Of one with mistakes
+    /// what is sound is planned, to find the rest of them.
     ///
     /// # Errors
     /// Every mistake at once.
-    pub fn plan(
-        &self,
-        pipeline: &Pipeline,
-        text: Option<Arc<SourceText>>,
-        target: Option<&Name>,
-        input: Option<RecordBatch>,
-    ) -> Result<Plan, Mistakes> {
-        let environment = self.environment(pipeline, input).map_err(|e| {
+    pub fn plan(&self, draft: &Draft, target: Option<&Name>, input: Option<RecordBatch>) -> Result<Plan, Mistakes> {
+        let environment = self.environment(&draft.pipeline, input).map_err(|e| {
             let mistake = Mistake::new(dflow_pipeline::At::default(), e.message.clone()).fault(e.fault);
             Mistakes {
-                source: text.clone(),
+                source: draft.text.clone(),
                 list: vec![match e.hint {
                     Some(hint) => mistake.hint(hint),
                     None => mistake,
@@ -128,7 +123,7 @@ impl Engine {
         // Planning compiles and runs guests, so it computes.
         self.io.block_on(async {
             let _compute = self.compute.enter();
-            plan(&environment, pipeline, text, target).await
+            plan(&environment, draft, target).await
         })
     }
 

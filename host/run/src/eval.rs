@@ -6,9 +6,8 @@ use datafusion::{arrow::array::RecordBatch, physical_plan::execute_stream};
 use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
 use dflow_pipeline::{Fault, Name};
 use dflow_plan::Plan;
-use futures::StreamExt;
 
-use crate::engine::Engine;
+use crate::{engine::Engine, task::next};
 
 /// The rows of a stage.
 #[derive(Clone, Debug)]
@@ -33,16 +32,16 @@ impl Engine {
         let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.clone())).collect();
         let scope = Arc::new(TaskScope::new(splits, 1, self.settings.first, plan.pipeline.batch, self.cancel.clone()));
         let task = async {
-            let (physical, context) = segment.physical(scope.clone()).await?;
-            let mut stream = execute_stream(physical, context)?;
+            let (physical, context) = segment.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
+            let mut stream = execute_stream(physical, context).map_err(|e| step_error(&e))?;
             let mut rows = Vec::new();
-            while let Some(batch) = stream.next().await {
-                rows.push(batch?);
+            while let Some(batch) = next(&mut stream, &self.cancel).await? {
+                rows.push(batch);
             }
-            Ok(rows)
+            Ok::<_, StepError>(rows)
         };
         let _compute = self.compute().enter();
-        let rows = self.io().block_on(task).map_err(|e: datafusion::error::DataFusionError| step_error(&e))?;
+        let rows = self.io().block_on(task)?;
         if self.cancel.is_raised() {
             return Err(StepError::new(Fault::Outside, "interrupted"));
         }

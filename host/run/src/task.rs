@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use datafusion::physical_plan::execute_stream;
+use datafusion::{arrow::array::RecordBatch, execution::SendableRecordBatchStream, physical_plan::execute_stream};
 use dflow_io::{Encoder, Prepared, Split, StagedFile};
 use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
 use dflow_pipeline::{BatchLimits, Fault, Format, Name, Pipeline};
@@ -107,6 +107,25 @@ impl TaskSpec {
     }
 }
 
+/// How often a task that gives nothing looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The next rows of a plan. Guests and sources end by themselves when the run is cancelled; what only regroups rows is left.
+pub(crate) async fn next(
+    stream: &mut SendableRecordBatchStream,
+    cancel: &Cancel,
+) -> Result<Option<RecordBatch>, StepError> {
+    loop {
+        tokio::select! {
+            batch = stream.next() => return batch.transpose().map_err(|e| step_error(&e)),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if cancel.is_raised() {
+            return Err(StepError::new(Fault::Outside, "interrupted"));
+        }
+    }
+}
+
 /// Runs a task: its rows go to a file under a temporary name. On an error nothing is left behind.
 pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Result<TaskResult, StepError> {
     let started = Instant::now();
@@ -116,8 +135,7 @@ pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Re
     let mut encoder = Encoder::new(spec.output.format, physical.schema(), file)?;
     let mut stream = execute_stream(physical, context).map_err(|e| step_error(&e))?;
     let written = scope.counters(&spec.segment);
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|e| step_error(&e))?;
+    while let Some(batch) = next(&mut stream, &scope.cancel).await? {
         encoder.write(&batch)?;
         written.add(&StageCounts {
             rows_in: batch.num_rows() as u64,

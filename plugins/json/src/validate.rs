@@ -34,7 +34,7 @@ pub struct Settings {
 }
 
 /// What becomes of a row that isn't what the schema says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Errors {
     /// It is a row error, of the kind `schema-violation` or `not-json`.

@@ -11,7 +11,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use crate::tokens::{Encoding, Tokens};
 
 /// What a text's length is counted in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Unicode code points.

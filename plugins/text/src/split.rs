@@ -24,7 +24,7 @@ const MOST: usize = 96;
 const SMALLEST: usize = 256;
 
 /// What structure a text has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     /// Paragraphs, lines, sentences, words.

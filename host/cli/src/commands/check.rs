@@ -17,9 +17,9 @@ use crate::{
 
 /// Checks a pipeline.
 pub(crate) fn check(settings: &PlanSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
-    let (pipeline, text) = settings.pipeline.read(outside)?;
+    let draft = settings.pipeline.read(outside)?;
     let engine = Engine::new(settings.engine.clone())?;
-    let plan = engine.plan(&pipeline, Some(text), None, None)?;
+    let plan = engine.plan(&draft, None, None)?;
     terminal.print(shown(&plan, terminal.stdout_width()).as_bytes())?;
     Ok(exit::DONE)
 }

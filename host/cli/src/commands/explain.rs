@@ -9,9 +9,9 @@ use crate::{failure::Failure, outside::Outside, settings::PlanSettings, terminal
 
 /// Explains a pipeline.
 pub(crate) fn explain(settings: &PlanSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
-    let (pipeline, text) = settings.pipeline.read(outside)?;
+    let draft = settings.pipeline.read(outside)?;
     let engine = Engine::new(settings.engine.clone())?;
-    let plan = engine.plan(&pipeline, Some(text), None, None)?;
+    let plan = engine.plan(&draft, None, None)?;
     let segments = engine.explain(&plan)?;
     if segments.is_empty() {
         return Err(Failure::pipeline("this pipeline writes nothing, so there is nothing that would run")

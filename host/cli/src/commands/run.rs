@@ -36,8 +36,8 @@ pub(crate) fn run(settings: &RunSettings, outside: &Outside, terminal: &Arc<Term
 }
 
 fn finish(settings: &RunSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<RunReport, Failure> {
-    let (pipeline, text) = settings.pipeline.read(outside)?;
-    let to_stdout = stdout_sink(&pipeline);
+    let draft = settings.pipeline.read(outside)?;
+    let to_stdout = stdout_sink(&draft.pipeline);
     if let (Some(stage), Watch::Json) = (to_stdout, settings.watch) {
         return Err(Failure::usage(format!("`--json` and stage `{stage}` would both write to stdout"))
             .hint("leave `--json` out, or write to a file"));
@@ -50,7 +50,7 @@ fn finish(settings: &RunSettings, outside: &Outside, terminal: &Arc<Terminal>) -
         && !(to_stdout.is_some() && terminal.stdout_is_terminal());
     let planned = {
         let _wait = live.then(|| Wait::new("planning", terminal.clone()));
-        engine.plan(&pipeline, Some(text), None, None)
+        engine.plan(&draft, None, None)
     };
     if engine.cancel().is_raised() {
         return Err(Failure::Interrupted);

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn mistakes_have_places() {
         let text = "[stage.pages]\nread = \"*.html\"\nlimmit = 3\n";
-        let mistakes = written::read("p.toml", text, &[], &|_| None).expect_err("there are mistakes");
+        let mistakes = written::read("p.toml", text, &[], &|_| None).whole().expect_err("there are mistakes");
         let document = document(&Failure::Mistakes(mistakes));
         assert_eq!(document["exit"], 3);
         let unknown = document["mistakes"].as_array().expect("a list").iter().find(|m| m["place"]["line"] == 3);

@@ -14,36 +14,30 @@ mod source;
 mod stage;
 mod words;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use toml::de::DeTable;
 
 use self::words::{LATER_RESOURCES, LATER_TOP, TOP};
 use crate::{
-    At, BatchLimits, Mistake, Mistakes, Pipeline, SourceText,
+    At, BatchLimits, Draft, Mistake, Pipeline, SourceText, Verb,
     insert::Inserter,
-    node::{Node, Shape},
+    node::{Entry, Node, Shape},
     params::{Outside, Params},
     value::{Filled, Table},
 };
 
 /// Reads a pipeline from TOML text. `name` is the file's as the user gave it, `overrides` are the `-p KEY=VALUE` of the command
-/// line, and `env` looks up an environment variable. With the pipeline comes its text, for mistakes that are found later.
-///
-/// # Errors
-/// All mistakes at once, in the order of the text.
-pub fn read(
-    name: &str,
-    text: &str,
-    overrides: &[(String, String)],
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<(Pipeline, Arc<SourceText>), Mistakes> {
+/// line, and `env` looks up an environment variable. With the pipeline come its text, all mistakes, and the names of the stages
+/// that they touch.
+pub fn read(name: &str, text: &str, overrides: &[(String, String)], env: &dyn Fn(&str) -> Option<String>) -> Draft {
     let mut source = SourceText { name: name.to_owned(), text: text.into(), ..SourceText::default() };
     let mut found = Vec::new();
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        let list = errors.iter().map(|error| syntax(error, text)).collect();
-        return Err(Mistakes { source: Some(Arc::new(source)), list });
+        let mistakes = errors.iter().map(|error| syntax(error, text)).collect();
+        let (pipeline, flawed) = (Pipeline::default(), BTreeSet::new());
+        return Draft { pipeline, text: Some(Arc::new(source)), mistakes, flawed };
     }
     let mut document = Node::document(&document, &mut source.places, &mut found);
     let source = Arc::new(source);
@@ -56,11 +50,8 @@ pub fn read(
             inserter.insert(&mut entry.node, &mut found);
         }
     }
-    let pipeline = pipeline(&document, name, &params, &mut found);
-    match Mistakes::collect(Some(source.clone()), found) {
-        Some(mistakes) => Err(mistakes),
-        None => Ok((pipeline, source)),
-    }
+    let (pipeline, flawed) = pipeline(&document, name, &params, &mut found);
+    Draft { pipeline, text: Some(source), mistakes: found, flawed }
 }
 
 fn syntax(error: &toml::de::Error, text: &str) -> Mistake {
@@ -77,8 +68,8 @@ fn syntax(error: &toml::de::Error, text: &str) -> Mistake {
     Mistake { span: error.span(), ..Mistake::new(At::default(), message) }
 }
 
-/// The neutral form. It is whole if nothing was `found`.
-fn pipeline(document: &Node, file: &str, params: &Params, found: &mut Vec<Mistake>) -> Pipeline {
+/// The neutral form, which is whole if nothing was `found`, and the stages that are flawed.
+fn pipeline(document: &Node, file: &str, params: &Params, found: &mut Vec<Mistake>) -> (Pipeline, BTreeSet<String>) {
     let entries = match &document.shape {
         Shape::Table(entries) => &entries[..],
         _ => &[],
@@ -97,25 +88,51 @@ fn pipeline(document: &Node, file: &str, params: &Params, found: &mut Vec<Mistak
     let volumes = resource::entries(node("volume"), found);
     let volume_names: Vec<&str> = volumes.iter().map(|entry| entry.key.as_str()).collect();
     let plugins = resource::entries(node("plugin"), found);
-    let stages = resource::entries(node("stage"), found);
-    if stages.is_empty() && node("stage").is_none_or(|node| matches!(node.shape, Shape::Table(_))) {
+    let written = resource::entries(node("stage"), found);
+    if written.is_empty() && node("stage").is_none_or(|node| matches!(node.shape, Shape::Table(_))) {
         found.push(
             Mistake::new(At::new(["stage"]), "the pipeline has no stage")
                 .hint("add a source, such as `[stage.pages]` with `read = \"*.html\"`"),
         );
     }
     let batch = node("batch").and_then(|node| resource::batch(node, BatchLimits::default(), found)).unwrap_or_default();
-    let mut stages: Vec<_> = stages.iter().map(|entry| stage::read(entry, &volume_names, batch, found)).collect();
+    let mut stages: Vec<_> = written.iter().map(|entry| stage::read(entry, &volume_names, batch, found)).collect();
     graph::connect(&mut stages, found);
 
-    Pipeline {
+    let pipeline = Pipeline {
         name: table.get("name", found).map_or_else(|| stem(file), |Filled(name)| name),
         param: params.values(found),
         volume: resource::named(volumes, resource::volume, found),
         plugin: resource::named(plugins, resource::plugin, found),
         stage: stages.into_iter().filter_map(|stage| stage.stage).collect(),
         batch,
-    }
+    };
+    let resources = |kind, entries: &[Entry], good: &dyn Fn(&str) -> bool| -> Vec<String> {
+        let bad = |e: &&Entry| !good(&e.key) || e.node.is_broken() || touched(found, kind, &e.key);
+        entries.iter().filter(bad).map(|e| e.key.clone()).collect()
+    };
+    let volumes = resources("volume", volumes, &|name| pipeline.volume.contains_key(name));
+    let plugins = resources("plugin", plugins, &|name| pipeline.plugin.contains_key(name));
+    let on_one = |path: &String| place::volume(path).is_some_and(|volume| volumes.iter().any(|bad| bad == volume));
+    let names_one = |verb: &Verb| match verb {
+        Verb::Read(read) => read.path.iter().any(on_one),
+        Verb::Write(write) => on_one(&write.path),
+        Verb::Use(operator) => plugins.contains(&operator.plugin),
+        _ => false,
+    };
+    let flawed = written.iter().filter(|entry| {
+        let stage = pipeline.stage.get(entry.key.as_str());
+        entry.node.is_broken()
+            || touched(found, "stage", &entry.key)
+            || stage.is_none_or(|stage| names_one(&stage.verb))
+    });
+    let flawed = flawed.map(|entry| entry.key.clone()).collect();
+    (pipeline, flawed)
+}
+
+/// Whether a mistake is in the entry of a table of resources or stages.
+fn touched(found: &[Mistake], table: &str, name: &str) -> bool {
+    found.iter().any(|mistake| matches!(mistake.at.parts(), [t, n, ..] if t == table && n == name))
 }
 
 /// The file's name without its folder and its ending.

@@ -14,6 +14,11 @@ fn scheme(path: &str) -> Option<(&str, &str)> {
     scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '.')).then_some((scheme, rest))
 }
 
+/// The volume that a path names, if it names one.
+pub(super) fn volume(path: &str) -> Option<&str> {
+    scheme(path).map(|(volume, _)| volume)
+}
+
 /// Reads a volume's `url`: `file://` and an absolute path, or a plain path.
 pub(super) fn volume_url(node: &Node, found: &mut Vec<Mistake>) -> Option<String> {
     let Filled(url) = FromNode::from_node(node, found)?;

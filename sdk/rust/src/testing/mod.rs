@@ -1,14 +1,16 @@
 //! Runs operators natively, as strictly as the host does: for a plain `cargo test`.
 //!
 //! [`run`] gives what an operator makes of one batch. [`cases!`](crate::cases) makes a test of every file in a plugin's folder
-//! `cases`; [`cases::check_folder`] says what such a file holds. Batches go through the same boundary code as in a component.
+//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] is for benchmarks. Batches go through the same boundary code as in a component.
 
 pub mod cases;
 mod collect;
+mod measure;
 mod rows;
 mod run;
 
 pub use crate::cases;
+pub use measure::emitted;
 pub use run::{Ran, run, run_entry};
 
 /// Makes a test of every `cases/*.json` beside the plugin's `Cargo.toml`: `dflow_plugin::testing::cases!(crate::PLUGIN);` in a

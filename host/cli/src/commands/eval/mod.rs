@@ -6,7 +6,7 @@ mod show;
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
-use dflow_pipeline::{Fault, Name, OnError, Pipeline, SourceText, Verb, exit};
+use dflow_pipeline::{Draft, Fault, Name, OnError, Pipeline, Verb, exit};
 use dflow_run::{Columns, Engine, Evaluated, Plan, StageCounts};
 
 use crate::{
@@ -15,21 +15,25 @@ use crate::{
 
 /// Evaluates a stage on given rows.
 pub(crate) fn eval(settings: &EvalSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
-    let (pipeline, text) = settings.pipeline.read(outside)?;
-    let input = input(&pipeline, &settings.pipeline.file.display().to_string())?;
+    let draft = settings.pipeline.read(outside)?;
     let engine = Engine::new(settings.engine.clone())?;
+    if !draft.mistakes.is_empty() {
+        engine.plan(&draft, None, None)?;
+    }
+    let pipeline = &draft.pipeline;
+    let input = input(pipeline, &settings.pipeline.file.display().to_string())?;
     let target = match &settings.stage {
         Some(stage) => stage.clone(),
-        None => target(&pipeline, &text, &engine)?,
+        None => target(&draft, &engine)?,
     };
-    let columns = columns(&pipeline, &text, input, &target, &engine)?;
+    let columns = columns(&draft, input, &target, &engine)?;
     let rows = given::rows(&settings.given, &columns, outside)?;
     if rows.num_rows() == 0 {
         terminal.say("no rows were given: stdin or the file is empty");
     }
     // While rows are typed, Ctrl-C does what it always does; from here on it ends guests first.
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
-    let evaluated = evaluate(&pipeline, &text, &target, rows, &engine);
+    let evaluated = evaluate(&draft, &target, rows, &engine);
     if engine.cancel().is_raised() {
         return Err(Failure::Interrupted);
     }
@@ -40,17 +44,11 @@ pub(crate) fn eval(settings: &EvalSettings, outside: &Outside, terminal: &Arc<Te
         let grouped = failures::grouped(&evaluated.failures, failed, terminal.stderr_width());
         terminal.say(&format!("{} failed\n{grouped}", words::plural(failed, "row")));
     }
-    Ok(if failed_beyond(&pipeline, &evaluated.counts) { exit::ROWS } else { exit::DONE })
+    Ok(if failed_beyond(pipeline, &evaluated.counts) { exit::ROWS } else { exit::DONE })
 }
 
-fn evaluate(
-    pipeline: &Pipeline,
-    text: &Arc<SourceText>,
-    target: &Name,
-    rows: RecordBatch,
-    engine: &Engine,
-) -> Result<Evaluated, Failure> {
-    let plan = engine.plan(pipeline, Some(text.clone()), Some(target), Some(rows))?;
+fn evaluate(draft: &Draft, target: &Name, rows: RecordBatch, engine: &Engine) -> Result<Evaluated, Failure> {
+    let plan = engine.plan(draft, Some(target), Some(rows))?;
     Ok(engine.eval(&plan)?)
 }
 
@@ -81,18 +79,12 @@ fn input<'a>(pipeline: &'a Pipeline, file: &str) -> Result<&'a Name, Failure> {
 /// The columns of the rows to give.
 ///
 /// The input stage is planned alone, which takes no plugin. Where that fails, so does the whole, with every mistake.
-fn columns(
-    pipeline: &Pipeline,
-    text: &Arc<SourceText>,
-    input: &Name,
-    target: &Name,
-    engine: &Engine,
-) -> Result<Columns, Failure> {
-    let mut alone = pipeline.clone();
-    alone.stage.retain(|name, _| name == input);
+fn columns(draft: &Draft, input: &Name, target: &Name, engine: &Engine) -> Result<Columns, Failure> {
+    let mut alone = draft.clone();
+    alone.pipeline.stage.retain(|name, _| name == input);
     let mut planned = engine
-        .plan(&alone, Some(text.clone()), Some(input), None)
-        .map_err(|one| engine.plan(pipeline, Some(text.clone()), Some(target), None).err().unwrap_or(one))?;
+        .plan(&alone, Some(input), None)
+        .map_err(|one| engine.plan(draft, Some(target), None).err().unwrap_or(one))?;
     let stage = planned.stages.shift_remove(input);
     stage.map(|stage| stage.columns).ok_or_else(|| Failure::Error {
         message: format!("stage `{input}` has no plan"),
@@ -102,15 +94,16 @@ fn columns(
 }
 
 /// The stage that is shown when none is named: the one sink, or the one stage that nothing reads.
-fn target(pipeline: &Pipeline, text: &Arc<SourceText>, engine: &Engine) -> Result<Name, Failure> {
+fn target(draft: &Draft, engine: &Engine) -> Result<Name, Failure> {
+    let stages = draft.pipeline.stage.iter();
     let sinks: Vec<&Name> =
-        pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Write(_))).map(|(name, _)| name).collect();
+        stages.filter(|(_, stage)| matches!(stage.verb, Verb::Write(_))).map(|(name, _)| name).collect();
     if let [sink] = sinks.as_slice() {
         return Ok((*sink).clone());
     }
     let ends: Vec<Name> = match sinks.as_slice() {
         // What a query reads, planning finds in its text.
-        [] => unread(&engine.plan(pipeline, Some(text.clone()), None, None)?),
+        [] => unread(&engine.plan(draft, None, None)?),
         sinks => sinks.iter().map(|sink| (*sink).clone()).collect(),
     };
     match ends.as_slice() {

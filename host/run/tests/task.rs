@@ -1,0 +1,87 @@
+//! A task written down, sent elsewhere and planned there from its description alone gives the same rows.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use dflow_pipeline::{Format, Name, written};
+use dflow_run::{Cancel, Engine, EngineSettings, TaskOutput, TaskResult, TaskSpec, run_task};
+
+const PIPELINE: &str = r#"
+[stage.lines]
+read = "in.txt"
+as = "line"
+
+[stage.words]
+from = "lines"
+use = "text/chunk"
+in = { text = "line" }
+with = { size = 1, unit = "words" }
+
+[stage.out]
+from = "words"
+write = "out/"
+format = "jsonl"
+columns = { id = "__id__", parent = "__parent_id__", index = "__index__", word = "chunk", line = "lines.line_number" }
+"#;
+
+fn engine(folder: &Path) -> Engine {
+    let settings = EngineSettings {
+        folder: folder.to_owned(),
+        state: folder.join(".dflow"),
+        cache: Some(std::env::temp_dir().join(format!("dflow-run-tests-{}", std::process::id()))),
+        workers: 1,
+        task_bytes: 1 << 20,
+        first: None,
+    };
+    Engine::new(settings).expect("the engine starts")
+}
+
+/// Plans a task's pipeline anew and runs the task.
+fn run(folder: &Path, spec: &TaskSpec) -> (TaskResult, String) {
+    let plan = engine(folder).plan(&spec.pipeline.clone().into(), None, None).expect("the pipeline is right");
+    let scope = spec.scope(Cancel::new());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+    let result = runtime.block_on(run_task(spec, &plan, Arc::clone(&scope))).expect("the task runs");
+    let rows = std::fs::read_to_string(&result.file.temporary).expect("the file is there");
+    (result, rows)
+}
+
+#[test]
+fn a_task_runs_anywhere_from_its_description() {
+    let folder = std::env::temp_dir().join(format!("dflow-task-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder can be written to");
+    std::fs::write(folder.join("in.txt"), "one two\n\nthree\n").expect("can be written");
+    let pipeline = written::read("pipeline.toml", PIPELINE, &[], &|_| None).whole().expect("the pipeline is right");
+    let plan = engine(&folder).plan(&pipeline.clone().into(), None, None).expect("the pipeline is right");
+    let source = &plan.segments[0].sources[0];
+    let name = |text: &str| text.parse::<Name>().expect("a name");
+    let spec = TaskSpec {
+        version: TaskSpec::VERSION,
+        run: "r".to_owned(),
+        number: 0,
+        pipeline,
+        pins: plan.plugins.iter().map(|(name, plugin)| (name.clone(), plugin.digest().to_owned())).collect(),
+        segment: name("out"),
+        splits: BTreeMap::from([(source.stage.clone(), source.splits.to_vec())]),
+        partitions: 1,
+        first: None,
+        output: TaskOutput { folder: folder.join("out"), name: "a.jsonl".to_owned(), format: Format::Jsonl },
+    };
+    let (result, rows) = run(&folder, &spec);
+    assert_eq!(rows.lines().count(), 3, "{rows}");
+    assert_eq!((result.counts[&name("words")].rows_in, result.counts[&name("words")].rows_out), (3, 3));
+
+    let sent: TaskSpec =
+        serde_json::from_str(&serde_json::to_string(&spec).expect("can be written")).expect("can be read");
+    assert_eq!(sent, spec);
+    let (other, again) = run(&folder, &sent);
+    assert_eq!(again, rows);
+    let answered: TaskResult =
+        serde_json::from_str(&serde_json::to_string(&other).expect("can be written")).expect("can be read");
+    assert_eq!(answered, other);
+
+    // Another component under the same name isn't the task's.
+    let pins = BTreeMap::from([("text".to_owned(), "sha256:0".to_owned())]);
+    let error = TaskSpec { pins, ..spec }.segment(&plan).err().expect("it is refused").to_string();
+    assert!(error.contains("plugin `text`") && error.contains("sha256:0"), "{error}");
+    std::fs::remove_dir_all(folder).expect("can be removed");
+}
