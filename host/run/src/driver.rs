@@ -219,7 +219,11 @@ impl Engine {
                     None => break,
                     Some(Ok((spec, result))) => {
                         if error.is_none() {
-                            self.publish(sink, spec.number, &result, run, journal)?;
+                            match result.file.rows {
+                                0 if sink.is_folder() && spec.number == 0 => {}
+                                0 if sink.is_folder() => result.file.discard(),
+                                _ => self.publish(sink, &result.file, run, journal)?,
+                            }
                             observer.event(&Event::TaskDone { sink: &sink.name, task: spec.number, rows: result.file.rows, seconds: result.elapsed.as_secs_f64() });
                         } else {
                             result.file.discard();
@@ -241,6 +245,14 @@ impl Engine {
                 }
             }
         }
+        // The first task's file without rows was kept back: it shows the columns when nothing has any rows.
+        let empty = done.get(&0).filter(|first| sink.is_folder() && first.file.rows == 0);
+        let alone = done.values().all(|result| result.file.rows == 0);
+        match empty {
+            Some(first) if error.is_none() && alone => self.publish(sink, &first.file, run, journal)?,
+            Some(first) => first.file.discard(),
+            None => {}
+        }
         if let Some(error) = error {
             return Err(error);
         }
@@ -252,7 +264,7 @@ impl Engine {
         ledger::check(plan, segment, &stages)?;
         let parts: Vec<Prepared> = done
             .into_iter()
-            .filter(|(number, r)| r.file.rows > 0 || *number == 0 || !sink.is_folder())
+            .filter(|(number, r)| r.file.rows > 0 || (*number == 0 && alone) || !sink.is_folder())
             .map(|(_, r)| r.file)
             .collect();
         let assembled = sink.assemble(&parts)?;
@@ -272,25 +284,13 @@ impl Engine {
     }
 
     /// Publishes a task's file: into its folder, or among the parts of a single file.
-    fn publish(
-        &self,
-        sink: &Sink,
-        number: u32,
-        result: &TaskResult,
-        run: &str,
-        journal: &mut Journal,
-    ) -> Result<(), StepError> {
+    fn publish(&self, sink: &Sink, file: &Prepared, run: &str, journal: &mut Journal) -> Result<(), StepError> {
         if !sink.is_folder() {
-            return Ok(result.file.publish()?);
+            return Ok(file.publish()?);
         }
-        if result.file.rows == 0 && number > 0 {
-            // Only the first task's file is written without rows: it shows the columns when nothing has any.
-            result.file.discard();
-            return Ok(());
-        }
-        journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: result.file.clone() })?;
-        result.file.publish()?;
-        journal.append(Record::Done { run: run.to_owned(), sink: sink.name.clone(), path: result.file.path.clone() })
+        journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: file.clone() })?;
+        file.publish()?;
+        journal.append(Record::Done { run: run.to_owned(), sink: sink.name.clone(), path: file.path.clone() })
     }
 }
 

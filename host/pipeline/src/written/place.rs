@@ -63,8 +63,10 @@ pub(super) fn path(node: &Node, volumes: &[&str], found: &mut Vec<Mistake>) -> O
 
 fn relative_file(node: &Node, rest: &str) -> Option<Mistake> {
     (!rest.starts_with('/')).then(|| {
-        Mistake::new(node.at.clone(), format!("`file://{rest}` is not an absolute path"))
-            .hint(format!("write `file:///…`, or `{rest}` alone for a path from the pipeline's folder"))
+        Mistake::new(node.at.clone(), format!("`file://{rest}` is not an absolute path")).hint(match rest {
+            "" => "write `file:///…` with a path".to_owned(),
+            _ => format!("write `file:///…`, or `{rest}` alone for a path from the pipeline's folder"),
+        })
     })
 }
 

@@ -28,15 +28,21 @@ pub(super) fn limit(node: &Node, found: &mut Vec<Mistake>) -> Option<Limit> {
     u64::from_node(node, found).map(Limit)
 }
 
-/// Reads the columns that are kept: a list of names, or a table of names and expressions.
+/// Reads the columns that are kept.
 pub(super) fn select(node: &Node, found: &mut Vec<Mistake>) -> Option<Select> {
+    columns(node, found).map(Select)
+}
+
+/// Columns in order: a list of names, or a table of names and expressions.
+pub(super) fn columns(node: &Node, found: &mut Vec<Mistake>) -> Option<IndexMap<String, String>> {
+    let key = node.subject();
     let items = match &node.shape {
         Shape::List(items) => items,
-        Shape::Table(_) => return expressions(node, found).map(Select),
+        Shape::Table(_) => return expressions(node, found),
         _ => return node.wrong("a list of columns, or a table of names and expressions", found),
     };
     if items.is_empty() {
-        found.push(Mistake::new(node.at.clone(), "`select` names no columns"));
+        found.push(Mistake::new(node.at.clone(), format!("{key} names no columns")));
         return None;
     }
     let mut columns = IndexMap::new();
@@ -46,21 +52,21 @@ pub(super) fn select(node: &Node, found: &mut Vec<Mistake>) -> Option<Select> {
         match parts[..] {
             [name] | [_, name] if parts.iter().all(|part| identifier(part)) => {
                 if columns.insert(name.to_owned(), text.clone()).is_some() {
-                    let mistake = Mistake::new(item.at.clone(), format!("`select` names two columns `{name}`"));
+                    let mistake = Mistake::new(item.at.clone(), format!("{key} names two columns `{name}`"));
                     found.push(mistake.hint(format!("write a table to rename one: `{{ {name}_2 = \"{text}\" }}`")));
                 }
             }
-            _ => found.push(
-                Mistake::new(item.at.clone(), format!("`{text}` is not a column's name"))
-                    .hint("expressions are written as a table: `select = { name = \"expression\" }`"),
-            ),
+            _ => found.push(Mistake::new(item.at.clone(), format!("`{text}` is not a column's name")).hint(format!(
+                "expressions are written as a table: `{} = {{ name = \"expression\" }}`",
+                key.trim_matches('`')
+            ))),
         }
     }
-    Some(Select(columns))
+    Some(columns)
 }
 
 /// Names with their expressions, at least one.
-pub(super) fn expressions(node: &Node, found: &mut Vec<Mistake>) -> Option<IndexMap<String, String>> {
+fn expressions(node: &Node, found: &mut Vec<Mistake>) -> Option<IndexMap<String, String>> {
     let table = match &node.shape {
         Shape::Table(_) => Table::of(node, found)?,
         _ => return node.wrong("a table of names and expressions", found),

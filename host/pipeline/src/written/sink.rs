@@ -1,6 +1,6 @@
 //! The verb that puts rows somewhere: `write`.
 
-use super::{place, relational::expressions, words::LATER_FORMATS};
+use super::{place, relational::columns, words::LATER_FORMATS};
 use crate::{
     Format, Mistake, Mode, Write,
     node::{Node, Shape},
@@ -39,7 +39,7 @@ pub(super) fn write(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut
         found.extend(message.map(|message| Mistake::new(node.at.clone(), message).hint(HOW)));
     }
     let mode = stage.entry("mode").and_then(|entry| choice(&entry.node, "mode", MODES, &["merge"], found));
-    let columns = stage.entry("columns").and_then(|entry| expressions(&entry.node, found));
+    let columns = stage.entry("columns").and_then(|entry| columns(&entry.node, found));
     Some(Write { path: path?, format, mode: mode.unwrap_or_default(), columns })
 }
 
