@@ -70,7 +70,7 @@ mod tests {
     use crate::Split;
 
     fn split(volume: &str, path: &str) -> Split {
-        Split { volume: volume.into(), path: path.into(), size: 1, modified: 2, etag: "3".into() }
+        Split { volume: volume.into(), path: path.into(), size: 1, modified: 2, range: None, etag: "3".into() }
     }
 
     /// These digits are in users' outputs: a change here is a break of every id there is.

@@ -21,6 +21,10 @@ pub struct Split {
     pub size: u64,
     /// When it was last modified, in milliseconds since 1970 (UTC).
     pub modified: i64,
+    /// The bytes of it that are meant, from the first and to before the second, when they aren't all of it: what begins there. Rows
+    /// keep the ids that they have in the whole file.
+    #[serde(default)]
+    pub range: Option<(u64, u64)>,
     /// The version of its content: another content has another `etag`. Of a file: size and nanoseconds of its modification,
     /// which a faithful copy keeps.
     pub etag: String,
@@ -40,6 +44,7 @@ impl Split {
             path: location.path,
             size,
             modified: i64::try_from(nanos.div_euclid(1_000_000)).unwrap_or(i64::MAX),
+            range: None,
             etag: format!("{size:x}-{nanos:x}"),
         }
     }
@@ -47,6 +52,11 @@ impl Split {
     /// What stays the same when its content changes or its volume moves.
     pub fn identity(&self) -> String {
         self.uri()
+    }
+
+    /// How many bytes of it are meant.
+    pub fn bytes(&self) -> u64 {
+        self.range.map_or(self.size, |(start, end)| end.min(self.size).saturating_sub(start))
     }
 
     /// How a user writes it: `docs://book/a.html`, `data/a.txt`, `file:///abs/a.txt`.

@@ -1,7 +1,7 @@
 //! Counts what leaves a stage, and the time until it did.
 //!
-//! It changes nothing, so projections and limits pass through it. Filters don't: a row that a later stage's filter drops is to
-//! be counted where the user wrote the filter.
+//! It changes nothing, so projections, limits and filters pass through it. What a later stage's filter drops below it is counted
+//! here as filtered: the difference between what the stage made and what came out.
 
 use std::{
     cmp::Ordering,
@@ -16,14 +16,17 @@ use std::{
 
 use datafusion::{
     arrow::{datatypes::SchemaRef, record_batch::RecordBatch},
-    common::{DFSchemaRef, Result, internal_err, tree_node::TreeNodeRecursion},
+    common::{DFSchemaRef, Result, Statistics, internal_err, tree_node::TreeNodeRecursion},
+    config::ConfigOptions,
     execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore},
     physical_expr::PhysicalExpr,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
         execution_plan::CardinalityEffect,
+        filter_pushdown::{ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation},
         projection::{ProjectionExec, make_with_child},
+        statistics::{ChildStats, StatisticsArgs},
     },
 };
 use dflow_pipeline::Name;
@@ -77,7 +80,7 @@ impl UserDefinedLogicalNodeCore for MeterNode {
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        self.input.schema().fields().iter().map(|f| f.name().clone()).collect()
+        HashSet::new()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -171,6 +174,32 @@ impl ExecutionPlan for MeterExec {
 
     fn cardinality_effect(&self) -> CardinalityEffect {
         CardinalityEffect::Equal
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(&self, input: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        Ok(input.first().cloned().unwrap_or_else(|| Arc::new(Statistics::new_unknown(&self.schema()))))
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        _phase: FilterPushdownPhase,
+        parent_filters: Vec<Arc<dyn PhysicalExpr>>,
+        _config: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        FilterDescription::from_children(parent_filters, &self.children())
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        Ok(FilterPushdownPropagation::if_all(result))
     }
 
     fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {

@@ -1,10 +1,15 @@
 //! Runs an operator of a plugin on batches.
 //!
-//! One instance a partition, reused from batch to batch. Batches are cut by rows and bytes before they go in; results are
+//! One instance for each batch that is worked on at a time, reused from batch to batch. Batches are cut by rows and bytes before they go in; results are
 //! joined with the carried columns by their parents' positions. Each row of a batch ends as exactly one of: out, filtered,
 //! skipped, failed.
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use datafusion::{
     arrow::{
@@ -12,11 +17,16 @@ use datafusion::{
         compute::{cast, take},
         datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
     },
-    common::{Result, internal_err, tree_node::TreeNodeRecursion},
+    common::{Result, internal_err, runtime::SpawnedTask, tree_node::TreeNodeRecursion},
+    config::ConfigOptions,
     execution::{SendableRecordBatchStream, TaskContext},
     physical_expr::{EquivalenceProperties, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+        filter_pushdown::{
+            ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
+            FilterPushdownPropagation,
+        },
         projection::{EmbeddedProjection, ProjectionExec, try_embed_projection},
         stream::RecordBatchStreamAdapter,
     },
@@ -131,6 +141,31 @@ impl ExecutionPlan for OperatorExec {
         }
     }
 
+    fn gather_filters_for_pushdown(
+        &self,
+        _phase: FilterPushdownPhase,
+        parent_filters: Vec<Arc<dyn PhysicalExpr>>,
+        _config: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        // By index: names of carried columns and new ones never clash in our plans, but projections move indices.
+        let carried = self.input.schema().fields().len();
+        let through: HashSet<usize> = match &self.projection {
+            Some(kept) => (0..kept.len()).filter(|i| kept[*i] < carried).collect(),
+            None => (0..carried).collect(),
+        };
+        let child = ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, through, &self.input)?;
+        Ok(FilterDescription::new().with_child(child))
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        Ok(FilterPushdownPropagation::if_all(result))
+    }
+
     fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if projection.expr().len() >= self.schema().fields().len() {
             return Ok(None);
@@ -145,7 +180,7 @@ impl ExecutionPlan for OperatorExec {
         let input = self.input.execute(partition, context)?;
         let carried = self.input.schema().fields().len();
         let all = carried + self.spec.new_fields().len();
-        let work = Work {
+        let work = Arc::new(Work {
             counters: scope.counters(&self.spec.stage),
             scope,
             spec: self.spec.clone(),
@@ -153,21 +188,20 @@ impl ExecutionPlan for OperatorExec {
             carried,
             kept: self.projection.clone().unwrap_or_else(|| (0..all).collect()),
             schema: self.schema(),
-            instance: None,
+            idle: Mutex::default(),
+        });
+        let parallel = work.scope.parallel.max(1);
+        let results = if parallel == 1 {
+            input.then(move |batch| work.clone().results_of(batch)).boxed()
+        } else {
+            // Rows are worked on side by side and come out in their order.
+            input.map(move |batch| work.clone().spawned(batch)).buffered(parallel).boxed()
         };
-        let stream =
-            stream::try_unfold((work, input, VecDeque::new()), |(mut work, mut input, mut ready)| async move {
-                loop {
-                    if let Some(batch) = ready.pop_front() {
-                        return Ok(Some((batch, (work, input, ready))));
-                    }
-                    match input.next().await {
-                        Some(batch) => ready = work.batch(batch?).await?,
-                        None => return Ok(None),
-                    }
-                }
-            });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+        let batches = results.flat_map(|ready| match ready {
+            Ok(ready) => stream::iter(ready).map(Ok).boxed(),
+            Err(e) => stream::iter([Err(e)]).boxed(),
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }
 
@@ -182,12 +216,34 @@ struct Work {
     /// The columns that come out.
     kept: Vec<usize>,
     schema: SchemaRef,
-    instance: Option<OperatorInstance>,
+    /// Instances that nobody uses just now.
+    idle: Mutex<Vec<OperatorInstance>>,
 }
 
 impl Work {
+    async fn results_of(self: Arc<Self>, batch: Result<RecordBatch>) -> Result<VecDeque<RecordBatch>> {
+        self.batch(batch?).await
+    }
+
+    /// The same on whichever core is free. Its time isn't within that of who waits for it, so it is counted here.
+    async fn spawned(self: Arc<Self>, batch: Result<RecordBatch>) -> Result<VecDeque<RecordBatch>> {
+        let batch = batch?;
+        let work = SpawnedTask::spawn(async move {
+            let started = Instant::now();
+            let results = self.batch(batch).await;
+            let aside = started.elapsed().as_nanos() as u64;
+            self.counters.add(&StageCounts { aside, ..StageCounts::default() });
+            results
+        });
+        work.join_unwind().await.map_err(|e| StepError::new(Fault::Internal, format!("a task ended: {e}")))?
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<OperatorInstance>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All results of one batch of the input.
-    async fn batch(&mut self, batch: RecordBatch) -> Result<VecDeque<RecordBatch>> {
+    async fn batch(&self, batch: RecordBatch) -> Result<VecDeque<RecordBatch>> {
         let rows = batch.num_rows();
         let ports =
             self.reads.ports.iter().map(|p| p.evaluate(&batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
@@ -225,12 +281,13 @@ impl Work {
                 .map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true))
                 .collect();
             let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), ports, &options)?;
-            let mut instance = match self.instance.take() {
+            let idle = self.idle().pop();
+            let mut instance = match idle {
                 Some(instance) => instance,
                 None => self.spec.operator.instance().await.map_err(StepError::from)?,
             };
             let processed = instance.process(&input).await.map_err(StepError::from)?;
-            self.instance = Some(instance);
+            self.idle().push(instance);
             self.results(&part, ids.as_ref(), processed, Fault::Data, &mut ready)?;
         }
         Ok(ready)
@@ -271,7 +328,8 @@ impl Work {
             self.scope.fail(failure);
         }
         let out: u64 = processed.pieces.iter().map(|p| p.parents.len() as u64).sum();
-        let mut counts = StageCounts { rows_in: rows, ..StageCounts::default() };
+        let nulls = if self.spec.on_error == OnError::Null { failed } else { 0 };
+        let mut counts = StageCounts { rows_in: rows, rows_made: out + nulls, ..StageCounts::default() };
         match self.spec.on_error {
             OnError::Skip => counts.skipped = failed,
             OnError::Null | OnError::Fail => {}

@@ -58,6 +58,16 @@ impl OperatorSpec {
         fields
     }
 
+    /// Whether each row comes out, or ends the run: then a limit on what comes out is one on what goes in.
+    pub fn keeps_rows(&self) -> bool {
+        self.shape() == RowShape::Map && matches!(self.on_error, OnError::Fail | OnError::Null)
+    }
+
+    /// Whether all it does is to add columns: whoever reads none of them doesn't need it.
+    pub fn only_adds_columns(&self) -> bool {
+        self.shape() == RowShape::Map && !self.operator.description().rejects_rows
+    }
+
     /// How many rows come of one.
     pub fn shape(&self) -> RowShape {
         self.operator.shape()
@@ -125,7 +135,11 @@ impl UserDefinedLogicalNodeCore for OperatorNode {
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        self.schema.fields().iter().map(|f| f.name().clone()).collect()
+        self.spec.new_fields().iter().map(|f| f.name().clone()).collect()
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        self.spec.keeps_rows()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {

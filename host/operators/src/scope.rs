@@ -23,6 +23,8 @@ pub struct TaskScope {
     pub splits: BTreeMap<Name, Arc<[Split]>>,
     /// Into how many partitions a source's splits are dealt.
     pub partitions: usize,
+    /// How many batches an operator works on at a time.
+    pub parallel: usize,
     /// With `--first N`: how many rows each source gives.
     pub first: Option<u64>,
     /// How batches are cut.
@@ -54,12 +56,14 @@ pub struct RowFailure {
 #[derive(Debug, Default)]
 pub struct StageCounters {
     rows_in: AtomicU64,
+    rows_made: AtomicU64,
     rows_out: AtomicU64,
     filtered: AtomicU64,
     skipped: AtomicU64,
     failed: AtomicU64,
     bytes: AtomicU64,
     nanos: AtomicU64,
+    aside: AtomicU64,
 }
 
 /// What was counted of one stage.
@@ -67,6 +71,8 @@ pub struct StageCounters {
 pub struct StageCounts {
     /// Rows that went in.
     pub rows_in: u64,
+    /// Rows that a source or an operator made; those that a later stage's filter dropped at once don't come out.
+    pub rows_made: u64,
     /// Rows that came out.
     pub rows_out: u64,
     /// Rows that a filter dropped.
@@ -79,18 +85,22 @@ pub struct StageCounts {
     pub bytes: u64,
     /// Time, that of the stages below included, in nanoseconds.
     pub nanos: u64,
+    /// Time of its own that isn't within `nanos`, as it was spent on other cores meanwhile, in nanoseconds.
+    pub aside: u64,
 }
 
 impl StageCounts {
     /// Adds another task's.
     pub fn add(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
+        self.rows_made += other.rows_made;
         self.rows_out += other.rows_out;
         self.filtered += other.filtered;
         self.skipped += other.skipped;
         self.failed += other.failed;
         self.bytes += other.bytes;
         self.nanos += other.nanos;
+        self.aside += other.aside;
     }
 }
 
@@ -98,24 +108,28 @@ impl StageCounters {
     /// Counts what is given.
     pub fn add(&self, counts: &StageCounts) {
         self.rows_in.fetch_add(counts.rows_in, Relaxed);
+        self.rows_made.fetch_add(counts.rows_made, Relaxed);
         self.rows_out.fetch_add(counts.rows_out, Relaxed);
         self.filtered.fetch_add(counts.filtered, Relaxed);
         self.skipped.fetch_add(counts.skipped, Relaxed);
         self.failed.fetch_add(counts.failed, Relaxed);
         self.bytes.fetch_add(counts.bytes, Relaxed);
         self.nanos.fetch_add(counts.nanos, Relaxed);
+        self.aside.fetch_add(counts.aside, Relaxed);
     }
 
     /// The counts at this moment.
     pub fn counts(&self) -> StageCounts {
         StageCounts {
             rows_in: self.rows_in.load(Relaxed),
+            rows_made: self.rows_made.load(Relaxed),
             rows_out: self.rows_out.load(Relaxed),
             filtered: self.filtered.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
             failed: self.failed.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             nanos: self.nanos.load(Relaxed),
+            aside: self.aside.load(Relaxed),
         }
     }
 }
@@ -125,11 +139,21 @@ impl TaskScope {
     pub fn new(
         splits: BTreeMap<Name, Arc<[Split]>>,
         partitions: usize,
+        parallel: usize,
         first: Option<u64>,
         batch: BatchLimits,
         cancel: Cancel,
     ) -> Self {
-        Self { splits, partitions, first, batch, cancel, counters: Mutex::default(), failures: Mutex::default() }
+        Self {
+            splits,
+            partitions,
+            parallel,
+            first,
+            batch,
+            cancel,
+            counters: Mutex::default(),
+            failures: Mutex::default(),
+        }
     }
 
     /// A stage's counters.

@@ -1,6 +1,6 @@
 //! The rows of a source, read from the splits of a task.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use datafusion::{
     arrow::{
@@ -8,24 +8,78 @@ use datafusion::{
         compute::cast,
         datatypes::{Schema, SchemaRef},
     },
-    common::{Result, internal_err, tree_node::TreeNodeRecursion},
+    common::{
+        ColumnStatistics, Result, Statistics, internal_err,
+        stats::Precision,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    },
+    config::ConfigOptions,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    physical_expr::{EquivalenceProperties, PhysicalExpr, expressions::Column},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
         execution_plan::{Boundedness, EmissionType},
+        filter_pushdown::{ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown},
+        statistics::StatisticsArgs,
         stream::RecordBatchStreamAdapter,
     },
 };
-use dflow_io::{SourceBatch, SourceReader, Split};
+use dflow_io::{IoError, SourceBatch, SourceReader, Split};
 use dflow_pipeline::{BatchLimits, Name, OnError};
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 
 use crate::{
     error::StepError,
     ids::{ID_FIELD_TYPE, Ids},
+    parquet_files::{ParquetFiles, Reading},
     scope::{RowFailure, StageCounters, StageCounts, TaskScope},
 };
+
+/// What reads a source.
+#[derive(Clone, Debug)]
+pub enum Reader {
+    /// A reader that gives all rows of whole splits.
+    Whole(Arc<dyn SourceReader>),
+    /// Parquet files: filters and ranges reach into them.
+    Parquet(ParquetFiles),
+}
+
+impl Reader {
+    /// All columns that it can give.
+    pub fn schema(&self) -> &SchemaRef {
+        match self {
+            Self::Whole(reader) => reader.schema(),
+            Self::Parquet(files) => files.schema(),
+        }
+    }
+
+    /// The index of the column that holds the URI of each row's file, if there is one.
+    pub fn uri_column(&self) -> Option<usize> {
+        match self {
+            Self::Whole(reader) => reader.uri_column(),
+            Self::Parquet(_) => None,
+        }
+    }
+
+    /// Whether a piece of a split can be read without the rest of it.
+    pub fn cuts(&self) -> bool {
+        matches!(self, Self::Parquet(_))
+    }
+
+    fn predicate(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Parquet(files) => files.predicate(),
+        }
+    }
+
+    fn open(&self, reading: Reading) -> BoxStream<'static, Result<SourceBatch, IoError>> {
+        match self {
+            Self::Whole(reader) => reader.open(reading.splits, Arc::from(reading.columns), reading.limits),
+            Self::Parquet(files) => files.open(reading),
+        }
+    }
+}
 
 /// How a source stage reads.
 #[derive(Debug)]
@@ -33,7 +87,7 @@ pub struct SourceSpec {
     /// The stage.
     pub stage: Name,
     /// What reads its splits.
-    pub reader: Arc<dyn SourceReader>,
+    pub reader: Reader,
     /// The plan's schema: the reader's columns under the plan's names, then the rows' id.
     pub schema: SchemaRef,
     /// The reader's column that identifies a row, instead of its place.
@@ -52,12 +106,16 @@ impl SourceSpec {
 }
 
 /// The physical node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SourceExec {
     spec: Arc<SourceSpec>,
     /// The columns of the plan's schema that are read.
     projection: Vec<usize>,
-    /// The task's splits, dealt into consecutive ranges.
+    /// The source's, with filters.
+    reader: Reader,
+    takes_filters: bool,
+    statistics: Option<Arc<Statistics>>,
+    /// The task's splits, dealt.
     partitions: Vec<Arc<[Split]>>,
     /// How many rows each partition gives at most.
     fetch: Option<usize>,
@@ -75,35 +133,90 @@ impl SourceExec {
     ) -> Result<Self> {
         let schema = Arc::new(spec.schema.project(&projection)?);
         let partitions: Vec<Arc<[Split]>> =
-            deal(splits, partitions).into_iter().map(|range| Arc::from(&splits[range])).collect();
+            deal(splits, partitions, spec.reader.cuts()).into_iter().map(Arc::from).collect();
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { spec, projection, partitions, fetch, properties: Arc::new(properties) })
+        let reader = spec.reader.clone();
+        let properties = Arc::new(properties);
+        Ok(Self { spec, projection, reader, takes_filters: true, statistics: None, partitions, fetch, properties })
+    }
+
+    /// Gives all rows to filters, so that the first rows are the first of the source and not the first that a filter lets through.
+    #[must_use]
+    pub fn unfiltered(mut self) -> Self {
+        self.takes_filters = false;
+        self
+    }
+
+    /// With what is known of the columns of its files.
+    #[must_use]
+    pub fn with_statistics(mut self, statistics: Statistics) -> Self {
+        self.statistics = Some(Arc::new(statistics));
+        self
+    }
+
+    /// Filters over what comes out as filters over the files' columns; `None` for those that read something else.
+    fn of_files(&self, filter: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+        let schema = self.spec.reader.schema();
+        let mut known = true;
+        let mapped = filter.clone().transform_down(|expr| {
+            let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+            let index = self.projection.get(column.index()).copied().filter(|i| *i < schema.fields().len());
+            match index {
+                Some(index) => {
+                    let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(index).name(), index));
+                    Ok(Transformed::yes(column))
+                }
+                None => {
+                    known = false;
+                    Ok(Transformed::no(expr))
+                }
+            }
+        });
+        mapped.ok().map(|mapped| mapped.data).filter(|_| known)
     }
 }
 
-/// Consecutive ranges of splits of about the same size in bytes; at least one.
-pub fn deal(splits: &[Split], parts: usize) -> Vec<Range<usize>> {
-    let parts = parts.clamp(1, splits.len().max(1));
-    let total: u64 = splits.iter().map(|s| s.size.max(1)).sum();
-    let mut ranges = Vec::with_capacity(parts);
-    let (mut start, mut bytes) = (0, 0u64);
-    for (i, split) in splits.iter().enumerate() {
-        bytes += split.size.max(1);
-        let due = total * (ranges.len() as u64 + 1) / parts as u64;
-        if bytes >= due && ranges.len() + 1 < parts {
-            ranges.push(start..i + 1);
-            start = i + 1;
+/// The least of a file that is worth a piece of its own, in bytes.
+const LEAST_PIECE: u64 = 1 << 20;
+
+/// Splits in consecutive lists of about the same size in bytes; at least one. With `cut`, a large split becomes several pieces.
+pub fn deal(splits: &[Split], parts: usize, cut: bool) -> Vec<Vec<Split>> {
+    let total: u64 = splits.iter().map(|s| s.bytes().max(1)).sum();
+    let most = if cut { total.div_ceil(LEAST_PIECE) as usize } else { splits.len() };
+    let parts = parts.clamp(1, most.max(splits.len()).max(1));
+    let mut lists: Vec<Vec<Split>> = vec![Vec::new()];
+    let mut dealt = 0u64;
+    for split in splits {
+        let (mut start, end) = split.range.unwrap_or((0, split.size));
+        loop {
+            let due = (total * lists.len() as u64 / parts as u64).saturating_sub(dealt);
+            let open = lists.len() < parts;
+            let piece = (cut && open && due >= LEAST_PIECE && end - start >= due + LEAST_PIECE).then_some(due);
+            let whole = start == 0 && end == split.size && piece.is_none();
+            let until = piece.map_or(end, |piece| start + piece);
+            let range = if whole { None } else { Some((start, until)) };
+            if let Some(list) = lists.last_mut() {
+                list.push(Split { range, ..split.clone() });
+            }
+            dealt += piece.unwrap_or((end - start).max(1));
+            if open && dealt >= total * lists.len() as u64 / parts as u64 {
+                lists.push(Vec::new());
+            }
+            if piece.is_none() {
+                break;
+            }
+            start = until;
         }
     }
-    if start < splits.len() || ranges.is_empty() {
-        ranges.push(start..splits.len());
+    if lists.len() > 1 && lists.last().is_some_and(Vec::is_empty) {
+        lists.pop();
     }
-    ranges
+    lists
 }
 
 impl DisplayAs for SourceExec {
@@ -118,6 +231,9 @@ impl DisplayAs for SourceExec {
             self.partitions.len(),
             columns.join(", ")
         )?;
+        if let Some(predicate) = self.reader.predicate() {
+            write!(f, " filter=[{predicate}]")?;
+        }
         match self.fetch {
             Some(fetch) => write!(f, " limit={fetch}"),
             None => Ok(()),
@@ -140,9 +256,50 @@ impl ExecutionPlan for SourceExec {
 
     fn apply_expressions(
         &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        match self.reader.predicate() {
+            Some(predicate) => f(&predicate),
+            None => Ok(TreeNodeRecursion::Continue),
+        }
+    }
+
+    fn statistics_from_inputs(&self, _input: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let whole = args.partition().is_none() || self.partitions.len() == 1;
+        let Some(statistics) = self.statistics.as_ref().filter(|_| whole) else {
+            return Ok(Arc::new(Statistics::new_unknown(&self.schema())));
+        };
+        let column =
+            |i: &usize| statistics.column_statistics.get(*i).cloned().unwrap_or_else(ColumnStatistics::new_unknown);
+        let statistics = Statistics {
+            num_rows: statistics.num_rows,
+            total_byte_size: Precision::Absent,
+            column_statistics: self.projection.iter().map(column).collect(),
+        };
+        // A filter or a file that breaks makes them fewer.
+        Ok(Arc::new(statistics.to_inexact()))
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let (Reader::Parquet(files), true) = (&self.reader, self.takes_filters) else {
+            return Ok(FilterPushdownPropagation::all_unsupported(result));
+        };
+        let mapped: Vec<_> = result.parent_filters.iter().map(|parent| self.of_files(&parent.filter)).collect();
+        let (pushed, files) = files.filtered(mapped.iter().flatten().cloned().collect(), config)?;
+        let mut pushed = pushed.into_iter();
+        let of = |filter: &Option<_>| filter.as_ref().and_then(|_| pushed.next()).unwrap_or(PushedDown::No);
+        let propagation = FilterPushdownPropagation::with_parent_pushdown_result(mapped.iter().map(of).collect());
+        Ok(match files {
+            Some(files) => {
+                propagation.with_updated_node(Arc::new(Self { reader: Reader::Parquet(files), ..self.clone() }))
+            }
+            None => propagation,
+        })
     }
 
     fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -154,8 +311,7 @@ impl ExecutionPlan for SourceExec {
     }
 
     fn with_fetch(&self, fetch: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        let (spec, projection, partitions) = (self.spec.clone(), self.projection.clone(), self.partitions.clone());
-        Some(Arc::new(Self { spec, projection, partitions, fetch, properties: self.properties.clone() }))
+        Some(Arc::new(Self { fetch, ..self.clone() }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -175,14 +331,23 @@ impl ExecutionPlan for SourceExec {
         {
             columns.push(id);
         }
-        let input = self.spec.reader.open(splits.clone(), Arc::from(columns.as_slice()), self.spec.batch);
         let first = scope.first.map(|n| n as usize);
         let left = match (self.fetch, first) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        let counters = scope.counters(&self.spec.stage);
+        let input = self.reader.open(Reading {
+            splits: splits.clone(),
+            columns: columns.clone(),
+            positions: wants_id && self.spec.id.is_none(),
+            limits: self.spec.batch,
+            rows: left,
+            counters: counters.clone(),
+            context,
+        });
         let source = Source {
-            counters: scope.counters(&self.spec.stage),
+            counters,
             scope,
             spec: self.spec.clone(),
             projection: self.projection.clone(),
@@ -248,6 +413,7 @@ impl Source {
         }
         let rows = self.left.map_or(batch.rows.num_rows(), |left| left.min(batch.rows.num_rows()));
         self.left = self.left.map(|left| left - rows);
+        counts.rows_made = rows as u64;
         counts.rows_in = rows as u64 + counts.failed + counts.skipped;
         self.counters.add(&counts);
         let id =
@@ -290,7 +456,7 @@ impl Source {
 }
 
 /// The schema of a source in the plan: the reader's columns and the id, each named by `name`.
-pub fn source_schema(reader: &dyn SourceReader, name: impl Fn(&str) -> String) -> SchemaRef {
+pub fn source_schema(reader: &Reader, name: impl Fn(&str) -> String) -> SchemaRef {
     use datafusion::arrow::datatypes::Field;
     let mut fields: Vec<_> =
         reader.schema().fields().iter().map(|f| Field::clone(f).with_name(name(f.name()))).collect();
@@ -304,16 +470,52 @@ mod tests {
 
     #[test]
     fn splits_are_dealt_by_bytes_and_in_order() {
-        let split =
-            |size: u64| Split { volume: String::new(), path: size.to_string(), size, modified: 0, etag: String::new() };
+        let split = |size: u64| Split {
+            volume: String::new(),
+            path: size.to_string(),
+            size,
+            modified: 0,
+            range: None,
+            etag: String::new(),
+        };
         let splits: Vec<_> = [10, 10, 10, 10, 40, 1, 1].map(split).to_vec();
-        assert_eq!(deal(&splits, 2), [0..5, 5..7]);
-        for (splits, parts, only) in [(&splits[..], 1, 0..7), (&splits[..1], 4, 0..1), (&[], 4, 0..0)] {
-            assert_eq!(deal(splits, parts), std::slice::from_ref(&only));
+        let lengths = |lists: Vec<Vec<Split>>| lists.iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(lengths(deal(&splits, 2, false)), [5, 2]);
+        for (splits, parts, only) in [(&splits[..], 1, 7), (&splits[..1], 4, 1), (&[], 4, 0)] {
+            assert_eq!(lengths(deal(splits, parts, false)), [only]);
         }
         for parts in 1..10 {
-            let dealt = deal(&splits, parts);
-            assert_eq!(dealt.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..7).collect::<Vec<_>>(), "{parts}");
+            assert_eq!(deal(&splits, parts, false).concat(), splits, "{parts}");
+        }
+    }
+
+    #[test]
+    fn large_splits_are_cut_into_pieces_that_are_all_of_them() {
+        let split = |size: u64| Split {
+            volume: String::new(),
+            path: size.to_string(),
+            size,
+            modified: 0,
+            range: None,
+            etag: String::new(),
+        };
+        let splits: Vec<_> = [100 << 20, 3 << 20, 1 << 20, 7, 64 << 20].map(split).to_vec();
+        for parts in 1..40 {
+            let dealt = deal(&splits, parts, true);
+            assert!(dealt.len() <= parts && !dealt.iter().any(Vec::is_empty), "{parts}");
+            let largest = dealt.iter().map(|list| list.iter().map(Split::bytes).sum::<u64>()).max();
+            assert!(
+                largest.is_some_and(|largest| largest <= (168 << 20) / parts as u64 + (2 << 20) + 8),
+                "{parts}: {largest:?}"
+            );
+            for split in &splits {
+                let mut pieces = dealt.iter().flatten().filter(|piece| piece.path == split.path);
+                let end = pieces.try_fold(0, |at, piece| {
+                    let (start, end) = piece.range.unwrap_or((0, split.size));
+                    (start == at).then_some(end)
+                });
+                assert_eq!(end, Some(split.size), "{parts}");
+            }
         }
     }
 }

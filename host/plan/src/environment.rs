@@ -17,6 +17,8 @@ use dflow_io::Stores;
 use dflow_operators::StepPlanner;
 use dflow_wasm::Sandbox;
 
+use crate::optimize;
+
 /// What planning needs from outside: where files are, what runs plugins, what DataFusion shares.
 #[derive(Clone)]
 pub struct Environment {
@@ -64,6 +66,8 @@ impl Environment {
             .with_config(config)
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
+            .with_optimizer_rules(optimize::logical_rules())
+            .with_physical_optimizer_rules(optimize::physical_rules())
             .with_query_planner(Arc::new(StepQueryPlanner))
             .build()
     }

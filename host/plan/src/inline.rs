@@ -50,6 +50,7 @@ impl InlineReader {
     /// The one split of a stage's inline rows.
     pub fn split(&self, stage: &str) -> Split {
         Split {
+            range: None,
             volume: "values".to_owned(),
             path: stage.to_owned(),
             size: self.rows.get_array_memory_size() as u64,

@@ -10,6 +10,8 @@ mod columns;
 mod environment;
 mod expression;
 mod inline;
+mod optimize;
+mod parquet;
 mod planner;
 mod problems;
 mod query;

@@ -7,7 +7,6 @@ use std::{
 };
 
 use datafusion::execution::session_state::SessionState;
-use dflow_io::Split;
 use dflow_pipeline::{At, BatchLimits, Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
 use dflow_wasm::{Plugin, RowShape, shipped, shipped_names};
 use indexmap::IndexMap;
@@ -94,7 +93,7 @@ struct Planning<'a> {
     broken: BTreeSet<String>,
     queries: BTreeMap<Name, Query>,
     from: IndexMap<Name, Vec<Name>>,
-    sources: BTreeMap<Name, Arc<[Split]>>,
+    sources: BTreeMap<Name, SegmentSource>,
     steps: BTreeMap<Name, Step>,
     shapes: BTreeMap<Name, RowShape>,
 }
@@ -230,7 +229,8 @@ impl Planning<'_> {
 
     fn source(&mut self, name: &Name, stage: &Stage, source: Source) -> Result<Step, Vec<Mistake>> {
         let spec = source::spec(name, stage, self.batch(stage), &source)?;
-        self.sources.insert(name.clone(), Arc::from(source.splits));
+        let cut = source.reader.cuts();
+        self.sources.insert(name.clone(), SegmentSource { stage: name.clone(), splits: Arc::from(source.splits), cut });
         Ok(Step::source(spec)?.metered())
     }
 
@@ -324,10 +324,7 @@ impl Planning<'_> {
             };
             let mut stages = Vec::new();
             self.reach(&end, &mut stages);
-            let sources = stages
-                .iter()
-                .filter_map(|s| Some(SegmentSource { stage: s.clone(), splits: self.sources.get(s)?.clone() }))
-                .collect();
+            let sources = stages.iter().filter_map(|s| self.sources.get(s).cloned()).collect();
             let segment = step.and_then(|step| {
                 Segment::new(end.clone(), stages, sources, self.state.clone(), &step.plan)
                     .map_err(|e| vec![of_sql(At::stage(&end), &e)])

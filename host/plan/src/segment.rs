@@ -9,7 +9,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::TaskScope;
+use dflow_operators::{OperatorNode, TaskScope};
 use dflow_pipeline::Name;
 
 /// A source of a segment, with all that there is to read.
@@ -19,6 +19,8 @@ pub struct SegmentSource {
     pub stage: Name,
     /// Its splits, in source order.
     pub splits: Arc<[Split]>,
+    /// Whether a task may read a piece of a split.
+    pub cut: bool,
 }
 
 /// Stages that stream without storing, from sources to one sink.
@@ -30,6 +32,8 @@ pub struct Segment {
     pub stages: Vec<Name>,
     /// Its sources.
     pub sources: Vec<SegmentSource>,
+    /// The stages whose operators run: a map whose columns nobody reads doesn't.
+    pub operators: Vec<Name>,
     /// Whether rows regroup (sort, limit, join, group, …), so that one task must see them all.
     pub global: bool,
     /// Whether the order of rows matters to a limit, so that a global task may not deal them into partitions.
@@ -48,7 +52,8 @@ impl Segment {
     ) -> Result<Self> {
         let (global, ordered) = regroups(logical)?;
         let logical = state.optimize(logical)?;
-        Ok(Self { stage, stages, sources, global: global || sources_join(&logical)?, ordered, state, logical })
+        let (global, operators) = (global || sources_join(&logical)?, operators(&logical)?);
+        Ok(Self { stage, stages, sources, operators, global, ordered, state, logical })
     }
 
     /// The optimised logical plan.
@@ -97,6 +102,20 @@ fn regroups(plan: &LogicalPlan) -> Result<(bool, bool)> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok((global, ordered))
+}
+
+/// The stages whose operators are part of a plan.
+fn operators(plan: &LogicalPlan) -> Result<Vec<Name>> {
+    let mut stages = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Extension(extension) = node
+            && let Some(operator) = extension.node.as_any().downcast_ref::<OperatorNode>()
+        {
+            stages.push(operator.spec.stage.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(stages)
 }
 
 /// Whether the plan reads more than one source, or one twice.

@@ -12,7 +12,7 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 use dflow_io::{FileReader, LineReader, SourceReader, Split};
-use dflow_operators::{SourceExec, SourceSpec, TaskScope};
+use dflow_operators::{Reader, SourceExec, SourceSpec, TaskScope};
 use dflow_pipeline::{At, BatchLimits, Format, Mistake, Name, Read, ReadAs, SourceSchema, Stage};
 
 use crate::{
@@ -22,6 +22,9 @@ use crate::{
     tabular::TabularReader,
     types::{parse_type, type_names},
 };
+
+/// Of how many files at most the metadata is looked at to plan a task.
+const COUNTED: usize = 64;
 
 /// A source's table: its schema is the plan's, its splits are the task's.
 #[derive(Debug)]
@@ -49,13 +52,22 @@ impl TableProvider for SourceTable {
         };
         let splits = scope.splits.get(&self.0.stage).cloned().unwrap_or_else(|| Arc::from([]));
         let projection = projection.cloned().unwrap_or_else(|| (0..self.0.schema.fields().len()).collect());
-        Ok(Arc::new(SourceExec::new(self.0.clone(), projection, &splits, scope.partitions, limit)?))
+        let mut scan = SourceExec::new(self.0.clone(), projection, &splits, scope.partitions, limit)?;
+        if scope.first.is_some() {
+            scan = scan.unfiltered();
+        }
+        Ok(Arc::new(match &self.0.reader {
+            Reader::Parquet(files) if splits.len() <= COUNTED => {
+                scan.with_statistics(files.statistics(&splits, state.runtime_env()).await)
+            }
+            _ => scan,
+        }))
     }
 }
 
 /// What reads a stage, and what there is to read.
 pub(crate) struct Source {
-    pub(crate) reader: Arc<dyn SourceReader>,
+    pub(crate) reader: Reader,
     pub(crate) splits: Vec<Split>,
 }
 
@@ -97,12 +109,17 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
                 format!("`as` belongs to text and html, not to {}", format.as_str()),
             )]);
         }
-        (Format::Parquet | Format::Csv | Format::Jsonl, _) => {
+        (Format::Parquet, _) => {
+            let files = crate::parquet::files(stores, &splits, pinned, &environment.runtime).await;
+            let reader = Reader::Parquet(files.map_err(|e| vec![of_io(at.key("read"), &e)])?);
+            return Ok(Source { reader, splits });
+        }
+        (Format::Csv | Format::Jsonl, _) => {
             let reader = TabularReader::new(stores.clone(), format, read.csv.clone(), &splits, pinned);
             Arc::new(reader.map_err(|e| vec![of_io(at.key("read"), &e)])?)
         }
     };
-    Ok(Source { reader, splits })
+    Ok(Source { reader: Reader::Whole(reader), splits })
 }
 
 /// The format that is said, or that all names of files mean.
@@ -151,7 +168,7 @@ pub(crate) fn values(name: &Name, rows: &[dflow_pipeline::Row]) -> Result<Source
         vec![Mistake::new(At::stage(name).key("values"), format!("these rows have no common columns: {e}"))]
     })?;
     let splits = vec![reader.split(name.as_str())];
-    Ok(Source { reader: Arc::new(reader), splits })
+    Ok(Source { reader: Reader::Whole(Arc::new(reader)), splits })
 }
 
 /// `input`: the caller's rows, or none when there is no caller.
@@ -167,7 +184,7 @@ pub(crate) fn input(environment: &Environment, name: &Name, written: &SourceSche
         }
     };
     let splits = vec![reader.split(name.as_str())];
-    Ok(Source { reader: Arc::new(reader), splits })
+    Ok(Source { reader: Reader::Whole(Arc::new(reader)), splits })
 }
 
 /// How a source stage reads, in the plan.
@@ -194,6 +211,6 @@ pub(crate) fn spec(
             }
         },
     };
-    let schema = dflow_operators::source_schema(source.reader.as_ref(), |column| format!("{name}.{column}"));
+    let schema = dflow_operators::source_schema(&source.reader, |column| format!("{name}.{column}"));
     Ok(SourceSpec { stage: name.clone(), reader: source.reader.clone(), schema, id, on_error: stage.on_error, batch })
 }

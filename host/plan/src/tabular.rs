@@ -1,4 +1,4 @@
-//! Readers of tabular files: parquet, csv, jsonl.
+//! Readers of csv and jsonl files.
 //!
 //! Decoding runs on the IO runtime's blocking threads, a few batches ahead. One split is one file; a file that can't be read,
 //! or breaks in its middle, is a failure that names it, and the others go on.
@@ -20,10 +20,6 @@ use datafusion::arrow::{
 use dflow_io::{IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
 use dflow_pipeline::{BatchLimits, CsvOptions, Fault, Format};
 use futures::{StreamExt, stream::BoxStream};
-use parquet::arrow::{
-    ProjectionMask,
-    arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
-};
 use tokio::sync::mpsc;
 
 use crate::inline::{fit, infer, top};
@@ -76,24 +72,6 @@ impl TabularReader {
         let rows = limits.rows as usize;
         let file = File::open(path).map_err(|e| e.to_string())?;
         let batches: Batches = match self.format {
-            Format::Parquet => {
-                let options = ArrowReaderOptions::new();
-                let metadata = ArrowReaderMetadata::load(&file, options.clone()).map_err(|e| e.to_string())?;
-                // Text is read as views at once where the file's type allows it.
-                let schema = metadata.schema();
-                let fields: Vec<_> =
-                    schema.fields().iter().map(|f| Field::clone(f).with_data_type(top(f.data_type()))).collect();
-                let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
-                let metadata =
-                    ArrowReaderMetadata::try_new(metadata.metadata().clone(), options.with_schema(schema.clone()))
-                        .map_err(|e| e.to_string())?;
-                let roots: Vec<usize> = wanted.fields().iter().filter_map(|f| schema.index_of(f.name()).ok()).collect();
-                let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
-                let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-                    .with_projection(mask)
-                    .with_batch_size(rows);
-                Box::new(reader.build().map_err(|e| e.to_string())?.map(move |b| b.map_err(text)))
-            }
             Format::Csv => {
                 let reader = csv::ReaderBuilder::new(self.schema.clone())
                     .with_format(csv_format(&self.csv))
@@ -156,7 +134,7 @@ impl TabularReader {
                     }
                     Ok(None) => break,
                     // The rows before the bad one are good, whatever batch they are in: from here on, one row a batch.
-                    Ok(Some(Err(_))) if !row_by_row && self.format != Format::Parquet => {
+                    Ok(Some(Err(_))) if !row_by_row => {
                         row_by_row = true;
                         match self.batches(&path, projection, &BatchLimits { rows: 1, ..*limits }) {
                             Ok(again) => batches = Box::new(again.skip(position as usize)),
@@ -222,11 +200,6 @@ fn schema_of(stores: &Stores, format: Format, options: &CsvOptions, splits: &[Sp
         let path: PathBuf = stores.local_path(split);
         let file = File::open(&path).map_err(|e| failed(split, e.to_string()))?;
         match format {
-            Format::Parquet => {
-                let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-                    .map_err(|e| failed(split, e.to_string()))?;
-                return Ok(viewed(metadata.schema()));
-            }
             Format::Csv => {
                 let (schema, _) = csv_format(options)
                     .infer_schema(file, Some(INFERRED_FROM))
@@ -266,7 +239,8 @@ fn schema_of(stores: &Stores, format: Format, options: &CsvOptions, splits: &[Sp
     infer(&values).map_err(|e| IoError::new(Fault::Data, e))
 }
 
-fn viewed(schema: &Schema) -> SchemaRef {
+/// A file's columns as ours.
+pub(crate) fn viewed(schema: &Schema) -> SchemaRef {
     // Metadata of files (such as pandas') says nothing about our rows, and two files' may differ.
     let fields: Vec<_> = schema
         .fields()

@@ -302,7 +302,7 @@ pub(crate) fn specs(
     run: &str,
     output: &dyn Fn(u32) -> TaskOutput,
 ) -> Vec<TaskSpec> {
-    let spec = |number: u32, splits, partitions| TaskSpec {
+    let spec = |number: u32, splits, partitions, tasks: usize| TaskSpec {
         version: TaskSpec::VERSION,
         run: run.to_owned(),
         number,
@@ -311,6 +311,7 @@ pub(crate) fn specs(
         segment: segment.stage.clone(),
         splits,
         partitions,
+        parallel: settings.workers.div_ceil(partitions * tasks),
         first: settings.first,
         output: output(number),
     };
@@ -318,16 +319,13 @@ pub(crate) fn specs(
     if segment.global || settings.first.is_some() {
         let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.to_vec())).collect();
         let partitions = if segment.ordered || settings.first.is_some() { 1 } else { settings.workers };
-        return vec![spec(0, splits, partitions)];
+        return vec![spec(0, splits, partitions, 1)];
     }
     let source = &segment.sources[0];
-    let ranges = grouping::tasks(&source.splits, settings.workers, settings.task_bytes);
-    let tasks = ranges.into_iter().enumerate();
-    tasks
-        .map(|(number, range)| {
-            spec(number as u32, BTreeMap::from([(source.stage.clone(), source.splits[range].to_vec())]), 1)
-        })
-        .collect()
+    let tasks = grouping::tasks(&source.splits, settings.workers, settings.task_bytes, source.cut);
+    let count = tasks.len();
+    let splits = tasks.into_iter().map(|splits| BTreeMap::from([(source.stage.clone(), splits)]));
+    splits.enumerate().map(|(number, splits)| spec(number as u32, splits, 1, count)).collect()
 }
 
 /// Tasks that run now.

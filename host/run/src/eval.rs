@@ -30,7 +30,8 @@ impl Engine {
             ));
         };
         let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.clone())).collect();
-        let scope = Arc::new(TaskScope::new(splits, 1, self.settings.first, plan.pipeline.batch, self.cancel.clone()));
+        let scope =
+            Arc::new(TaskScope::new(splits, 1, 1, self.settings.first, plan.pipeline.batch, self.cancel.clone()));
         let task = async {
             let (physical, context) = segment.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
             let mut stream = execute_stream(physical, context).map_err(|e| step_error(&e))?;

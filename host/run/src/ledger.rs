@@ -19,11 +19,16 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             sum.add(&of(from));
             sum
         });
-        let relational = !stage.verb.is_source() && !matches!(stage.verb, Verb::Use(_) | Verb::Write(_));
+        let relational = match stage.verb {
+            Verb::Use(_) => !segment.operators.contains(name),
+            Verb::Write(_) => false,
+            _ => !stage.verb.is_source(),
+        };
         let rows_in = if relational { below.rows_out } else { own.rows_in };
         let filtered = match stage.verb {
             Verb::Filter(_) | Verb::Limit(_) => rows_in.saturating_sub(own.rows_out),
-            _ => own.filtered,
+            // What a later stage's filter dropped before it came out.
+            _ => own.filtered + own.rows_made.saturating_sub(own.rows_out),
         };
         let operator = match &stage.verb {
             Verb::Use(written) => Some(format!("{}/{}", written.plugin, written.operator)),
@@ -40,7 +45,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             skipped: own.skipped,
             failed: own.failed,
             // Each stage's time holds that of the stages below it.
-            seconds: own.nanos.saturating_sub(below.nanos) as f64 / 1e9,
+            seconds: (own.nanos.saturating_sub(below.nanos) + own.aside) as f64 / 1e9,
             bytes: own.bytes,
         }
     };

@@ -38,6 +38,8 @@ pub struct TaskSpec {
     pub splits: BTreeMap<Name, Vec<Split>>,
     /// Into how many partitions the rows are dealt.
     pub partitions: usize,
+    /// How many batches an operator works on at a time.
+    pub parallel: usize,
     /// With `--first N`: the rows that each source gives.
     pub first: Option<u64>,
     /// The file that is made: its folder, its name, its format.
@@ -76,7 +78,7 @@ impl TaskSpec {
     pub fn scope(&self, cancel: Cancel) -> Arc<TaskScope> {
         let splits = self.splits.iter().map(|(stage, splits)| (stage.clone(), Arc::from(splits.as_slice())));
         let batch: BatchLimits = self.pipeline.batch;
-        Arc::new(TaskScope::new(splits.collect(), self.partitions, self.first, batch, cancel))
+        Arc::new(TaskScope::new(splits.collect(), self.partitions, self.parallel, self.first, batch, cancel))
     }
 
     /// The segment of a plan that this task is of. The plan must have been made of the same pipeline and plugins.

@@ -63,6 +63,7 @@ fn a_task_runs_anywhere_from_its_description() {
         segment: name("out"),
         splits: BTreeMap::from([(source.stage.clone(), source.splits.to_vec())]),
         partitions: 1,
+        parallel: 1,
         first: None,
         output: TaskOutput { folder: folder.join("out"), name: "a.jsonl".to_owned(), format: Format::Jsonl },
     };
