@@ -297,8 +297,7 @@ fn runs(batch: &RecordBatch, reading: &Reading, split: u32, read: u64) -> Vec<Ru
 pub fn unreadable_parquet(split: &Split, error: &DataFusionError) -> String {
     let text = error.find_root().strip_backtrace();
     let text = text.lines().next().unwrap_or_default();
-    let text =
-        text.trim_start_matches("External: ").trim_start_matches("Parquet error: ");
+    let text = text.trim_start_matches("External: ").trim_start_matches("Parquet error: ");
     format!("`{}` can't be read as parquet: {text}", split.uri())
 }
 
