@@ -6,9 +6,14 @@
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
+use dflow_plugin::arrow::{ArrayRef, RecordBatch, StringArray};
+use dflow_plugin::testing;
 use html::flow::Flow;
+use html::markdown::{self, Style};
+use html::select::Select;
 use html::{page, visible};
 
 fn main() {
@@ -22,6 +27,22 @@ fn main() {
     println!("{} pages, {:.1} MB", pages.len(), bytes as f64 / 1e6);
     measure("text", bytes, &pages, |html, flow| visible::write(html, false, flow));
     measure("extract", bytes, &pages, |html, flow| drop(page::read(html, flow)));
+    for (name, main_content) in [("to_markdown", false), ("to_markdown, main content", true)] {
+        measure(name, bytes, &pages, |html, flow| {
+            flow.text(markdown::write(html, Style { main_content, ..Style::default() }).as_bytes());
+        });
+    }
+    let input: ArrayRef = Arc::new(StringArray::from_iter_values(&pages));
+    let input = RecordBatch::try_from_iter([("html", input)]).expect("one column");
+    for (name, settings) in [
+        (
+            "select, 3 columns",
+            r#"{"columns": {"title": "h1", "links": {"css": "main a", "attr": "href", "all": true}, "code": "main > pre:nth-child(2)"}}"#,
+        ),
+        ("select, a row a link", r#"{"rows": "main a", "columns": {"href": {"attr": "href"}, "text": {}}}"#),
+    ] {
+        measure(name, bytes, &[""], |_, _| drop(testing::run::<Select>(settings, &input).expect("good settings")));
+    }
 }
 
 fn book() -> PathBuf {
@@ -45,18 +66,18 @@ fn collect(folder: &Path, limit: usize, pages: &mut Vec<String>) {
     }
 }
 
-fn measure(name: &str, bytes: usize, pages: &[String], work: impl Fn(&str, &mut Flow)) {
+fn measure(name: &str, bytes: usize, pages: &[impl AsRef<str>], work: impl Fn(&str, &mut Flow)) {
     let mut best = f64::INFINITY;
     let mut written = 0;
     for _ in 0..5 {
         let begin = Instant::now();
         let mut flow = Flow::with_capacity(bytes / 3);
         for page in pages {
-            work(page, &mut flow);
+            work(page.as_ref(), &mut flow);
             flow.finish();
         }
         best = best.min(begin.elapsed().as_secs_f64());
         written = flow.len();
     }
-    println!("{name:8} {:6.1} MB/s, {:.1} MB of text", bytes as f64 / best / 1e6, written as f64 / 1e6);
+    println!("{name:26} {:6.1} MB/s, {:.1} MB of text", bytes as f64 / best / 1e6, written as f64 / 1e6);
 }

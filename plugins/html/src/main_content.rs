@@ -2,7 +2,7 @@
 //!
 //! Pages that mark it are believed: `<main>`, `role="main"`, an only `<article>`, the customary ids. Readability's guess would be
 //! slower and, on pages of documentation, worse: it takes lists of linked names for navigation. It is asked where nothing is
-//! marked and the page is long enough to have anything beside its content.
+//! marked and the page is long enough to have anything beside its content, and no book.
 
 use dom_query::{Document, Element, NodeData, NodeId, NodeRef};
 use dom_smoothie::{Config, Readability};
@@ -12,6 +12,8 @@ use crate::page::{self, Content, has_word, is_html, raw_attribute};
 
 /// Below so many bytes of text the whole body is the content.
 const SHORT: usize = 500;
+/// Above so many too: Readability takes time by the square of the length of a text without elements.
+const LONG: usize = 1 << 20;
 
 /// Ids that pages give to their main content, the surest first.
 const IDS: [&str; 4] = ["main-content", "maincontent", "content", "main"];
@@ -26,7 +28,7 @@ pub(crate) fn write(document: Document, flow: &mut Flow) -> Content {
     }
     let start = flow.len();
     let whole = page::write(document.root(), flow);
-    if flow.len() - start < SHORT {
+    if !(SHORT..=LONG).contains(&(flow.len() - start)) {
         return whole;
     }
     let Some(article) = readable(document) else { return whole };
@@ -43,6 +45,22 @@ pub(crate) fn write(document: Document, flow: &mut Flow) -> Content {
     }
     flow.replace(guess);
     content
+}
+
+/// The main content as a node of a tree: of the page's own, or of one that Readability made.
+pub(crate) fn find(document: Document) -> (Document, NodeId) {
+    let mut flow = Flow::with_capacity(0);
+    for id in marked(&document) {
+        page::write(NodeRef::new(id, &document.tree), &mut flow);
+        if !flow.is_empty() {
+            return (document, id);
+        }
+    }
+    page::write(document.root(), &mut flow);
+    let article = if (SHORT..=LONG).contains(&flow.len()) { readable(document.clone()) } else { None };
+    let document = article.unwrap_or(document);
+    let root = document.root().id;
+    (document, root)
 }
 
 /// Elements that are marked as the main content, the surest first.

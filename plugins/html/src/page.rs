@@ -4,6 +4,7 @@ use dom_query::{Document, Element, NodeData, NodeRef};
 
 use crate::element::Layout;
 use crate::flow::{Flow, one_line};
+use crate::tree::{self, Visitor, walk};
 use crate::{main_content, visible};
 
 /// A heading of the main content.
@@ -44,7 +45,7 @@ pub struct Page {
 /// Reads a page: its main content's text goes into `flow`, whose current document is left unfinished and is empty only when
 /// nothing of the page is visible.
 pub fn read(html: &str, flow: &mut Flow) -> Page {
-    let document = Document::from(html);
+    let document = tree::parse(html);
     let mut page = about(&document);
     let content = main_content::write(document, flow);
     if flow.is_empty() {
@@ -131,34 +132,25 @@ pub(crate) struct Content {
     pub(crate) links: Vec<Link>,
 }
 
-/// Writes the text below `root`, and collects its headings and links.
-///
-/// Not recursive: pages nest as deep as they like, and a guest's stack is small.
+/// Writes the text below `root` without what stands beside its content, and collects its headings and links.
 pub(crate) fn write(root: NodeRef<'_>, flow: &mut Flow) -> Content {
-    let mut content = Content::default();
-    let mut open: Vec<Open> = Vec::new();
-    let mut node = root;
-    'nodes: loop {
-        if enter(&node, flow, &mut open) {
-            if let Some(child) = node.first_child() {
-                node = child;
-                continue;
-            }
-            leave(flow, &mut open, &mut content);
-        }
-        loop {
-            if node.id == root.id {
-                break 'nodes;
-            }
-            if let Some(sibling) = node.next_sibling() {
-                node = sibling;
-                continue 'nodes;
-            }
-            node = node.parent().expect("a node below the root has a parent");
-            leave(flow, &mut open, &mut content);
-        }
-    }
-    content
+    let mut reading = Reading { flow, everything: false, open: Vec::new(), content: Content::default() };
+    walk(root, &mut reading);
+    reading.content
+}
+
+/// Writes all visible text below `root`.
+pub(crate) fn write_text(root: NodeRef<'_>, flow: &mut Flow) {
+    walk(root, &mut Reading { flow, everything: true, open: Vec::new(), content: Content::default() });
+}
+
+/// A walk that writes text.
+struct Reading<'flow> {
+    flow: &'flow mut Flow,
+    /// Whether what stands beside the content is written too.
+    everything: bool,
+    open: Vec<Open>,
+    content: Content,
 }
 
 /// An element that was entered and not left yet.
@@ -176,36 +168,54 @@ enum Mark {
     Link(String),
 }
 
-/// Begins a node. Whether it is one to go into, and to leave later.
-fn enter(node: &NodeRef<'_>, flow: &mut Flow, open: &mut Vec<Open>) -> bool {
-    node.query_or(false, |inner| {
-        let element = match &inner.data {
-            NodeData::Text { contents } => {
-                flow.text(contents.as_bytes());
+impl<'a> Visitor<'a> for Reading<'_> {
+    fn enter(&mut self, node: &NodeRef<'a>) -> bool {
+        node.query_or(false, |inner| {
+            let element = match &inner.data {
+                NodeData::Text { contents } => {
+                    self.flow.text(contents.as_bytes());
+                    return false;
+                }
+                NodeData::Document | NodeData::Fragment => {
+                    self.open.push(Open { layout: Layout::Inline, mark: Mark::Nothing, start: self.flow.len() });
+                    return true;
+                }
+                NodeData::Element(element) => element,
+                _ => return false,
+            };
+            let name = element.name.local.as_bytes();
+            let layout = Layout::of(name);
+            let is_beside = || main_content::is_beside(element) || is_permalink(element, node);
+            if layout == Layout::Hidden || (!self.everything && is_beside()) {
                 return false;
             }
-            NodeData::Document | NodeData::Fragment => {
-                open.push(Open { layout: Layout::Inline, mark: Mark::Nothing, start: flow.len() });
-                return true;
+            layout.open(self.flow);
+            let mark = match name {
+                _ if self.everything => Mark::Nothing,
+                [b'h', level @ b'1'..=b'6'] => Mark::Heading(level - b'0', attribute(element, "id")),
+                b"a" => link(element, &mut self.open),
+                _ => Mark::Nothing,
+            };
+            self.open.push(Open { layout, mark, start: self.flow.len() });
+            true
+        })
+    }
+
+    fn leave(&mut self) {
+        let element = self.open.pop().expect("what is left was entered");
+        let text = || one_line(&String::from_utf8_lossy(self.flow.since(element.start)));
+        match element.mark {
+            Mark::Nothing => {}
+            Mark::Heading(level, id) => {
+                let text = text();
+                if !text.is_empty() {
+                    self.content.headings.push(Heading { level, text, id });
+                }
             }
-            NodeData::Element(element) => element,
-            _ => return false,
-        };
-        let name = element.name.local.as_bytes();
-        let layout = Layout::of(name);
-        if layout == Layout::Hidden || main_content::is_beside(element) || (name == b"a" && is_permalink(element, node))
-        {
-            return false;
+            Mark::Link(href) => self.content.links.push(Link { href, text: text() }),
         }
-        layout.open(flow);
-        let mark = match name {
-            [b'h', level @ b'1'..=b'6'] => Mark::Heading(level - b'0', attribute(element, "id")),
-            b"a" => link(element, open),
-            _ => Mark::Nothing,
-        };
-        open.push(Open { layout, mark, start: flow.len() });
-        true
-    })
+        element.layout.close(self.flow);
+    }
 }
 
 /// What an `<a>` means inside of the elements that are open.
@@ -224,29 +234,13 @@ fn link(element: &Element, open: &mut [Open]) -> Mark {
 }
 
 /// Whether a link is the little sign beside a heading that leads to itself.
-fn is_permalink(element: &Element, node: &NodeRef<'_>) -> bool {
-    raw_attribute(element, "href").is_some_and(|href| href.starts_with('#'))
+pub(crate) fn is_permalink(element: &Element, node: &NodeRef<'_>) -> bool {
+    &*element.name.local == "a"
+        && raw_attribute(element, "href").is_some_and(|href| href.starts_with('#'))
         && node.first_child().is_some_and(|child| {
             child.query_or(false, |child| match &child.data {
                 NodeData::Text { contents } => matches!(contents.trim(), "§" | "¶" | "#" | "🔗"),
                 _ => false,
             })
         })
-}
-
-/// Ends the innermost element.
-fn leave(flow: &mut Flow, open: &mut Vec<Open>, content: &mut Content) {
-    let element = open.pop().expect("what is left was entered");
-    let text = || one_line(&String::from_utf8_lossy(flow.since(element.start)));
-    match element.mark {
-        Mark::Nothing => {}
-        Mark::Heading(level, id) => {
-            let text = text();
-            if !text.is_empty() {
-                content.headings.push(Heading { level, text, id });
-            }
-        }
-        Mark::Link(href) => content.links.push(Link { href, text: text() }),
-    }
-    element.layout.close(flow);
 }

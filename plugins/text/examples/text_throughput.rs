@@ -4,8 +4,12 @@
 
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use dflow_plugin::arrow::{ArrayRef, RecordBatch, StringArray};
+use dflow_plugin::testing;
+use text::detect_language::DetectLanguage;
 use text::measure::Unit;
 use text::normalize::Settings;
 use text::split::{By, Cut};
@@ -43,6 +47,14 @@ fn main() {
         Settings::default().write(document, &mut out);
         1
     });
+    for (name, size) in [("detect_language, 20 KB a row", 20_000), ("detect_language, 100 bytes a row", 100)] {
+        let rows = documents.iter().map(|document| &document[..document.floor_char_boundary(size)]);
+        let rows: Vec<_> = rows.take(20_000_000 / size).collect();
+        let column: ArrayRef = Arc::new(StringArray::from(rows.clone()));
+        let input = RecordBatch::try_from_iter([("text", column)]).expect("one column");
+        let all = rows.concat();
+        measure(name, &[&all], |_| testing::run::<DetectLanguage>("{}", &input).expect("good settings").parents.len());
+    }
     let whole = cut(1000, Unit::Characters, By::Text);
     measure("1000 characters, one document", &[&text], |document| {
         let mut chunks = 0;
