@@ -23,7 +23,7 @@ pub struct Split {
     pub modified: i64,
     /// The bytes of it that are meant, from the first and to before the second, when they aren't all of it: what begins there. Rows
     /// keep the ids that they have in the whole file.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<(u64, u64)>,
     /// The version of its content: another content has another `etag`. Of a file: size and nanoseconds of its modification,
     /// which a faithful copy keeps.

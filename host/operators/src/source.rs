@@ -196,7 +196,14 @@ pub fn deal(splits: &[Split], parts: usize, cut: bool) -> Vec<Vec<Split>> {
         loop {
             let due = (total * lists.len() as u64 / parts as u64).saturating_sub(dealt);
             let open = lists.len() < parts;
-            let piece = (cut && open && due >= LEAST_PIECE && end - start >= due + LEAST_PIECE).then_some(due);
+            let fresh = lists.last().is_some_and(Vec::is_empty);
+            let too_long = |piece: u64| cut && open && end - start >= piece + LEAST_PIECE;
+            if due < LEAST_PIECE && !fresh && too_long(LEAST_PIECE) {
+                // What is left of this list isn't worth a piece of its own.
+                lists.push(Vec::new());
+                continue;
+            }
+            let piece = Some(due.max(LEAST_PIECE)).filter(|piece| too_long(*piece));
             let whole = start == 0 && end == split.size && piece.is_none();
             let until = piece.map_or(end, |piece| start + piece);
             let range = if whole { None } else { Some((start, until)) };
@@ -505,7 +512,7 @@ mod tests {
             assert!(dealt.len() <= parts && !dealt.iter().any(Vec::is_empty), "{parts}");
             let largest = dealt.iter().map(|list| list.iter().map(Split::bytes).sum::<u64>()).max();
             assert!(
-                largest.is_some_and(|largest| largest <= (168 << 20) / parts as u64 + (2 << 20) + 8),
+                largest.is_some_and(|largest| largest <= (168 << 20) / parts as u64 + (3 << 20) + 8),
                 "{parts}: {largest:?}"
             );
             for split in &splits {

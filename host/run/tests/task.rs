@@ -37,7 +37,8 @@ fn engine(folder: &Path) -> Engine {
 
 /// Plans a task's pipeline anew and runs the task.
 fn run(folder: &Path, spec: &TaskSpec) -> (TaskResult, String) {
-    let plan = engine(folder).plan(&spec.pipeline.clone().into(), None, None).expect("the pipeline is right");
+    let engine = engine(folder);
+    let plan = engine.plan(&spec.pipeline.clone().into(), None, None).expect("the pipeline is right");
     let scope = spec.scope(Cancel::new());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let result = runtime.block_on(run_task(spec, &plan, Arc::clone(&scope))).expect("the task runs");
