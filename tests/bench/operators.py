@@ -23,8 +23,8 @@ from common import DFLOW, TARGET, book, environment, needs_dflow  # noqa: E402
 def native():
     """Builds the program that calls the operators natively."""
     target = TARGET / "guests-native"
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=HERE / "native", check=True, env=os.environ | {"CARGO_TARGET_DIR": str(target)})
-    return target / "release/native"
+    subprocess.run(["cargo", "build", "--profile", "measured", "--quiet", "--bin", "native"], cwd=HERE / "native", check=True, env=os.environ | {"CARGO_TARGET_DIR": str(target)})
+    return target / "measured/native"
 
 
 def natively(program, docs, stages):
@@ -37,7 +37,7 @@ def sandboxed(docs, folder):
     command = [DFLOW, "run", HERE / "operators.toml", "--json", "--workers", "1", "--state", folder / "state", "-p", f"out={folder / 'out.parquet'}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment(DFLOW_DOCS=docs))
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    return {stage["stage"]: stage for stage in events[-1]["stages"]}
+    return {stage["stage"]: stage for stage in events[-1]["report"]["stages"]}
 
 
 def main():

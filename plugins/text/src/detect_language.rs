@@ -138,8 +138,10 @@ impl DetectLanguage {
         if !self.languages.is_empty() && !self.languages.contains(&info.lang()) {
             return Guess { script, ..Guess::default() };
         }
-        let language = (info.confidence() >= self.minimum).then_some(info.lang());
-        Guess { language, confidence: info.confidence(), script }
+        // Sums of floats in the order of a hash table: their last digits differ from call to call.
+        let confidence = (info.confidence() * 1e6).round() / 1e6;
+        let language = (confidence >= self.minimum).then_some(info.lang());
+        Guess { language, confidence, script }
     }
 }
 
