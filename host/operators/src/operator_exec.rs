@@ -1,8 +1,8 @@
 //! Runs an operator of a plugin on batches.
 //!
-//! One instance for each batch that is worked on at a time, reused from batch to batch. Batches are cut by rows and bytes before they go in; results are
-//! joined with the carried columns by their parents' positions. Each row of a batch ends as exactly one of: out, filtered,
-//! skipped, failed.
+//! One instance for each batch that is worked on at a time, reused from batch to batch. Batches are cut by rows and bytes before
+//! they go in; results are joined with the carried columns by their parents' positions. Each row of a batch ends as exactly one
+//! of: out, filtered, skipped, failed.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -20,7 +20,7 @@ use toml::de::DeTable;
 
 use self::words::{LATER_RESOURCES, LATER_TOP, TOP};
 use crate::{
-    At, BatchLimits, Draft, Mistake, Pipeline, SourceText, Verb,
+    At, BatchLimits, Draft, Mistake, Name, Pipeline, SourceText, Verb,
     insert::Inserter,
     node::{Entry, Node, Shape},
     params::{Outside, Params},
@@ -98,6 +98,9 @@ fn pipeline(document: &Node, file: &str, params: &Params, found: &mut Vec<Mistak
     let batch = node("batch").and_then(|node| resource::batch(node, BatchLimits::default(), found)).unwrap_or_default();
     let mut stages: Vec<_> = written.iter().map(|entry| stage::read(entry, &volume_names, batch, found)).collect();
     graph::connect(&mut stages, found);
+    // A name that isn't one is no stage's, so that its readers would seem to read nothing.
+    let reads_no_name = |stage: &stage::WrittenStage<'_>| stage.from.iter().any(|s| s.name.parse::<Name>().is_err());
+    let lost: BTreeSet<&str> = stages.iter().filter(|stage| reads_no_name(stage)).map(|stage| stage.name).collect();
 
     let pipeline = Pipeline {
         name: table.get("name", found).map_or_else(|| stem(file), |Filled(name)| name),
@@ -122,7 +125,8 @@ fn pipeline(document: &Node, file: &str, params: &Params, found: &mut Vec<Mistak
     };
     let flawed = written.iter().filter(|entry| {
         let stage = pipeline.stage.get(entry.key.as_str());
-        entry.node.is_broken()
+        lost.contains(entry.key.as_str())
+            || entry.node.is_broken()
             || touched(found, "stage", &entry.key)
             || stage.is_none_or(|stage| names_one(&stage.verb))
     });
