@@ -7,7 +7,8 @@ A case is copied to an empty folder and run there. In its folder are
 
     pipeline.toml   and any input files
     make            optional: makes input that isn't kept as files; run first, must succeed
-    cmd             optional: the shell lines that are the case; `"$DFLOW" run` when there is none
+    cmd             optional: the shell lines that are the case; `"$DFLOW" run` when there is none; servers to run them
+                    against are in "$SERVERS"
     exit            the exit code that is expected, 0 when there is none
     stdout, stderr  what is expected there, empty when there is none; times, sizes, ids and the folder's path are taken out
     out/            the files that must come out, all of them, by name; NAME.parquet.jsonl is the content of NAME.parquet
@@ -40,6 +41,7 @@ SECONDS = 120
 VOLATILE = [
     (re.compile(r"\b[0-9a-f]{64}\b|(?<=sha256:)[0-9a-f]{12}\b"), "<digest>"),
     (re.compile(r"\b[0-9a-f]{15}\b"), "<run>"),
+    (re.compile(r"\b127\.0\.0\.1:\d+"), "<server>"),
     (re.compile(r"\b[\d,.]+ ?[kM]? rows/s"), "<rate>"),
     (re.compile(r"\b\d[\d,]*(\.\d+)? (h|min|s|ms|µs)(?![\w/])( \d+ s\b)?"), "<time>"),
     # In the summary a stage's rows a second stand behind its time, when there are any.

@@ -15,7 +15,7 @@ def environment(**more):
     """An environment in which nothing but the test decides: no colours, no parameters, one cache of compiled plugins."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
     fixed = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "NO_COLOR": "1", "COLUMNS": "120"}
-    return kept | fixed | {"DFLOW": str(DFLOW), "DFLOW_CACHE_DIR": str(TARGET / "test-cache"), "PLUGINS": str(ROOT / "plugins/.built"), "GUESTS": str(ROOT / "tests/guests/.built")} | {k: str(v) for k, v in more.items()}
+    return kept | fixed | {"DFLOW": str(DFLOW), "DFLOW_CACHE_DIR": str(TARGET / "test-cache"), "PLUGINS": str(ROOT / "plugins/.built"), "GUESTS": str(ROOT / "tests/guests/.built"), "SERVERS": str(ROOT / "tests/servers")} | {k: str(v) for k, v in more.items()}
 
 
 def dflow(*arguments, cwd, **more):

@@ -31,7 +31,7 @@ pub fn assemble<W: Write + Send>(format: Format, parts: &[PathBuf], mut into: W)
         return Err(IoError::internal("a file can't be assembled of no parts"));
     }
     match format {
-        Format::Jsonl | Format::Text | Format::Html => {
+        Format::Jsonl | Format::Text | Format::Html | Format::Blob => {
             for part in parts {
                 append(part, &mut open(part)?, &mut into)?;
             }

@@ -113,7 +113,7 @@ impl<W: Write + Send> Encoder<W> {
             }
             Format::Csv => Writer::Csv(Box::new(csv::WriterBuilder::new().with_header(true).build(out))),
             Format::Jsonl => Writer::Jsonl(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(out))),
-            Format::Text | Format::Html => {
+            Format::Text | Format::Html | Format::Blob => {
                 return Err(IoError::new(Fault::Pipeline, format!("`{}` can't be written", format.as_str()))
                     .hint("write `parquet`, `csv` or `jsonl`"));
             }

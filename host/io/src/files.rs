@@ -1,10 +1,9 @@
 //! One row a file.
 
 use std::{
-    fs::File,
+    collections::VecDeque,
     io::{self, Read},
     ops::Range,
-    path::Path,
     sync::Arc,
 };
 
@@ -14,13 +13,14 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     record_batch::RecordBatch,
 };
-use dflow_pipeline::{BatchLimits, Bytes, Fault};
+use dflow_pipeline::{BatchLimits, Bytes, Codec, Fault};
 use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::{
-    IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores,
-    prefetch::ordered,
+    IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores, content,
+    prefetch::{chained, ordered},
     texts::{MAX_BUFFER, Span, binary_views, gather, known_text_views, not_utf8, text_views, uris},
+    web::Request,
 };
 
 const URI: usize = 0;
@@ -38,27 +38,45 @@ pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 ///
 /// A file is opened only when one of the last two is asked for, once for both. The contents of a batch lie in one buffer.
 /// A file that can't be read, is larger than `max_row`, or is not UTF-8 when `content` is asked for, is a failure.
+///
+/// Compressed files are decompressed: `content` and `max_row` are about what comes out, `size` is what is stored.
 #[derive(Clone, Debug)]
 pub struct FileReader {
     stores: Stores,
     schema: SchemaRef,
+    codec: Option<Codec>,
+    /// Whether `content` is the bytes.
+    blob: bool,
 }
 
 impl FileReader {
-    /// A reader of files in some stores.
+    /// A reader of texts in some stores.
     pub fn new(stores: &Stores) -> Self {
-        let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-        let field = |name: &str, data_type| Field::new(name, data_type, false);
-        let schema = Schema::new(vec![
-            field("uri", DataType::Utf8View),
-            field("size", DataType::UInt64),
-            field("modified", utc),
-            field("etag", DataType::Utf8View),
-            field("content", DataType::Utf8View),
-            field("content#bytes", DataType::BinaryView),
-        ]);
-        Self { stores: stores.clone(), schema: Arc::new(schema) }
+        let content = [("content", DataType::Utf8View), ("content#bytes", DataType::BinaryView)];
+        Self { stores: stores.clone(), schema: schema(&content), codec: None, blob: false }
     }
+
+    /// A reader of files of any kind: `content` is binary, all that is stored, and there is no `content#bytes`.
+    pub fn blob(stores: &Stores) -> Self {
+        let content = [("content", DataType::BinaryView)];
+        Self { stores: stores.clone(), schema: schema(&content), codec: Some(Codec::None), blob: true }
+    }
+
+    /// With a codec for all files, if one is said. Else each text's name says it, and a blob has none.
+    #[must_use]
+    pub fn codec(mut self, codec: Option<Codec>) -> Self {
+        self.codec = codec.or(self.codec);
+        self
+    }
+}
+
+/// What there is to say about a file, then its content.
+fn schema(content: &[(&str, DataType)]) -> SchemaRef {
+    let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    let about =
+        [("uri", DataType::Utf8View), ("size", DataType::UInt64), ("modified", utc), ("etag", DataType::Utf8View)];
+    let fields = about.iter().chain(content).map(|(name, data_type)| Field::new(*name, data_type.clone(), false));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 impl SourceReader for FileReader {
@@ -76,21 +94,28 @@ impl SourceReader for FileReader {
         projection: Arc<[usize]>,
         limits: BatchLimits,
     ) -> BoxStream<'static, Result<SourceBatch, IoError>> {
-        let schema = self.schema.project(&projection).expect("a projection is of the reader's columns");
+        let schema = Arc::new(self.schema.project(&projection).expect("a projection is of the reader's columns"));
+        let content = |&column: &usize| if self.blob && column == TEXT { BINARY } else { column };
+        let projection: Arc<[usize]> = projection.iter().map(content).collect();
         let max_row = limits.max_row.0.min(MAX_BUFFER - 1);
         let reads = projection.contains(&TEXT) || projection.contains(&BINARY);
-        let groups = groups(Arc::clone(&splits), limits, reads);
-        let reading = Reading { stores: self.stores.clone(), splits, projection, schema: Arc::new(schema), max_row };
-        let reading = Arc::new(reading);
-        if reads {
-            let jobs = groups.map(move |(bytes, group)| {
-                let reading = Arc::clone(&reading);
-                (bytes, move || reading.read(group, bytes))
-            });
-            ordered(self.stores.io().clone(), jobs).boxed()
-        } else {
-            stream::iter(groups.map(move |(_, group)| Ok(reading.describe(group)))).boxed()
+        let codecs = splits.iter().map(|split| self.codec.unwrap_or_else(|| Codec::of_name(&split.path))).collect();
+        let reading = Reading { stores: self.stores.clone(), splits, codecs, projection, schema, max_row };
+        if !reads {
+            let groups = groups(Arc::clone(&reading.splits), limits, false);
+            return stream::iter(groups.map(move |(_, group)| Ok(reading.describe(group)))).boxed();
         }
+        let here = |split: &Split| self.stores.local_path(split).is_some();
+        if reading.codecs.iter().any(|codec| *codec != Codec::None) || !reading.splits.iter().all(here) {
+            let sequence = Sequence::new(reading, limits);
+            return chained(self.stores.io().clone(), sequence, Sequence::step).boxed();
+        }
+        let reading = Arc::new(reading);
+        let jobs = groups(Arc::clone(&reading.splits), limits, true).map(move |(bytes, group)| {
+            let reading = Arc::clone(&reading);
+            (bytes, move || reading.read(group, bytes))
+        });
+        ordered(self.stores.io().clone(), jobs).boxed()
     }
 }
 
@@ -119,6 +144,8 @@ fn groups(splits: Arc<[Split]>, limits: BatchLimits, reads: bool) -> impl Iterat
 struct Reading {
     stores: Stores,
     splits: Arc<[Split]>,
+    /// The codec of each of them.
+    codecs: Vec<Codec>,
     projection: Arc<[usize]>,
     schema: SchemaRef,
     max_row: u64,
@@ -134,8 +161,9 @@ struct Contents {
 
 /// Why a file could not be read.
 enum Unread {
-    Os(io::Error),
-    TooLarge(u64),
+    Broken(io::Error),
+    /// Its size, where that is known without reading it to its end.
+    TooLarge(Option<u64>),
 }
 
 impl Reading {
@@ -146,23 +174,24 @@ impl Reading {
 
     /// The batch of some files with their content, of about so many bytes in all.
     fn read(&self, group: Range<u32>, bytes: u64) -> SourceBatch {
-        let text = self.projection.contains(&TEXT);
-        let binary = self.projection.contains(&BINARY);
         let mut contents = Contents::default();
         // One byte more than there should be, so that the last read finds the end without growing the buffer.
         let mut buffer = vec![0; bytes as usize + 1];
         let mut len = 0;
         for split in group {
-            match self.read_file(&self.splits[split as usize], &mut buffer, len) {
-                Ok(end) => {
-                    contents.rows.push(split);
-                    contents.spans.push((len as u32, end as u32));
-                    len = end;
-                }
+            match self.read_file(split, None, &mut buffer, len) {
+                Ok(end) => len = contents.push(split, len, end),
                 Err(why) => contents.failed.push(self.failure(split, why)),
             }
         }
         buffer.truncate(len);
+        self.finish(contents, buffer)
+    }
+
+    /// The batch of contents that lie one after another in a buffer.
+    fn finish(&self, mut contents: Contents, buffer: Vec<u8>) -> SourceBatch {
+        let text = self.projection.contains(&TEXT);
+        let binary = self.projection.contains(&BINARY);
         let mut buffer = Buffer::from_vec(buffer);
         let mut texts = text.then(|| text_views(&buffer, contents.texts(&buffer))).flatten();
         if text && texts.is_none() {
@@ -182,32 +211,50 @@ impl Reading {
         self.batch(contents.rows, texts, binaries, contents.failed)
     }
 
+    /// Whether a file is known to be larger than a row may be.
+    fn is_too_large(&self, index: u32) -> bool {
+        self.codecs[index as usize] == Codec::None && self.splits[index as usize].size > self.max_row
+    }
+
     /// Reads a file into a buffer from `start` on. Gives the end of what was read.
-    fn read_file(&self, split: &Split, buffer: &mut Vec<u8>, start: usize) -> Result<usize, Unread> {
-        if split.size > self.max_row {
-            return Err(Unread::TooLarge(split.size));
+    fn read_file(
+        &self,
+        index: u32,
+        request: Option<Request>,
+        buffer: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<usize, Unread> {
+        let (split, codec) = (&self.splits[index as usize], self.codecs[index as usize]);
+        if self.is_too_large(index) {
+            return Err(Unread::TooLarge(Some(split.size)));
         }
-        let path = self.stores.local_path(split);
+        let mut content = self.stores.open(split, codec, request).map_err(Unread::Broken)?;
         let limit = self.max_row.min(MAX_BUFFER - start as u64) as usize;
-        match read_into(&path, buffer, start, limit).map_err(Unread::Os)? {
+        match read_into(&mut content, buffer, start, limit).map_err(Unread::Broken)? {
             Some(end) => Ok(end),
             // It grew since it was listed.
-            None => Err(Unread::TooLarge(path.metadata().map_or(self.max_row + 1, |metadata| metadata.len()))),
+            None if codec == Codec::None => {
+                let metadata = self.stores.local_path(split).and_then(|path| path.metadata().ok());
+                Err(Unread::TooLarge(metadata.map(|metadata| metadata.len())))
+            }
+            None => Err(Unread::TooLarge(None)),
         }
     }
 
     fn failure(&self, split: u32, why: Unread) -> SourceFailure {
         let uri = self.splits[split as usize].uri();
+        let codec = self.codecs[split as usize];
+        let limit = Bytes(self.max_row);
         let (fault, message) = match why {
-            Unread::Os(error) => (Fault::Outside, IoError::os_named("read", &uri, error).message),
-            Unread::TooLarge(size) => (
-                Fault::Limit,
-                format!(
-                    "`{uri}` is {} ({size} bytes), more than a row may have: `batch.max_row` is {}",
-                    Bytes(size),
-                    Bytes(self.max_row)
-                ),
-            ),
+            Unread::Broken(error) => content::describe(codec, &uri, "", error),
+            Unread::TooLarge(size) => {
+                let size =
+                    size.map_or_else(|| format!("more than {limit}"), |size| format!("{} ({size} bytes)", Bytes(size)));
+                let unpacked = if codec == Codec::None { "" } else { " when decompressed" };
+                let message =
+                    format!("`{uri}` is {size}{unpacked}, more than a row may have: `batch.max_row` is {limit}");
+                (Fault::Limit, message)
+            }
         };
         SourceFailure { split, position: 0, fault, message }
     }
@@ -221,7 +268,7 @@ impl Reading {
                 continue;
             };
             let uri = self.splits[split as usize].uri();
-            let message = format!("`{uri}` is not UTF-8 ({why}); convert it, or read it as binary");
+            let message = format!("`{uri}` is not UTF-8 ({why}); convert it, or read it as a blob");
             contents.failed.push(SourceFailure { split, position: 0, fault: Fault::Data, message });
         }
         contents.failed.sort_by_key(|failure| failure.split);
@@ -259,6 +306,13 @@ impl Reading {
 }
 
 impl Contents {
+    /// Adds a file that was read, and gives its end.
+    fn push(&mut self, split: u32, start: usize, end: usize) -> usize {
+        self.rows.push(split);
+        self.spans.push((start as u32, end as u32));
+        end
+    }
+
     /// Where the texts lie: without byte order marks.
     fn texts<'a>(&'a self, buffer: &'a [u8]) -> impl Iterator<Item = Span> + 'a {
         self.spans.iter().map(move |&(start, end)| {
@@ -268,21 +322,98 @@ impl Contents {
     }
 }
 
-/// Reads a file into a buffer from `start` on, growing it when needed. Gives the end of what was read; `None` when it is more
+/// Files that a server is asked for before they are needed.
+const REQUESTS: usize = 16;
+
+/// Files read one after the other into batches, for those whose contents have sizes that nobody knows before: a batch ends
+/// where what was read is enough.
+struct Sequence {
+    reading: Reading,
+    max_rows: usize,
+    max_bytes: usize,
+    next: u32,
+    /// Requests under way for the files from `next` on; `None` for those that need none.
+    requests: VecDeque<Option<Request>>,
+    /// A file that was read and found no room in the batch before.
+    kept: Option<(u32, Vec<u8>)>,
+}
+
+impl Sequence {
+    fn new(mut reading: Reading, limits: BatchLimits) -> Self {
+        // A file is read behind those of its batch, in one buffer.
+        reading.max_row = reading.max_row.min(MAX_BUFFER / 2);
+        let max_bytes = limits.bytes.0.min(MAX_BUFFER / 2 - 1) as usize;
+        Self {
+            reading,
+            max_rows: limits.rows.max(1) as usize,
+            max_bytes,
+            next: 0,
+            requests: VecDeque::new(),
+            kept: None,
+        }
+    }
+
+    /// The next batch; none after the last.
+    fn step(&mut self) -> Vec<SourceBatch> {
+        let mut contents = Contents::default();
+        let mut buffer = Vec::new();
+        let mut len = 0;
+        if let Some((split, content)) = self.kept.take() {
+            len = contents.push(split, 0, content.len());
+            buffer = content;
+        }
+        while len < self.max_bytes
+            && contents.rows.len() + contents.failed.len() < self.max_rows
+            && (self.next as usize) < self.reading.splits.len()
+        {
+            let (split, request) = self.take_next();
+            match self.reading.read_file(split, request, &mut buffer, len) {
+                Ok(end) if end > self.max_bytes && !contents.rows.is_empty() => {
+                    buffer.truncate(end);
+                    self.kept = Some((split, buffer.split_off(len)));
+                    break;
+                }
+                Ok(end) => len = contents.push(split, len, end),
+                Err(why) => contents.failed.push(self.reading.failure(split, why)),
+            }
+        }
+        if contents.rows.is_empty() && contents.failed.is_empty() {
+            return Vec::new();
+        }
+        buffer.truncate(len);
+        // A file that was too large leaves much room behind.
+        if buffer.capacity() > 2 * len + (64 << 10) {
+            buffer.shrink_to_fit();
+        }
+        vec![self.reading.finish(contents, buffer)]
+    }
+
+    /// The next file, and the request for it. Those after it are asked for meanwhile.
+    fn take_next(&mut self) -> (u32, Option<Request>) {
+        while self.requests.len() < REQUESTS
+            && let index = self.next + self.requests.len() as u32
+            && let Some(split) = self.reading.splits.get(index as usize)
+        {
+            let wanted = !self.reading.is_too_large(index);
+            self.requests.push_back(wanted.then(|| self.reading.stores.request(split)).flatten());
+        }
+        self.next += 1;
+        (self.next - 1, self.requests.pop_front().flatten())
+    }
+}
+
+/// Reads a content into a buffer from `start` on, growing it when needed. Gives the end of what was read; `None` when it is more
 /// than `limit` bytes.
-fn read_into(path: &Path, buffer: &mut Vec<u8>, start: usize, limit: usize) -> io::Result<Option<usize>> {
-    let mut file = File::open(path)?;
+fn read_into(content: &mut impl Read, buffer: &mut Vec<u8>, start: usize, limit: usize) -> io::Result<Option<usize>> {
     let mut end = start;
     loop {
         if end == buffer.len() {
-            buffer.resize(buffer.len() + (end - start).max(64 << 10), 0);
+            buffer.resize((end + (end - start).max(64 << 10)).min(start + limit + 1), 0);
         }
         let room = buffer.len().min(start + limit + 1);
-        match file.read(&mut buffer[end..room]) {
-            Ok(0) => return Ok(Some(end)),
-            Ok(read) => end += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match content.read(&mut buffer[end..room])? {
+            0 => return Ok(Some(end)),
+            read => end += read,
         }
         if end - start > limit {
             return Ok(None);
@@ -293,12 +424,15 @@ fn read_into(path: &Path, buffer: &mut Vec<u8>, start: usize, limit: usize) -> i
 #[cfg(test)]
 mod tests {
     use arrow::{
-        array::AsArray,
+        array::{Array, AsArray},
         datatypes::{TimestampMillisecondType, UInt64Type},
     };
 
     use super::*;
-    use crate::testing::{Ground, block_on, limits, read_all};
+    use crate::{
+        content::tests::compress,
+        testing::{Ground, block_on, limits, read_all},
+    };
 
     /// The texts of a batch's column, which must lie one after another in one buffer.
     fn texts(batch: &SourceBatch, column: usize) -> Vec<String> {
@@ -395,13 +529,13 @@ mod tests {
                         1,
                         0,
                         Fault::Data,
-                        "`in/b` is not UTF-8 (invalid byte 0xff at offset 11); convert it, or read it as binary"
+                        "`in/b` is not UTF-8 (invalid byte 0xff at offset 11); convert it, or read it as a blob"
                     ),
                     (
                         2,
                         0,
                         Fault::Data,
-                        "`in/c` is not UTF-8 (it ends within a character, at offset 15); convert it, or read it as binary"
+                        "`in/c` is not UTF-8 (it ends within a character, at offset 15); convert it, or read it as a blob"
                     ),
                     (3, 0, Fault::Outside, "can't read `in/d`: No such file or directory (os error 2)"),
                     (
@@ -420,5 +554,54 @@ mod tests {
         let all = read_all(&reader, &splits, &[BINARY], limits(100, 1000, 1 << 20));
         assert_eq!((all[0].rows.num_rows(), all[0].failed.len()), (5, 1));
         assert_eq!(all[0].rows.column(0).as_binary_view().value(1), b"good until \xff here");
+    }
+
+    #[test]
+    fn compressed_files_are_cut_by_what_comes_out() {
+        let ground = Ground::new();
+        let texts: Vec<String> = [4, 0, 4, 30_000, 4, 10, 20, 300_000, 0, 3].map(|size| "x".repeat(size)).to_vec();
+        for (i, text) in texts.iter().enumerate() {
+            let (codec, _, endings) = Codec::ALL[i % Codec::ALL.len()];
+            let ending = endings.first().unwrap_or(&"txt");
+            ground.write(&format!("in/{i}.{ending}"), compress(codec, text.as_bytes()));
+        }
+        let stores = ground.stores(&[]);
+        let splits = block_on(stores.list("in")).unwrap();
+        for (rows, bytes) in [(8192, 1 << 20), (8192, 30), (2, 1 << 20), (1, 1), (3, 10)] {
+            let got = |reader: FileReader, column: usize, max_row| {
+                let all = read_all(&reader, &splits, &[SIZE, column], limits(rows, bytes, max_row));
+                let mut contents = Vec::new();
+                for batch in &all {
+                    let column = arrow::compute::cast(batch.rows.column(1), &DataType::BinaryView).unwrap();
+                    let column = column.as_binary_view();
+                    let bytes_of: usize = column.iter().flatten().map(<[u8]>::len).sum();
+                    assert!(column.len() <= rows as usize && (column.len() < 2 || bytes_of as u64 <= bytes));
+                    assert!(batch.runs.iter().map(|run| run.split).is_sorted());
+                    let sizes = batch.rows.column(0).as_primitive::<UInt64Type>();
+                    for (run, (size, content)) in batch.runs.iter().zip(sizes.values().iter().zip(column)) {
+                        assert_eq!(*size, splits[run.split as usize].size);
+                        contents.push((run.split, String::from_utf8(content.unwrap().to_vec()).unwrap()));
+                    }
+                }
+                (contents, all.into_iter().flat_map(|batch| batch.failed).collect::<Vec<_>>())
+            };
+            let all: Vec<_> = (0..).zip(texts.clone()).collect();
+            for column in [TEXT, BINARY] {
+                assert!(got(FileReader::new(&stores), column, 1 << 20) == (all.clone(), vec![]));
+            }
+            let (some, failed) = got(FileReader::new(&stores), TEXT, 30_000);
+            assert_eq!(some.len(), 9);
+            let message = "`in/7.zst` is more than 29.3 KiB when decompressed, more than a row may have: `batch.max_row` is 29.3 KiB";
+            assert_eq!((failed.len(), failed[0].fault, failed[0].message.as_str()), (1, Fault::Limit, message));
+        }
+        // A blob is what is stored, unless a codec is said.
+        let stored = |reader: FileReader| {
+            let all = read_all(&reader, &splits[..5], &[URI, TEXT], limits(10, 1 << 20, 1 << 20));
+            let lengths = |batch: &SourceBatch| batch.rows.column(1).as_binary_view().lengths().collect::<Vec<_>>();
+            (all.iter().flat_map(lengths).collect::<Vec<_>>(), all.iter().map(|batch| batch.failed.len()).sum())
+        };
+        let sizes: Vec<u32> = splits[..5].iter().map(|split| split.size as u32).collect();
+        assert_eq!(stored(FileReader::blob(&stores)), (sizes, 0usize));
+        assert_eq!(stored(FileReader::blob(&stores).codec(Some(Codec::Gzip))), (vec![0], 4));
     }
 }

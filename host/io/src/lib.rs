@@ -4,10 +4,11 @@
 //! identity and a version of their content, and says which [`Place`] a sink writes to. [`FileReader`] and [`LineReader`] make
 //! rows of splits; [`Encoder`] makes bytes of rows, into a [`StagedFile`] that appears whole or not at all.
 //!
-//! Deliberately absent: reading of tabular formats (the engine's, by way of [`Stores::object_store`]), stores over a network,
-//! codecs, and when anything is written or published.
+//! Deliberately absent: reading of tabular formats (the engine's, by way of [`Stores::object`]), and when anything is written or
+//! published.
 
 mod assemble;
+mod content;
 mod encoder;
 mod error;
 mod files;
@@ -22,11 +23,13 @@ mod split;
 mod staged;
 mod stores;
 mod texts;
+mod web;
 
 #[cfg(test)]
 mod testing;
 
 pub use assemble::assemble;
+pub use dflow_pipeline::Codec;
 pub use encoder::Encoder;
 pub use error::IoError;
 pub use files::FileReader;

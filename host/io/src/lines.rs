@@ -1,6 +1,6 @@
 //! One row a line.
 
-use std::{fs::File, io, io::Read, mem, sync::Arc};
+use std::{io::Read, mem, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatchOptions, UInt64Array},
@@ -8,12 +8,13 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
-use dflow_pipeline::{BatchLimits, Bytes, Fault};
+use dflow_pipeline::{BatchLimits, Bytes, Codec, Fault};
 use futures::stream::{BoxStream, StreamExt};
 use memchr::memchr;
 
 use crate::{
     IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores,
+    content::{self, Content},
     files::BYTE_ORDER_MARK,
     prefetch::chained,
     source::{each_row, push_row},
@@ -34,10 +35,13 @@ const STEP_BYTES: usize = 256 << 10;
 /// Lines end with `\n` or `\r\n`; what is after the last of them is a line, too, unless it is empty. A byte order mark at the
 /// file's start is dropped. A file is read in pieces and never held; the lines of a batch lie in one buffer. When `line` is
 /// asked for, a line that is not UTF-8 or is larger than `max_row` is a failure, and the others go on under their own numbers.
+/// Compressed files are decompressed on the way, on one thread. Where one is broken its good lines end: the rest of it is one
+/// failure.
 #[derive(Clone, Debug)]
 pub struct LineReader {
     stores: Stores,
     schema: SchemaRef,
+    codec: Option<Codec>,
 }
 
 impl LineReader {
@@ -49,7 +53,14 @@ impl LineReader {
             field("line_number", DataType::UInt64),
             field("line", DataType::Utf8View),
         ]);
-        Self { stores: stores.clone(), schema: Arc::new(schema) }
+        Self { stores: stores.clone(), schema: Arc::new(schema), codec: None }
+    }
+
+    /// With a codec for all files, instead of the one that each file's name says.
+    #[must_use]
+    pub fn codec(mut self, codec: Option<Codec>) -> Self {
+        self.codec = codec;
+        self
     }
 }
 
@@ -72,6 +83,7 @@ impl SourceReader for LineReader {
         let reading = Reading {
             stores: self.stores.clone(),
             splits,
+            codec: self.codec,
             max_rows: limits.rows.max(1),
             max_bytes: limits.bytes.0.min(MAX_BUFFER / 2) as usize,
             max_row: limits.max_row.0.min(MAX_BUFFER / 2 - 1) as usize,
@@ -111,7 +123,8 @@ impl Lines {
 #[derive(Debug)]
 struct Open {
     split: u32,
-    file: File,
+    codec: Codec,
+    content: Content,
     /// The position of the line in work.
     position: u64,
     /// Bytes that were read of it, kept or not.
@@ -122,6 +135,7 @@ struct Open {
 struct Reading {
     stores: Stores,
     splits: Arc<[Split]>,
+    codec: Option<Codec>,
     projection: Arc<[usize]>,
     schema: SchemaRef,
     max_rows: u32,
@@ -163,25 +177,26 @@ impl Reading {
         let split = self.splits.get(self.next_split)?;
         let index = self.next_split as u32;
         self.next_split += 1;
-        match File::open(self.stores.local_path(split)).and_then(|mut file| {
+        let codec = self.codec.unwrap_or_else(|| Codec::of_name(&split.path));
+        match self.stores.open(split, codec, None).and_then(|mut content| {
             let mut filled = 0;
             // Enough to know whether it begins with a byte order mark.
             while filled < BYTE_ORDER_MARK.len() {
-                match read(&mut file, &mut self.piece[filled..])? {
+                match content.read(&mut self.piece[filled..])? {
                     0 => break,
                     read => filled += read,
                 }
             }
-            Ok((file, filled))
+            Ok((content, filled))
         }) {
-            Ok((file, filled)) => {
+            Ok((content, filled)) => {
                 let marked = self.piece[..filled].starts_with(BYTE_ORDER_MARK);
                 self.rest = if marked { BYTE_ORDER_MARK.len() } else { 0 }..filled;
-                Some(Open { split: index, file, position: 0, read: 0 })
+                Some(Open { split: index, codec, content, position: 0, read: 0 })
             }
             Err(error) => {
-                let message = IoError::os_named("read", &split.uri(), error).message;
-                self.fail(index, 0, Fault::Outside, message);
+                let (fault, message) = content::describe(codec, &split.uri(), "", error);
+                self.fail(index, 0, fault, message);
                 None
             }
         }
@@ -198,7 +213,7 @@ impl Reading {
         }
         self.take_part(open, rest);
         self.piece = piece;
-        match read(&mut open.file, &mut self.piece) {
+        match open.content.read(&mut self.piece) {
             Ok(0) => {
                 if open.read > 0 {
                     self.end_line(open, false);
@@ -212,8 +227,9 @@ impl Reading {
             Err(error) => {
                 self.batch.bytes.truncate(self.batch.end());
                 let uri = self.splits[open.split as usize].uri();
-                let what = format!("can't read `{uri}` from line {} on: {error}", open.position + 1);
-                self.fail(open.split, open.position, Fault::Outside, what);
+                let place = format!(" from line {} on", open.position + 1);
+                let (fault, message) = content::describe(open.codec, &uri, &place, error);
+                self.fail(open.split, open.position, fault, message);
                 false
             }
         }
@@ -228,6 +244,7 @@ impl Reading {
         // One byte above the limit may be the `\r` of its end.
         if open.read > self.max_row as u64 + 1 {
             self.batch.bytes.truncate(self.batch.end());
+            self.batch.bytes.shrink_to(self.max_bytes);
         } else {
             self.batch.bytes.extend_from_slice(part);
         }
@@ -331,16 +348,6 @@ impl Reading {
         let mut keep = kept.iter();
         lines.spans.retain(|_| *keep.next().expect("one for each line"));
         lines.rows = lines.spans.len() as u32;
-    }
-}
-
-/// Reads some bytes; none at the end.
-fn read(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match file.read(into) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }
 

@@ -16,19 +16,25 @@ impl Stores {
     /// path without wildcards that is a folder means everything under it. Links are followed. Names that begin with a dot
     /// are left out, with all under them, unless the part of the pattern before its first wildcard spells them.
     ///
+    /// On the web these are files of the volume's manifest, or of the listing that its server gives; a single name needs
+    /// neither. What a server doesn't say (size, time, etag) is 0 and empty; a file that it refuses is found out on reading.
+    ///
     /// # Errors
     /// Nothing is there or nothing matches, a folder can't be read, a link leads nowhere or in a circle (fault `Outside`); a
     /// matching name is not UTF-8 (`Data`); the pattern is not a glob or its volume is unknown (`Pipeline`).
     pub async fn list(&self, pattern: &str) -> Result<Vec<Split>, IoError> {
+        let whole = self.locate(pattern)?;
+        if let Some(web) = self.web(&whole.volume) {
+            return web.list(self, pattern, whole).await;
+        }
         let (stores, pattern) = (self.clone(), pattern.to_owned());
-        self.io().spawn_blocking(move || list(&stores, &pattern)).await.map_err(IoError::lost)?
+        self.io().spawn_blocking(move || list(&stores, &pattern, whole)).await.map_err(IoError::lost)?
     }
 }
 
-fn list(stores: &Stores, pattern: &str) -> Result<Vec<Split>, IoError> {
-    let whole = stores.locate(pattern)?;
+fn list(stores: &Stores, pattern: &str, whole: Location) -> Result<Vec<Split>, IoError> {
     // What is there under that very name is meant, even if the name looks like a glob.
-    let path = stores.path_of(&whole);
+    let path = stores.path_of(&whole).unwrap_or_default();
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_file() => return Ok(vec![Split::of_file(whole, &metadata)]),
         Ok(metadata) if metadata.is_dir() => {
@@ -51,13 +57,19 @@ fn list(stores: &Stores, pattern: &str) -> Result<Vec<Split>, IoError> {
     let fixed = parts.iter().take_while(|part| !is_wild(part)).count();
     let folder = Location { volume: whole.volume.clone(), path: parts[..fixed].join("/") };
     let rest = parts[fixed..].join("/");
-    let glob = GlobBuilder::new(&rest).literal_separator(true).build().map_err(|error| {
+    let matching = Matching { matcher: glob(pattern, &rest)?, depth: depth(&rest) };
+    let mut walk = Walk::new(stores, folder, Some(matching));
+    walk.run()?;
+    walk.found_some(pattern)
+}
+
+/// What tells the paths that the `rest` of a pattern names.
+pub(crate) fn glob(pattern: &str, rest: &str) -> Result<GlobMatcher, IoError> {
+    let glob = GlobBuilder::new(rest).literal_separator(true).build().map_err(|error| {
         IoError::new(Fault::Pipeline, format!("`{pattern}` is not a glob: {}", error.kind()))
             .hint("write `[[]`, `[{]`, `[*]` or `[?]` for a character that isn't meant as a wildcard")
     })?;
-    let mut walk = Walk::new(stores, folder, Some(Matching { matcher: glob.compile_matcher(), depth: depth(&rest) }));
-    walk.run()?;
-    walk.found_some(pattern)
+    Ok(glob.compile_matcher())
 }
 
 /// How many folders below its fixed prefix a glob can reach, itself included.
@@ -88,7 +100,7 @@ impl<'a> Walk<'a> {
     }
 
     fn run(&mut self) -> Result<(), IoError> {
-        let root = self.stores.path_of(&self.folder);
+        let root = self.stores.path_of(&self.folder).unwrap_or_default();
         let entries = WalkDir::new(&root)
             .follow_links(true)
             .max_depth(self.matching.as_ref().map_or(usize::MAX, |matching| matching.depth))
@@ -169,7 +181,7 @@ impl<'a> Walk<'a> {
 /// What there is at a place, or at the nearest folder above it, in words.
 fn describe_folder(stores: &Stores, place: Location) -> String {
     let mut folder = place.clone();
-    while !stores.path_of(&folder).is_dir() {
+    while !stores.path_of(&folder).is_some_and(|path| path.is_dir()) {
         match folder.path.rsplit_once('/') {
             Some((above, _)) => folder.path = above.to_owned(),
             None if !folder.path.is_empty() && folder.path != ".." => folder.path.clear(),
@@ -180,7 +192,7 @@ fn describe_folder(stores: &Stores, place: Location) -> String {
         "" => "the pipeline's folder".to_owned(),
         uri => format!("the folder `{uri}`"),
     };
-    let path = stores.path_of(&folder);
+    let path = stores.path_of(&folder).unwrap_or_default();
     if !path.is_dir() {
         return format!("{shown} doesn't exist (`{}`)", path.display());
     }

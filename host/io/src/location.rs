@@ -53,9 +53,9 @@ impl Location {
                     known.sort_unstable();
                     let hint = match known.is_empty() {
                         true => {
-                            format!("name a folder with `[volume.{volume}]`; stores over a network aren't read yet")
+                            format!("name a folder or a server with `[volume.{volume}]` and its `url`")
                         }
-                        false => format!("the volumes are {}; stores over a network aren't read yet", known.join(", ")),
+                        false => format!("the volumes are {}", known.join(", ")),
                     };
                     return Err(IoError::new(Fault::Pipeline, format!("no volume `{volume}`, in `{text}`")).hint(hint));
                 }
@@ -122,10 +122,7 @@ mod tests {
     fn bad_paths_are_refused_with_a_hint() {
         for (text, message) in [
             ("", "a path is empty\n  hint: write `.` for the pipeline's folder"),
-            (
-                "s3://b/x",
-                "no volume `s3`, in `s3://b/x`\n  hint: the volumes are `docs`; stores over a network aren't read yet",
-            ),
+            ("s3://b/x", "no volume `s3`, in `s3://b/x`\n  hint: the volumes are `docs`"),
             (
                 "file://a/b",
                 "`file://a/b` is not an absolute path\n  hint: write `file:///a/b`, or `a/b` for a path in the pipeline's folder",

@@ -26,12 +26,18 @@ impl Stores {
     /// folder; anything else is a file. Nothing is made there.
     ///
     /// # Errors
-    /// An unknown volume, or a path that leads out of it (fault `Pipeline`).
+    /// An unknown volume, one on the web, or a path that leads out of it (fault `Pipeline`).
     pub fn place(&self, path: &str) -> Result<Place, IoError> {
         if path == "-" {
             return Ok(Place::Stdout);
         }
-        let local = self.path_of(&self.locate(path)?);
+        let location = self.locate(path)?;
+        let Some(local) = self.path_of(&location) else {
+            let message = format!("`{path}` is on the web, where nothing is written");
+            return Err(
+                IoError::new(Fault::Pipeline, message).hint("write to a folder, and put it there by other means")
+            );
+        };
         let folder = path.ends_with('/') || local.is_dir();
         Ok(if folder { Place::Folder(local) } else { Place::File(local) })
     }

@@ -2,19 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
-use dflow_pipeline::{Fault, Pipeline};
+use dflow_pipeline::{Codec, Fault, Pipeline};
 use object_store::{ObjectStore, local::LocalFileSystem};
 use tokio::runtime::Handle;
 
 use crate::{
     IoError, Split,
+    content::Content,
     location::{ABSOLUTE, Location, RELATIVE},
+    web::{Request, Web},
 };
 
 /// The places that a pipeline's paths mean: `volume://path`, `file:///absolute`, `/absolute`, or relative to the pipeline's
@@ -26,15 +29,22 @@ pub struct Stores {
 
 #[derive(Debug)]
 struct Inner {
-    /// The root of each volume, absolute.
-    roots: BTreeMap<String, PathBuf>,
+    roots: BTreeMap<String, Root>,
     disk: Arc<LocalFileSystem>,
     io: Handle,
 }
 
+/// Where a volume is.
+#[derive(Debug)]
+enum Root {
+    /// An absolute path.
+    Folder(PathBuf),
+    Web(Web),
+}
+
 impl Stores {
     /// The places of a pipeline that stands in a folder. A volume's `url` is `file://` and an absolute path, or a path
-    /// relative to that folder; it need not exist yet. Reading happens on `io`.
+    /// relative to that folder; it need not exist yet; or `http://` and `https://`. Reading happens on `io`.
     ///
     /// # Errors
     /// A volume on a store that can't be reached (fault `Pipeline`).
@@ -59,16 +69,21 @@ impl Stores {
                         "write `file:///{path}`, or `{path}` for a path relative to the pipeline's folder"
                     )));
                 }
+                Some(("http" | "https", _)) => {
+                    let web = Web::new(name.as_str(), volume, io.clone())?;
+                    roots.insert(name.to_string(), Root::Web(web));
+                    continue;
+                }
                 Some((scheme, _)) => {
                     let message = format!("no store for `{scheme}://`, the url of the volume `{name}`");
                     return Err(IoError::new(Fault::Pipeline, message)
-                        .hint("a volume is a folder: `file://` and an absolute path, or a path relative to the pipeline's folder"));
+                        .hint("a volume is a folder, `file://` and an absolute path or a path relative to the pipeline's folder, or on the web, `https://`"));
                 }
             };
-            roots.insert(name.to_string(), folder.join(path));
+            roots.insert(name.to_string(), Root::Folder(folder.join(path)));
         }
-        roots.insert(ABSOLUTE.to_owned(), PathBuf::from("/"));
-        roots.insert(RELATIVE.to_owned(), folder);
+        roots.insert(ABSOLUTE.to_owned(), Root::Folder(PathBuf::from("/")));
+        roots.insert(RELATIVE.to_owned(), Root::Folder(folder));
         Ok(Self { inner: Arc::new(Inner { roots, disk: Arc::new(LocalFileSystem::new()), io }) })
     }
 
@@ -77,39 +92,90 @@ impl Stores {
         &self.inner.io
     }
 
-    /// Where a split's file is.
+    /// Where a split's file is on this machine; `None` when it is on the web.
     ///
     /// # Panics
     /// If the split is of another pipeline: its volume must be one that these stores were made with.
-    pub fn local_path(&self, split: &Split) -> PathBuf {
+    pub fn local_path(&self, split: &Split) -> Option<PathBuf> {
         self.path_in(&split.volume, &split.path)
     }
 
-    /// The whole content of a split's file.
+    /// Asks for a split's file, if it is on the web: a server takes its time to answer.
+    pub(crate) fn request(&self, split: &Split) -> Option<Request> {
+        self.web(&split.volume).map(|web| web.request(split))
+    }
+
+    /// The content of a split's file, to be read on a thread that may block. `request` is one for it that was made before.
+    pub(crate) fn open(&self, split: &Split, codec: Codec, request: Option<Request>) -> io::Result<Content> {
+        let stored: Box<dyn Read + Send> = match (request.or_else(|| self.request(split)), self.local_path(split)) {
+            (Some(request), _) => Box::new(request.answer(self.io())?),
+            (None, Some(path)) => Box::new(File::open(path)?),
+            (None, None) => return Err(io::Error::other("it is neither here nor on the web")),
+        };
+        Content::new(codec, stored)
+    }
+
+    /// The content of a split's file, decompressed by a codec or by the one that its name says, to be read on a thread that may
+    /// block: on the web each read waits for the server.
+    ///
+    /// # Errors
+    /// It can't be read (fault `Outside`), or is empty although it should be compressed (`Data`).
+    pub fn reader(&self, split: &Split, codec: Option<Codec>) -> Result<impl Read + Send + use<>, IoError> {
+        let codec = codec.unwrap_or_else(|| Codec::of_name(&split.path));
+        self.open(split, codec, None).map_err(|error| {
+            let (fault, message) = crate::content::describe(codec, &split.uri(), "", error);
+            IoError::new(fault, message)
+        })
+    }
+
+    /// The whole content of a split's file, as it is stored.
     ///
     /// # Errors
     /// It can't be read (fault `Outside`).
     pub async fn read(&self, split: &Split) -> Result<Bytes, IoError> {
-        let (path, uri) = (self.local_path(split), split.uri());
-        self.io()
-            .spawn_blocking(move || fs::read(path))
-            .await
-            .map_err(IoError::lost)?
-            .map(Bytes::from)
-            .map_err(|error| IoError::os_named("read", &uri, error))
+        self.content(split.clone(), Codec::None).await.map(Bytes::from)
+    }
+
+    /// The whole content of a file that need not have been listed.
+    pub(crate) async fn content_at(&self, location: Location, codec: Codec) -> Result<Vec<u8>, IoError> {
+        let Location { volume, path } = location;
+        self.content(Split { volume, path, size: 0, modified: 0, range: None, etag: String::new() }, codec).await
+    }
+
+    async fn content(&self, split: Split, codec: Codec) -> Result<Vec<u8>, IoError> {
+        let stores = self.clone();
+        let uri = split.uri();
+        let read = move || {
+            let mut bytes = Vec::new();
+            stores.open(&split, codec, None)?.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let content = self.io().spawn_blocking(read).await.map_err(IoError::lost)?;
+        content.map_err(|error: io::Error| {
+            let (fault, message) = crate::content::describe(codec, &uri, "", error);
+            IoError::new(fault, message)
+        })
     }
 
     /// The store that has a split's file, and its path there, for readers of tabular formats. All local files are in one
-    /// store, so the path there is absolute; the identity is the split's.
+    /// store, so the path there is absolute; the identity is the split's. A store on the web keeps its timeouts by the clock of
+    /// the runtime that polls it.
+    ///
+    /// # Errors
+    /// The file's name is none that a store can have (fault `Data`).
     ///
     /// # Panics
     /// As [`local_path`](Self::local_path).
-    pub fn object_store(&self, split: &Split) -> (Arc<dyn ObjectStore>, object_store::path::Path) {
-        let path = self.local_path(split);
-        // What the store has no path for (control characters) it doesn't find: reading gives its error, with the name.
-        let location = object_store::path::Path::from_absolute_path(&path)
-            .unwrap_or_else(|_| object_store::path::Path::from(path.to_string_lossy().as_ref()));
-        (Arc::<LocalFileSystem>::clone(&self.inner.disk), location)
+    pub fn object(&self, split: &Split) -> Result<(Arc<dyn ObjectStore>, object_store::path::Path), IoError> {
+        if let Some(web) = self.web(&split.volume) {
+            return Ok((web.store(), web.location(&split.path)?));
+        }
+        let path = self.local_path(split).unwrap_or_default();
+        let location = object_store::path::Path::from_absolute_path(&path).map_err(|error| {
+            let message = format!("`{}` has a name that can't be read in this format: {error}", split.uri());
+            IoError::new(Fault::Data, message).hint("rename it")
+        })?;
+        Ok((Arc::<LocalFileSystem>::clone(&self.inner.disk), location))
     }
 
     /// What a path in the user's words means.
@@ -118,24 +184,38 @@ impl Stores {
         Location::parse(text, named)
     }
 
-    /// Where a location is on the disk.
-    pub(crate) fn path_of(&self, location: &Location) -> PathBuf {
+    /// Where a location is on the disk; `None` when it is on the web.
+    pub(crate) fn path_of(&self, location: &Location) -> Option<PathBuf> {
         self.path_in(&location.volume, &location.path)
     }
 
-    fn path_in(&self, volume: &str, path: &str) -> PathBuf {
-        let root = self.inner.roots.get(volume).expect("a location's volume is one of its pipeline's");
+    /// A volume that is on the web.
+    pub(crate) fn web(&self, volume: &str) -> Option<&Web> {
+        match self.root(volume) {
+            Root::Web(web) => Some(web),
+            Root::Folder(_) => None,
+        }
+    }
+
+    fn root(&self, volume: &str) -> &Root {
+        self.inner.roots.get(volume).expect("a location's volume is one of its pipeline's")
+    }
+
+    fn path_in(&self, volume: &str, path: &str) -> Option<PathBuf> {
+        let Root::Folder(root) = self.root(volume) else { return None };
         let (mut root, mut path) = (root.as_path(), path);
         while let Some(rest) = path.strip_prefix("..").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
             root = root.parent().unwrap_or(root);
             path = rest.trim_start_matches('/');
         }
-        if path.is_empty() { root.to_owned() } else { root.join(path) }
+        Some(if path.is_empty() { root.to_owned() } else { root.join(path) })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use object_store::ObjectStoreExt;
 
     use super::*;
@@ -147,7 +227,7 @@ mod tests {
         for (url, message) in [
             (
                 "s3://bucket/x",
-                "no store for `s3://`, the url of the volume `docs`\n  hint: a volume is a folder: `file://` and an absolute path, or a path relative to the pipeline's folder",
+                "no store for `s3://`, the url of the volume `docs`\n  hint: a volume is a folder, `file://` and an absolute path or a path relative to the pipeline's folder, or on the web, `https://`",
             ),
             (
                 "file://x/y",
@@ -173,17 +253,17 @@ mod tests {
         for pattern in [odd, &format!("docs://{}", &odd[3..]), &absolute] {
             let splits = block_on(stores.list(pattern)).unwrap();
             assert_eq!(splits.len(), 1, "{pattern}");
-            assert_eq!(stores.local_path(&splits[0]), ground.path(odd));
+            assert_eq!(stores.local_path(&splits[0]), Some(ground.path(odd)));
             assert_eq!(block_on(stores.read(&splits[0])).unwrap().as_ref(), b"hello");
-            let (store, path) = stores.object_store(&splits[0]);
+            let (store, path) = stores.object(&splits[0]).unwrap();
             let read = ground.io().block_on(async { store.get(&path).await.unwrap().bytes().await.unwrap() });
             assert_eq!(read.as_ref(), b"hello");
         }
         let nested = Stores::new(&ground.pipeline(&[]), &inner, ground.io()).unwrap();
         let split = block_on(nested.list("../../side.txt")).unwrap().remove(0);
         assert_eq!((split.uri().as_str(), split.volume.as_str()), ("../../side.txt", ""));
-        assert_eq!(nested.local_path(&split), ground.path("side.txt"));
-        let (store, path) = nested.object_store(&split);
+        assert_eq!(nested.local_path(&split), Some(ground.path("side.txt")));
+        let (store, path) = nested.object(&split).unwrap();
         assert!(ground.io().block_on(async { store.head(&path).await }).is_ok());
         fs::remove_file(ground.path("side.txt")).unwrap();
         let error = block_on(nested.read(&split)).unwrap_err();

@@ -49,7 +49,7 @@ impl Ground {
     }
 
     pub(crate) fn pipeline(&self, volumes: &[(&str, &str)]) -> Pipeline {
-        let volume = |url: &str| Volume { url: url.to_owned() };
+        let volume = |url: &str| Volume { url: url.to_owned(), manifest: None, timeout: None };
         Pipeline {
             name: "test".to_owned(),
             param: IndexMap::new(),

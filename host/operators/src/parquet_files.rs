@@ -32,7 +32,10 @@ use parquet::{
     file::metadata::{ParquetMetaData, RowGroupMetaData},
 };
 
-use crate::scope::{StageCounters, StageCounts};
+use crate::{
+    error::StepError,
+    scope::{StageCounters, StageCounts},
+};
 
 /// Files that are opened ahead of the one that is read.
 const OPENED_AHEAD: usize = 2;
@@ -157,7 +160,7 @@ impl ParquetFiles {
         let split = &reading.splits[index];
         let runtime = reading.context.runtime_env();
         let metadata = parquet_metadata(&self.stores, split, &runtime).await?;
-        let (store, meta) = object(&self.stores, split);
+        let (store, meta) = object(&self.stores, split)?;
         let bytes = row_bytes(&metadata, Some(&names(&self.schema, &reading.columns)));
         let rows =
             (reading.limits.bytes.0 * READ_AT_ONCE / bytes.max(1)).clamp(1, u64::from(reading.limits.rows.max(1)));
@@ -231,18 +234,18 @@ impl ParquetFiles {
 /// # Errors
 /// It can't be read, or isn't Parquet.
 pub async fn parquet_metadata(stores: &Stores, split: &Split, runtime: &RuntimeEnv) -> Result<Arc<ParquetMetaData>> {
-    let (store, meta) = object(stores, split);
+    let (store, meta) = object(stores, split)?;
     let cache = runtime.cache_manager.get_file_metadata_cache();
     let reader = DFParquetMetadata::new(store.as_ref(), &meta).with_file_metadata_cache(Some(cache));
     // A panic of a decoder on a broken file is that file's failure, not ours.
     AssertUnwindSafe(reader.fetch_metadata()).catch_unwind().await.map_err(panicked)?
 }
 
-fn object(stores: &Stores, split: &Split) -> (Arc<dyn ObjectStore>, ObjectMeta) {
-    let (store, location) = stores.object_store(split);
+fn object(stores: &Stores, split: &Split) -> Result<(Arc<dyn ObjectStore>, ObjectMeta)> {
+    let (store, location) = stores.object(split).map_err(StepError::from)?;
     let last_modified = DateTime::from_timestamp_millis(split.modified).unwrap_or_default();
     let meta = ObjectMeta { location, last_modified, size: split.size, e_tag: Some(split.etag.clone()), version: None };
-    (store, meta)
+    Ok((store, meta))
 }
 
 fn names(schema: &Schema, columns: &[usize]) -> Vec<String> {

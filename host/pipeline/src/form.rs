@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchLimits, GuestLimits, Name};
+use crate::{BatchLimits, GuestLimits, Millis, Name};
 
 /// A pipeline: resources and named stages, its parameters put in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,8 +32,15 @@ pub struct Pipeline {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
-    /// Where: `file://` and an absolute path, or a path relative to the pipeline's folder.
+    /// Where: `file://` and an absolute path, or a path relative to the pipeline's folder; or `https://host/path`, to be read.
     pub url: String,
+    /// On the web: a file that names the volume's files, for globs; a path like that of `read`. A path or a URL a line; or, when
+    /// its name ends in `.jsonl`, an object a line with `path`, and `size` and `etag` that the server is then not asked for.
+    #[serde(default)]
+    pub manifest: Option<String>,
+    /// On the web: how long the server may be silent. Default `60s`.
+    #[serde(default)]
+    pub timeout: Option<Millis>,
 }
 
 /// A plugin that doesn't ship with the host.
@@ -140,6 +147,9 @@ pub struct Read {
     /// How csv is written.
     #[serde(default)]
     pub csv: CsvOptions,
+    /// How the files are compressed; from each file's name when left out (`.csv.gz`), except with `format = "blob"`.
+    #[serde(default)]
+    pub codec: Option<Codec>,
 }
 
 /// Columns with the names of their types (`utf8`, `int64`, `float64`, `bool`, `list<utf8>`, …).
@@ -175,6 +185,8 @@ pub enum Format {
     Text,
     /// HTML pages, one row a file.
     Html,
+    /// Files of any kind, one row a file: their bytes.
+    Blob,
 }
 
 impl Format {
@@ -185,6 +197,7 @@ impl Format {
         (Self::Jsonl, "jsonl", &["jsonl", "ndjson"]),
         (Self::Text, "text", &["txt", "text", "md", "log"]),
         (Self::Html, "html", &["html", "htm"]),
+        (Self::Blob, "blob", &[]),
     ];
 
     /// Its name in a pipeline file.
@@ -192,10 +205,85 @@ impl Format {
         Self::ALL.iter().find(|f| f.0 == self).map_or("", |f| f.1)
     }
 
-    /// The format that a file's name means.
+    /// The format that a file's name means, a codec's ending aside: `a.csv.gz` is csv.
     pub fn of_name(name: &str) -> Option<Self> {
-        let (_, ending) = name.rsplit_once('.')?;
+        let (stem, _) = Codec::split_name(name);
+        let (_, ending) = stem.rsplit_once('.')?;
         Self::ALL.iter().find(|f| f.2.contains(&ending.to_ascii_lowercase().as_str())).map(|f| f.0)
+    }
+}
+
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Codec {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip, of one or several members.
+    Gzip,
+    /// Zstandard, of one or several frames.
+    Zstd,
+    /// bzip2, of one or several streams.
+    Bzip2,
+    /// xz, of one or several streams.
+    Xz,
+}
+
+impl Codec {
+    /// Every codec, with its name in a pipeline file and the endings of file names that mean it (its other names).
+    pub const ALL: &'static [(Self, &'static str, &'static [&'static str])] = &[
+        (Self::None, "none", &[]),
+        (Self::Gzip, "gzip", &["gz", "gzip"]),
+        (Self::Zstd, "zstd", &["zst", "zstd"]),
+        (Self::Bzip2, "bzip2", &["bz2"]),
+        (Self::Xz, "xz", &["xz"]),
+    ];
+
+    /// Its name in a pipeline file.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|c| c.0 == self).map_or("", |c| c.1)
+    }
+
+    /// The codec that a file's name means: [`Codec::None`] when its ending is none of a codec.
+    pub fn of_name(name: &str) -> Self {
+        Self::split_name(name).1
+    }
+
+    /// A file's name without its codec's ending, and the codec.
+    fn split_name(name: &str) -> (&str, Self) {
+        let found = name.rsplit_once('.').and_then(|(stem, ending)| {
+            let ending = ending.to_ascii_lowercase();
+            Self::ALL.iter().find(|c| c.2.contains(&ending.as_str())).map(|c| (stem, c.0))
+        });
+        found.unwrap_or((name, Self::None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_format_and_codec() {
+        for (name, format, codec) in [
+            ("a/pages.html.gz", Some(Format::Html), Codec::Gzip),
+            ("log.TXT.ZST", Some(Format::Text), Codec::Zstd),
+            ("x.jsonl.gzip", Some(Format::Jsonl), Codec::Gzip),
+            ("x.csv.zstd", Some(Format::Csv), Codec::Zstd),
+            ("x.log.bz2", Some(Format::Text), Codec::Bzip2),
+            ("x.md.xz", Some(Format::Text), Codec::Xz),
+            ("x.csv", Some(Format::Csv), Codec::None),
+            ("x.gz", None, Codec::Gzip),
+            ("gz", None, Codec::None),
+            ("x.tar.gz.txt", Some(Format::Text), Codec::None),
+        ] {
+            assert_eq!((Format::of_name(name), Codec::of_name(name)), (format, codec), "{name}");
+        }
+        for (codec, name, others) in Codec::ALL {
+            assert_eq!(codec.as_str(), *name);
+            assert!(others.iter().all(|other| Codec::of_name(&format!("x.{other}")) == *codec));
+        }
     }
 }
 

@@ -22,8 +22,8 @@ pub mod written;
 pub use draft::Draft;
 pub use fault::{Fault, exit};
 pub use form::{
-    Cell, CsvOptions, Format, Input, Limit, Mode, OnError, OneOrMany, Pipeline, Plugin, Read, ReadAs, Row, Select, Set,
-    SourceSchema, Sql, Stage, Use, Values, Verb, Volume, Write,
+    Cell, Codec, CsvOptions, Format, Input, Limit, Mode, OnError, OneOrMany, Pipeline, Plugin, Read, ReadAs, Row,
+    Select, Set, SourceSchema, Sql, Stage, Use, Values, Verb, Volume, Write,
 };
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
 pub use mistake::{At, Mistake, Mistakes, SourceText};

@@ -11,9 +11,9 @@ use datafusion::{
     logical_expr::Expr,
     physical_plan::ExecutionPlan,
 };
-use dflow_io::{FileReader, LineReader, SourceReader, Split};
+use dflow_io::{FileReader, IoError, LineReader, SourceReader, Split};
 use dflow_operators::{Reader, SourceExec, SourceSpec, TaskScope};
-use dflow_pipeline::{At, BatchLimits, Format, Mistake, Name, Read, ReadAs, SourceSchema, Stage};
+use dflow_pipeline::{At, BatchLimits, Fault, Format, Mistake, Name, Read, ReadAs, SourceSchema, Stage};
 
 use crate::{
     Environment,
@@ -101,21 +101,27 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
                     .hint("`format = \"text\"` reads lines"),
             ]);
         }
-        (Format::Text, ReadAs::Line) => Arc::new(LineReader::new(stores)),
-        (Format::Html | Format::Text, ReadAs::File) => Arc::new(FileReader::new(stores)),
-        (Format::Parquet | Format::Csv | Format::Jsonl, _) if read.row.is_some() => {
+        (Format::Text, ReadAs::Line) => Arc::new(LineReader::new(stores).codec(read.codec)),
+        (Format::Html | Format::Text, ReadAs::File) => Arc::new(FileReader::new(stores).codec(read.codec)),
+        (Format::Parquet | Format::Csv | Format::Jsonl | Format::Blob, _) if read.row.is_some() => {
             return Err(vec![Mistake::new(
                 at.key("as"),
                 format!("`as` belongs to text and html, not to {}", format.as_str()),
             )]);
         }
+        (Format::Blob, _) => Arc::new(FileReader::blob(stores).codec(read.codec)),
         (Format::Parquet, _) => {
             let files = crate::parquet::files(stores, &splits, pinned, &environment.runtime).await;
             let reader = Reader::Parquet(files.map_err(|e| vec![of_io(at.key("read"), &e)])?);
             return Ok(Source { reader, splits });
         }
         (Format::Csv | Format::Jsonl, _) => {
-            let reader = TabularReader::new(stores.clone(), format, read.csv.clone(), &splits, pinned);
+            let (stores, csv, codec, files) = (stores.clone(), read.csv.clone(), read.codec, splits.clone());
+            let reading = environment
+                .stores
+                .io()
+                .spawn_blocking(move || TabularReader::new(stores, format, csv, codec, &files, pinned));
+            let reader = reading.await.unwrap_or_else(|e| Err(IoError::new(Fault::Internal, e.to_string())));
             Arc::new(reader.map_err(|e| vec![of_io(at.key("read"), &e)])?)
         }
     };

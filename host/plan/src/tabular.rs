@@ -4,9 +4,7 @@
 //! or breaks in its middle, is a failure that names it, and the others go on.
 
 use std::{
-    fs::File,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -17,7 +15,7 @@ use datafusion::arrow::{
     error::ArrowError,
     json,
 };
-use dflow_io::{IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
+use dflow_io::{Codec, IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
 use dflow_pipeline::{BatchLimits, CsvOptions, Fault, Format};
 use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::mpsc;
@@ -35,6 +33,8 @@ pub(crate) struct TabularReader {
     stores: Stores,
     format: Format,
     csv: CsvOptions,
+    /// How the files are compressed, if their names don't say it.
+    codec: Option<Codec>,
     schema: SchemaRef,
 }
 
@@ -50,39 +50,44 @@ impl std::fmt::Debug for TabularReader {
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>>>;
 
 impl TabularReader {
-    /// Reads files with a pinned schema, or the one that their first rows show.
+    /// Reads files with a pinned schema, or the one that their first rows show: on a thread that may block.
     pub(crate) fn new(
         stores: Stores,
         format: Format,
         csv: CsvOptions,
+        codec: Option<Codec>,
         splits: &[Split],
         pinned: Option<SchemaRef>,
     ) -> Result<Self, IoError> {
         let schema = match pinned {
             Some(schema) => schema,
-            None => schema_of(&stores, format, &csv, splits)?,
+            None => schema_of(&stores, format, &csv, codec, splits)?,
         };
-        Ok(Self { stores, format, csv, schema })
+        Ok(Self { stores, format, csv, codec, schema })
     }
 
     /// The batches of one file, in the columns of `schema`.
-    fn batches(&self, path: &Path, projection: &[usize], limits: &BatchLimits) -> Result<Batches, String> {
-        let wanted = Arc::new(self.schema.project(projection).map_err(|e| e.to_string())?);
+    fn batches(&self, split: &Split, projection: &[usize], limits: &BatchLimits) -> Result<Batches, IoError> {
         let text = |e: ArrowError| e.to_string();
+        let failed = |e: ArrowError| unreadable(split, self.format, &e.to_string());
+        let wanted = Arc::new(self.schema.project(projection).map_err(failed)?);
         let rows = limits.rows as usize;
-        let file = File::open(path).map_err(|e| e.to_string())?;
+        let file = self.stores.reader(split, self.codec)?;
         let batches: Batches = match self.format {
             Format::Csv => {
                 let reader = csv::ReaderBuilder::new(self.schema.clone())
                     .with_format(csv_format(&self.csv))
                     .with_projection(projection.to_vec())
                     .with_batch_size(rows);
-                Box::new(reader.build(file).map_err(text)?.map(move |b| b.map_err(text)))
+                Box::new(reader.build(file).map_err(failed)?.map(move |b| b.map_err(text)))
             }
             _ => {
                 let reader = json::ReaderBuilder::new(wanted.clone()).with_batch_size(rows);
                 Box::new(
-                    reader.build(BufReader::with_capacity(1 << 20, file)).map_err(text)?.map(move |b| b.map_err(text)),
+                    reader
+                        .build(BufReader::with_capacity(1 << 20, file))
+                        .map_err(failed)?
+                        .map(move |b| b.map_err(text)),
                 )
             }
         };
@@ -99,25 +104,19 @@ impl TabularReader {
     ) {
         let wanted = self.schema.project(projection).map(Arc::new);
         for (i, split) in splits.iter().enumerate() {
-            let path = self.stores.local_path(split);
             let mut position = 0u64;
             let mut row_by_row = limits.rows == 1;
-            let failure = |position: u64, e: &str| {
-                let message = format!(
-                    "`{}` can't be read as {}: {}",
-                    split.uri(),
-                    self.format.as_str(),
-                    e.lines().next().unwrap_or_default()
-                );
-                let failed = vec![SourceFailure { split: i as u32, position, fault: Fault::Data, message }];
+            let failure = |position: u64, e: IoError| {
+                let failed = vec![SourceFailure { split: i as u32, position, fault: e.fault, message: e.message }];
                 let rows =
                     RecordBatch::new_empty(wanted.as_ref().cloned().unwrap_or_else(|_| Arc::new(Schema::empty())));
                 SourceBatch { rows, runs: Vec::new(), failed }
             };
-            let mut batches = match self.batches(&path, projection, limits) {
+            let broken = |e: &str| unreadable(split, self.format, e);
+            let mut batches = match self.batches(split, projection, limits) {
                 Ok(batches) => batches,
                 Err(e) => {
-                    if out.blocking_send(Ok(failure(0, &e))).is_err() {
+                    if out.blocking_send(Ok(failure(0, e))).is_err() {
                         return;
                     }
                     continue;
@@ -136,21 +135,21 @@ impl TabularReader {
                     // The rows before the bad one are good, whatever batch they are in: from here on, one row a batch.
                     Ok(Some(Err(_))) if !row_by_row => {
                         row_by_row = true;
-                        match self.batches(&path, projection, &BatchLimits { rows: 1, ..*limits }) {
+                        match self.batches(split, projection, &BatchLimits { rows: 1, ..*limits }) {
                             Ok(again) => batches = Box::new(again.skip(position as usize)),
                             Err(e) => {
-                                drop(out.blocking_send(Ok(failure(position, &e))));
+                                drop(out.blocking_send(Ok(failure(position, e))));
                                 break;
                             }
                         }
                         continue;
                     }
                     Ok(Some(Err(e))) => {
-                        drop(out.blocking_send(Ok(failure(position, &e))));
+                        drop(out.blocking_send(Ok(failure(position, broken(&e)))));
                         break;
                     }
                     Err(_) => {
-                        drop(out.blocking_send(Ok(failure(position, "its decoder panicked"))));
+                        drop(out.blocking_send(Ok(failure(position, broken("its decoder panicked")))));
                         break;
                     }
                 };
@@ -188,17 +187,24 @@ fn csv_format(options: &CsvOptions) -> csv::reader::Format {
     csv::reader::Format::default().with_header(options.header).with_delimiter(options.delimiter as u8)
 }
 
-/// The schema that files show: a parquet file's own, or inferred from the first rows.
-fn schema_of(stores: &Stores, format: Format, options: &CsvOptions, splits: &[Split]) -> Result<SchemaRef, IoError> {
+/// The failure of a file that was opened.
+fn unreadable(split: &Split, format: Format, why: &str) -> IoError {
+    let why = why.lines().next().unwrap_or_default();
+    IoError::new(Fault::Data, format!("`{}` can't be read as {}: {why}", split.uri(), format.as_str()))
+}
+
+/// The schema that files show: inferred from the first rows.
+fn schema_of(
+    stores: &Stores,
+    format: Format,
+    options: &CsvOptions,
+    codec: Option<Codec>,
+    splits: &[Split],
+) -> Result<SchemaRef, IoError> {
     let mut values = Vec::new();
-    let failed = |split: &Split, e: String| {
-        let message =
-            format!("`{}` can't be read as {}: {}", split.uri(), format.as_str(), e.lines().next().unwrap_or_default());
-        IoError::new(Fault::Data, message)
-    };
+    let failed = |split: &Split, e: String| unreadable(split, format, &e);
     for split in splits {
-        let path: PathBuf = stores.local_path(split);
-        let file = File::open(&path).map_err(|e| failed(split, e.to_string()))?;
+        let file = stores.reader(split, codec)?;
         match format {
             Format::Csv => {
                 let (schema, _) = csv_format(options)

@@ -15,7 +15,7 @@ pub(super) fn refuse_unfit(format: Format, schema: &Schema) -> Result<(), IoErro
         Format::Csv => |field| field.data_type().is_nested(),
         Format::Parquet => |field| unknown_to_parquet(field.data_type()),
         Format::Jsonl => unknown_to_json,
-        Format::Text | Format::Html => return Ok(()),
+        Format::Text | Format::Html | Format::Blob => return Ok(()),
     };
     let Some(field) = schema.fields().iter().find(|field| unfit(field)) else { return Ok(()) };
     let (name, data_type) = (field.name(), field.data_type());

@@ -8,7 +8,10 @@ use arrow::{
 };
 
 use super::*;
-use crate::testing::{Ground, block_on, limits, read_all};
+use crate::{
+    content::tests::compress,
+    testing::{Ground, block_on, limits, read_all},
+};
 
 /// What was read: `(uri, line number, line)`, and the failures. Checks on the way that all parts of a batch agree.
 fn read_lines(
@@ -66,7 +69,7 @@ fn lines_are_those_of_the_standard_library() {
     let splits = block_on(stores.list("in")).unwrap();
     let mut expected = Vec::new();
     for split in &splits {
-        let text = fs::read(stores.local_path(split)).unwrap();
+        let text = fs::read(stores.local_path(split).unwrap()).unwrap();
         expected.extend((1..).zip(text.lines()).map(|(i, line)| (split.uri(), i, line.unwrap())));
     }
     assert!(expected.len() > 300);
@@ -173,4 +176,43 @@ fn a_folder_in_place_of_a_file_is_a_failure() {
     let (read, failed) = read_lines(&LineReader::new(&stores), &splits, BatchLimits::default());
     assert!(read.is_empty());
     assert_eq!(failed[0].message, "can't read `in/a.txt`: Is a directory (os error 21)");
+}
+
+#[test]
+fn compressed_lines_are_the_same_lines_up_to_where_they_break() {
+    let ground = Ground::new();
+    let text: String = (0..20_000).map(|i| format!("line {i} {:x}\n", i * i * 7919)).collect();
+    ground.write("plain.txt", &text);
+    for (codec, name, endings) in &Codec::ALL[1..] {
+        let stored = compress(*codec, text.as_bytes());
+        ground.write(&format!("whole.txt.{}", endings[0]), &stored);
+        ground.write(&format!("cut.txt.{}", endings[0]), &stored[..stored.len() - 200]);
+        ground.write(&format!("said/{name}"), &stored);
+    }
+    let stores = ground.stores(&[]);
+    let lines = |reader: &LineReader, pattern: &str, limits: BatchLimits| {
+        let splits = block_on(stores.list(pattern)).unwrap();
+        let (rows, failed) = read_lines(reader, &splits, limits);
+        (rows.into_iter().map(|(_, number, line)| (number, line)).collect::<Vec<_>>(), failed)
+    };
+    let reader = LineReader::new(&stores);
+    let (plain, _) = lines(&reader, "plain.txt", limits(8192, 1 << 20, 1 << 20));
+    assert_eq!(plain.len(), 20_000);
+    for (codec, name, endings) in &Codec::ALL[1..] {
+        for (rows, bytes) in [(8192, 1 << 20), (7, 1 << 20), (8192, 100)] {
+            let limits = limits(rows, bytes, 1 << 20);
+            assert!(lines(&reader, &format!("whole.txt.{}", endings[0]), limits) == (plain.clone(), vec![]), "{name}");
+            let said = LineReader::new(&stores).codec(Some(*codec));
+            assert!(lines(&said, &format!("said/{name}"), limits) == (plain.clone(), vec![]), "{name}");
+            let (cut, failed) = lines(&reader, &format!("cut.txt.{}", endings[0]), limits);
+            assert!(cut.len() > 1000 && plain.starts_with(&cut), "{name}: {} lines", cut.len());
+            let message = format!(
+                "`cut.txt.{}` can't be decompressed as {name} from line {} on: it ends too early",
+                endings[0],
+                cut.len() + 1
+            );
+            let position = cut.len() as u64;
+            assert_eq!(failed, [SourceFailure { split: 0, position, fault: Fault::Data, message }]);
+        }
+    }
 }

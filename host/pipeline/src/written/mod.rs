@@ -105,7 +105,7 @@ fn pipeline(document: &Node, file: &str, params: &Params, found: &mut Vec<Mistak
     let pipeline = Pipeline {
         name: table.get("name", found).map_or_else(|| stem(file), |Filled(name)| name),
         param: params.values(found),
-        volume: resource::named(volumes, resource::volume, found),
+        volume: resource::named(volumes, |entry, found| resource::volume(entry, &volume_names, found), found),
         plugin: resource::named(plugins, resource::plugin, found),
         stage: stages.into_iter().filter_map(|stage| stage.stage).collect(),
         batch,

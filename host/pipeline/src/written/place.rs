@@ -2,7 +2,7 @@
 
 use super::words::LATER_SCHEMES;
 use crate::{
-    Mistake,
+    At, Mistake,
     mistake::nearest_or_list,
     node::Node,
     value::{Filled, FromNode},
@@ -19,12 +19,18 @@ pub(super) fn volume(path: &str) -> Option<&str> {
     scheme(path).map(|(volume, _)| volume)
 }
 
-/// Reads a volume's `url`: `file://` and an absolute path, or a plain path.
+/// Whether a volume's `url` is on the web.
+pub(super) fn is_web(url: &str) -> bool {
+    matches!(scheme(url), Some(("http" | "https", _)))
+}
+
+/// Reads a volume's `url`: `file://` and an absolute path, a plain path, or `http://` and `https://`.
 pub(super) fn volume_url(node: &Node, found: &mut Vec<Mistake>) -> Option<String> {
     let Filled(url) = FromNode::from_node(node, found)?;
     let mistake = match scheme(&url) {
         None => None,
         Some(("file", rest)) => relative_file(node, rest),
+        Some(("http" | "https", rest)) => web_address(node, rest),
         Some((other, _)) => Some(other_scheme(node, other, "a volume on")),
     };
     noted(url, mistake, found)
@@ -48,6 +54,10 @@ pub(super) fn path(node: &Node, volumes: &[&str], found: &mut Vec<Mistake>) -> O
         None => None,
         Some(("file", rest)) => relative_file(node, rest),
         Some((volume, _)) if volumes.contains(&volume) => None,
+        Some((scheme @ ("http" | "https"), _)) => Some(
+            Mistake::new(node.at.clone(), format!("`{scheme}://` is read by way of a volume"))
+                .hint(format!("add `[volume.site]` with `url = \"{scheme}://…\"`, and read `site://…`")),
+        ),
         Some((other, _)) if LATER_SCHEMES.contains(&other) => Some(other_scheme(node, other, "a file on")),
         Some((volume, _)) => {
             let mistake = Mistake::new(node.at.clone(), format!("unknown volume `{volume}` in `{path}`"));
@@ -70,12 +80,37 @@ fn relative_file(node: &Node, rest: &str) -> Option<Mistake> {
     })
 }
 
+/// What is wrong with the address of a server. What may be secret in it isn't shown: the mistake is at the volume's name.
+fn web_address(node: &Node, rest: &str) -> Option<Mistake> {
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let above = || At::new(node.at.parts().iter().take(node.at.parts().len().saturating_sub(1)));
+    if host.contains('@') {
+        return Some(
+            Mistake::new(
+                above(),
+                "the `url` of this volume has a name or a password in it, which would show in places",
+            )
+            .hint("this version reads what anybody may read"),
+        );
+    }
+    if rest.contains(['?', '#']) {
+        return Some(
+            Mistake::new(above(), "the `url` of this volume has a query or a fragment")
+                .hint("write it up to the `?`: paths are put behind it"),
+        );
+    }
+    host.is_empty()
+        .then(|| Mistake::new(node.at.clone(), "this `url` names no server").hint("write it as `https://host/path`"))
+}
+
 fn other_scheme(node: &Node, scheme: &str, what: &str) -> Mistake {
     if LATER_SCHEMES.contains(&scheme) {
         Mistake::later(node.at.clone(), format!("{what} `{scheme}://`"))
     } else {
-        Mistake::new(node.at.clone(), format!("unknown scheme `{scheme}://` in {}", node.subject()))
-            .hint("this version knows `file://` and plain paths")
+        Mistake::new(node.at.clone(), format!("unknown scheme `{scheme}://` in {}", node.subject())).hint(match what {
+            "a volume on" => "this version knows `file://`, `http://`, `https://` and plain paths",
+            _ => "this version knows `file://` and plain paths",
+        })
     }
 }
 

@@ -10,10 +10,23 @@ use crate::{
 };
 
 /// Reads `[volume.NAME]`.
-pub(super) fn volume(entry: &Entry, found: &mut Vec<Mistake>) -> Option<Volume> {
-    let table = Table::only(&entry.node, &["url"], &["region", "endpoint"], found)?;
+pub(super) fn volume(entry: &Entry, volumes: &[&str], found: &mut Vec<Mistake>) -> Option<Volume> {
+    let table = Table::only(&entry.node, &["url", "manifest", "timeout"], &["region", "endpoint"], found)?;
     let url = table.required("url", "\"file:///…\"", found)?;
-    place::volume_url(url, found).map(|url| Volume { url })
+    let url = place::volume_url(url, found);
+    let manifest = table.entry("manifest").and_then(|entry| place::path(&entry.node, volumes, found));
+    let timeout = table.get::<Millis>("timeout", found);
+    if timeout == Some(Millis(0)) {
+        found.push(Mistake::new(table.at.key("timeout"), "`timeout` must be more than 0"));
+    }
+    let url = url?;
+    if !place::is_web(&url) {
+        for entry in ["manifest", "timeout"].iter().filter_map(|key| table.entry(key)) {
+            let message = format!("`{}` goes with a volume on the web, not with a folder", entry.key);
+            found.push(Mistake::new(entry.node.at.clone(), message).on(entry.span.clone()));
+        }
+    }
+    Some(Volume { url, manifest, timeout })
 }
 
 /// Reads `[plugin.NAME]`.

@@ -2,7 +2,7 @@
 
 use super::{place, relational::columns, words::LATER_FORMATS};
 use crate::{
-    Format, Mistake, Mode, Write,
+    Codec, Format, Mistake, Mode, Write,
     node::{Node, Shape},
     value::{Table, choice},
 };
@@ -37,6 +37,13 @@ pub(super) fn write(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut
             Some(_) => None,
         };
         found.extend(message.map(|message| Mistake::new(node.at.clone(), message).hint(HOW)));
+    }
+    if let Some(path) = path.as_deref()
+        && let codec = Codec::of_name(path)
+        && codec != Codec::None
+    {
+        let message = format!("writing {} (`{path}`)", codec.as_str());
+        found.push(Mistake::later(node.at.clone(), message).hint("parquet is compressed by itself"));
     }
     let mode = stage.entry("mode").and_then(|entry| choice(&entry.node, "mode", MODES, &["merge"], found));
     let columns = stage.entry("columns").and_then(|entry| columns(&entry.node, found));

@@ -7,7 +7,7 @@ use super::{
     words::{LATER_FORMATS, joined},
 };
 use crate::{
-    CsvOptions, Format, Input, Mistake, Read, ReadAs, Row, Values,
+    Codec, CsvOptions, Format, Input, Mistake, Read, ReadAs, Row, Values,
     node::{Node, Shape},
     value::{FromNode, Table, all, choice},
 };
@@ -29,6 +29,7 @@ pub(super) fn read(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut 
     });
     let schema = stage.get("schema", found);
     let csv = stage.entry("csv").and_then(|entry| csv(&entry.node, found)).unwrap_or_default();
+    let codec = stage.entry("codec").and_then(|entry| codec(&entry.node, found));
 
     let known = format.or_else(|| {
         let path = path.as_deref()?;
@@ -41,6 +42,7 @@ pub(super) fn read(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut 
             ("as", &[Format::Text, Format::Html][..]),
             ("schema", &[Format::Csv, Format::Jsonl]),
             ("csv", &[Format::Csv]),
+            ("codec", &[Format::Csv, Format::Jsonl, Format::Text, Format::Html, Format::Blob]),
         ] {
             if let Some(entry) = stage.entry(key).filter(|_| !formats.contains(&known)) {
                 let formats: Vec<_> = formats.iter().map(|format| format.as_str()).collect();
@@ -49,7 +51,18 @@ pub(super) fn read(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut 
             }
         }
     }
-    Some(Read { path: path?, format, row, schema, csv })
+    Some(Read { path: path?, format, row, schema, csv, codec })
+}
+
+/// A codec, by its name or by one of the endings that mean it.
+fn codec(node: &Node, found: &mut Vec<Mistake>) -> Option<Codec> {
+    if let Shape::Text(word) = &node.shape
+        && let Some((codec, ..)) = Codec::ALL.iter().find(|(.., endings)| endings.contains(&word.as_str()))
+    {
+        return Some(*codec);
+    }
+    let names: Vec<_> = Codec::ALL.iter().map(|&(codec, name, _)| (name, codec)).collect();
+    choice(node, "codec", &names, &[], found)
 }
 
 fn csv(node: &Node, found: &mut Vec<Mistake>) -> Option<CsvOptions> {

@@ -36,6 +36,7 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
     ("as", &["read"]),
     ("schema", &["read"]),
     ("csv", &["read"]),
+    ("codec", &["read"]),
     ("in", &["use"]),
     ("out", &["use"]),
     ("with", &["use"]),
@@ -48,7 +49,7 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
 pub(super) const LATER_KEYS: &[&str] = &["retries", "timeout", "save", "resources", "tags"];
 
 /// Keys of later versions that belong to a verb: not worth a word beside a verb that isn't in this version either.
-pub(super) const LATER_OWN: &[&str] = &["returns", "model", "into", "column", "codec", "key"];
+pub(super) const LATER_OWN: &[&str] = &["returns", "model", "into", "column", "key"];
 
 /// Keys of the pipeline itself.
 pub(super) const TOP: &[&str] = &["name", "param", "volume", "plugin", "stage", "batch"];
@@ -60,8 +61,7 @@ pub(super) const LATER_RESOURCES: &[&str] = &["model", "table", "tokenizer", "va
 pub(super) const LATER_TOP: &[&str] = &["max_usd", "test"];
 
 /// Formats of later versions.
-pub(super) const LATER_FORMATS: &[&str] =
-    &["json", "arrow", "blob", "image", "audio", "pdf", "warc", "delta", "iceberg"];
+pub(super) const LATER_FORMATS: &[&str] = &["json", "arrow", "image", "audio", "pdf", "warc", "delta", "iceberg"];
 
 /// Schemes of places of later versions.
 pub(super) const LATER_SCHEMES: &[&str] = &["s3", "gs", "az", "http", "https", "hf", "oci"];
