@@ -23,10 +23,7 @@ const BY_ORDER: [&str; 10] = [
 
 /// Warnings about what the plan of one stage leaves open, without that of the stages it reads.
 pub(crate) fn left_open(at: &At, plan: &LogicalPlan) -> Vec<Mistake> {
-    let plan = match below_meter(plan) {
-        Some(own) => own,
-        None => plan,
-    };
+    let plan = below_meter(plan).unwrap_or(plan);
     let mut open = Vec::new();
     // The closures can't fail.
     let _ = plan.apply_with_subqueries(|node| {

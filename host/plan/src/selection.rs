@@ -112,12 +112,15 @@ impl<'a> Spelling<'a> {
             ));
         };
         let mut data_type = found.data_type();
-        for member in rest {
-            let fields = self.fields(data_type, member)?;
+        for (depth, member) in rest.iter().enumerate() {
+            let parent = path[..path.len() - rest.len() + depth].join(".");
+            let fields = self.fields(data_type, &parent)?;
             let known: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
             data_type = match fields.iter().find(|field| field.name() == member) {
                 Some(field) => field.data_type(),
-                None => return Err(Mistake::unknown(self.at.clone(), &format!("member of `{name}`"), member, &known)),
+                None => {
+                    return Err(Mistake::unknown(self.at.clone(), &format!("member of `{parent}`"), member, &known));
+                }
             };
         }
         let fields = self.fields(data_type, &name.to_string())?;

@@ -1,5 +1,7 @@
 //! What functions are called with: constants that planning reads, and columns of text.
 
+use std::ops::RangeInclusive;
+
 use datafusion::{
     arrow::{
         array::{Array, StringViewArray, cast::AsArray},
@@ -17,32 +19,50 @@ pub(super) fn misused(message: impl Into<String>, hint: impl Into<String>) -> da
     StepError::new(Fault::Pipeline, message).hint(hint).into()
 }
 
-/// The types that a function is called with; text becomes views. `usage` shows how it is called.
+/// The types that a function gets: its first argument's as a view, where that is text. Whether it is, [`text_first`] says: what is
+/// refused here is reported in DataFusion's words.
+pub(super) fn coerced(given: &[DataType]) -> Vec<DataType> {
+    let view = |(at, data_type): (usize, &DataType)| match at == 0 && is_text(data_type) {
+        true => DataType::Utf8View,
+        false => data_type.clone(),
+    };
+    given.iter().enumerate().map(view).collect()
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, value) => is_text(value),
+        other => matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null),
+    }
+}
+
+/// Checks that a function is called with as many arguments as it takes, the first of them text. `usage` shows how it is called.
 ///
 /// # Errors
-/// There are too few or too many, or the first is no text.
-pub(super) fn text_first(
-    usage: &str,
-    given: &[DataType],
-    count: std::ops::RangeInclusive<usize>,
-) -> Result<Vec<DataType>> {
+/// It isn't.
+pub(super) fn text_first(usage: &str, args: &ReturnFieldArgs<'_>, count: RangeInclusive<usize>) -> Result<()> {
     let name = usage.split('(').next().unwrap_or(usage);
-    if !count.contains(&given.len()) {
-        let many = if given.len() == 1 { "" } else { "s" };
-        return Err(misused(
-            format!("`{name}` is called with {} argument{many}", given.len()),
-            format!("call it as `{usage}`"),
-        ));
-    }
-    let text = match &given[0] {
-        DataType::Dictionary(_, value) => value.as_ref(),
-        other => other,
-    };
-    if !matches!(text, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) {
+    counted(usage, args, count)?;
+    let first = args.arg_fields[0].data_type();
+    if !is_text(first) {
         let hint = format!("call it as `{usage}`; `arrow_cast(…, 'Utf8View')` makes text of other types");
-        return Err(misused(format!("`{name}` takes text, and is given {}", given[0]), hint));
+        return Err(misused(format!("`{name}` takes text, and is given {first}"), hint));
     }
-    Ok(std::iter::once(DataType::Utf8View).chain(given[1..].iter().cloned()).collect())
+    Ok(())
+}
+
+/// Checks that a function is called with as many arguments as it takes.
+///
+/// # Errors
+/// It isn't.
+pub(super) fn counted(usage: &str, args: &ReturnFieldArgs<'_>, count: RangeInclusive<usize>) -> Result<()> {
+    let given = args.arg_fields.len();
+    if count.contains(&given) {
+        return Ok(());
+    }
+    let name = usage.split('(').next().unwrap_or(usage);
+    let many = if given == 1 { "" } else { "s" };
+    Err(misused(format!("`{name}` is called with {given} argument{many}"), format!("call it as `{usage}`")))
 }
 
 /// A constant text, known while planning. `what` names it, such as "the path of `json_extract`".

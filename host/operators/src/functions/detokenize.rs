@@ -13,12 +13,12 @@ use datafusion::{
 };
 
 use super::{
-    arguments::{constant, constant_of, misused, result},
+    arguments::{constant, constant_of, counted, misused, result},
     tokenizers::Tokenizers,
 };
 
 /// How it is called.
-const USAGE: &str = "call it as `detokenize(tokens, 'tokenizer')`";
+const USAGE: &str = "detokenize(tokens, 'tokenizer')";
 
 /// `detokenize(tokens, tokenizer)`: the text of a list of tokens, special tokens left out. Null if one of them isn't a token.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -43,22 +43,8 @@ impl ScalarUDFImpl for Detokenize {
         &self.signature
     }
 
-    /// Lists of any integers are taken.
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        let [tokens, tokenizer] = given else {
-            return Err(misused(format!("`detokenize` is called with {} arguments", given.len()), USAGE));
-        };
-        let integers = match tokens {
-            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                item.data_type().is_integer() || item.data_type().is_null()
-            }
-            other => other.is_null(),
-        };
-        if !integers {
-            return Err(misused(format!("`detokenize` takes a list of integers, and is given {tokens}"), USAGE));
-        }
-        let item = Arc::new(Field::new("item", DataType::Int64, true));
-        Ok(vec![DataType::List(item), tokenizer.clone()])
+        Ok(given.to_vec())
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -66,6 +52,18 @@ impl ScalarUDFImpl for Detokenize {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        counted(USAGE, &args, 2..=2)?;
+        let tokens = args.arg_fields[0].data_type();
+        let integers = match tokens {
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                item.data_type().is_integer() || item.data_type().is_null()
+            }
+            other => other.is_null(),
+        };
+        if !integers {
+            let what = format!("`detokenize` takes a list of integers, and is given {tokens}");
+            return Err(misused(what, format!("call it as `{USAGE}`")));
+        }
         self.tokenizers.get(constant(&args, 1, "the tokenizer of `detokenize`")?)?;
         Ok(Arc::new(Field::new(self.name(), DataType::Utf8View, true)))
     }

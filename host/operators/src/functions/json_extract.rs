@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::{
     TypeNames,
-    arguments::{constant, constant_of, each, misused, result, text_first, texts},
+    arguments::{coerced, constant, constant_of, each, misused, result, text_first, texts},
     json_path::JsonPath,
 };
 
@@ -97,7 +97,7 @@ impl ScalarUDFImpl for JsonExtract {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        text_first(USAGE, given, 2..=3)
+        Ok(coerced(given))
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -105,6 +105,7 @@ impl ScalarUDFImpl for JsonExtract {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        text_first(USAGE, &args, 2..=3)?;
         let path = constant(&args, 1, "the path of `json_extract`")?;
         let parsed = JsonPath::parse(path).map_err(|e| {
             misused(format!("`{path}` is not a JSON path: {e}"), "such as `$.user.name`, `$.tags[0]`, `$.items[*].id`")

@@ -12,7 +12,7 @@ use datafusion::{
 };
 
 use super::{
-    arguments::{constant, constant_of, each, result, text_first, texts},
+    arguments::{coerced, constant, constant_of, each, result, text_first, texts},
     tokenizers::Tokenizers,
 };
 
@@ -40,7 +40,7 @@ impl ScalarUDFImpl for TokenCount {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        text_first("token_count(text, 'tokenizer')", given, 2..=2)
+        Ok(coerced(given))
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -48,6 +48,7 @@ impl ScalarUDFImpl for TokenCount {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        text_first("token_count(text, 'tokenizer')", &args, 2..=2)?;
         self.tokenizers.get(constant(&args, 1, "the tokenizer of `token_count`")?)?;
         Ok(Arc::new(Field::new(self.name(), DataType::Int32, args.arg_fields[0].is_nullable())))
     }

@@ -13,7 +13,7 @@ use datafusion::{
 };
 
 use super::{
-    arguments::{constant, constant_of, each, length, misused, result, text_first, texts},
+    arguments::{coerced, constant, constant_of, each, length, misused, result, text_first, texts},
     tokenizers::{Tokenizer, Tokenizers},
 };
 
@@ -47,7 +47,7 @@ impl ScalarUDFImpl for Tokenize {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        text_first("tokenize(text, 'tokenizer', length)", given, 2..=3)
+        Ok(coerced(given))
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -55,6 +55,7 @@ impl ScalarUDFImpl for Tokenize {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        text_first("tokenize(text, 'tokenizer', length)", &args, 2..=3)?;
         let name = constant(&args, 1, "the tokenizer of `tokenize`")?;
         let data_type = match args.scalar_arguments.get(2) {
             None => {
