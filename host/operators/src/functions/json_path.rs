@@ -62,7 +62,7 @@ impl JsonPath {
     }
 
     /// The text of the value that is found in a document; of several, that of an array of them. `None` where there is none, or
-    /// where the document isn't JSON or nested too deeply (about 100 levels).
+    /// where the document isn't JSON or nested too deeply (about 100 levels), or, for a query, has a number beyond float64.
     pub(super) fn find<'a>(&self, document: &'a str) -> Option<Cow<'a, str>> {
         match self {
             Self::Place(parts) => {
