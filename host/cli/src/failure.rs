@@ -1,7 +1,9 @@
 //! What ends a command, how it is shown, and which exit code it is.
 
-use dflow_pipeline::{Fault, Mistakes, exit, render};
-use dflow_run::{RunError, StepError};
+use dflow_pipeline::{Fault, Mistakes, exit, render, render_warnings};
+use dflow_run::{Plan, RunError, StepError};
+
+use crate::terminal::Terminal;
 
 /// How wide mistakes are laid out where nobody's window says.
 const WIDTH: usize = 100;
@@ -70,6 +72,14 @@ impl Failure {
             }
             Self::Interrupted => "interrupted\n".to_owned(),
         }
+    }
+}
+
+/// Says what in a plan is no mistake but may surprise.
+pub(crate) fn warn(plan: &Plan, terminal: &Terminal) {
+    if let Some(warnings) = &plan.warnings {
+        let width = terminal.stderr_width().unwrap_or(WIDTH);
+        terminal.say(&format!("{}\n", render_warnings(warnings, terminal.colour(), width)));
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Each file is one node of DataFusion's: [`SourceExec`] gives a source's rows with their ids, [`OperatorNode`] and its
 //! execution run an operator of a plugin, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
-//! its splits and its counters, in the session ([`TaskScope`]).
+//! its splits and its counters, in the session ([`TaskScope`]). What SQL can call is in [`functions()`].
 //!
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
 mod cut;
 mod error;
+mod functions;
 mod ids;
 mod meter;
 mod operator_exec;
@@ -20,6 +21,7 @@ mod source;
 
 pub use cut::{cut, row_sizes};
 pub use error::{StepError, step_error};
+pub use functions::{TypeNames, functions};
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
 pub use meter::{MeterExec, MeterNode};
 pub use operator_exec::OperatorExec;

@@ -28,4 +28,4 @@ pub use form::{
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
 pub use mistake::{At, Mistake, Mistakes, SourceText};
 pub use name::{Name, NameError};
-pub use render::render;
+pub use render::{render, render_warnings};

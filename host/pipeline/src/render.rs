@@ -3,8 +3,8 @@
 use std::{fmt, fmt::Write, ops::Range};
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode,
-    SourceSpan, SpanContents,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, Severity,
+    SourceCode, SourceSpan, SpanContents,
 };
 
 use crate::{Mistake, Mistakes, SourceText};
@@ -12,6 +12,15 @@ use crate::{Mistake, Mistakes, SourceText};
 /// Renders mistakes for a terminal of `width` columns: each with its file, line and column, the line itself with the characters
 /// underlined, and its hint; at the end, how many there are. Ends with a line feed.
 pub fn render(mistakes: &Mistakes, colour: bool, width: usize) -> String {
+    rendered(mistakes, Severity::Error, "mistake", colour, width)
+}
+
+/// Renders what is no mistake but may surprise, like mistakes.
+pub fn render_warnings(warnings: &Mistakes, colour: bool, width: usize) -> String {
+    rendered(warnings, Severity::Warning, "warning", colour, width)
+}
+
+fn rendered(mistakes: &Mistakes, severity: Severity, word: &str, colour: bool, width: usize) -> String {
     let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_context_lines(1).with_links(false);
     let text = mistakes.source.as_deref().map(Lines);
@@ -19,7 +28,7 @@ pub fn render(mistakes: &Mistakes, colour: bool, width: usize) -> String {
     for mistake in &mistakes.list {
         let span =
             mistakes.source.as_ref().and_then(|text| text.span(mistake).filter(|span| span.end <= text.text.len()));
-        let mut shown = Shown { mistake, text: text.as_ref(), span, with_hint: false };
+        let mut shown = Shown { mistake, severity, text: text.as_ref(), span, with_hint: false };
         let plain = report(&handler, &shown);
         shown.with_hint = true;
         let whole = report(&handler, &shown);
@@ -30,7 +39,7 @@ pub fn render(mistakes: &Mistakes, colour: bool, width: usize) -> String {
     let count = mistakes.list.len();
     let file = mistakes.source.as_ref().map_or_else(|| "the pipeline".to_owned(), |text| text.name.clone());
     // Writing to a string can't fail.
-    let _ = writeln!(out, "{count} mistake{} in {file}", if count == 1 { "" } else { "s" });
+    let _ = writeln!(out, "{count} {word}{} in {file}", if count == 1 { "" } else { "s" });
     out
 }
 
@@ -47,6 +56,7 @@ fn report(handler: &GraphicalReportHandler, shown: &Shown<'_>) -> String {
 #[derive(Debug)]
 struct Shown<'a> {
     mistake: &'a Mistake,
+    severity: Severity,
     text: Option<&'a Lines<'a>>,
     span: Option<Range<usize>>,
     with_hint: bool,
@@ -61,6 +71,10 @@ impl fmt::Display for Shown<'_> {
 impl std::error::Error for Shown<'_> {}
 
 impl Diagnostic for Shown<'_> {
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
     fn source_code(&self) -> Option<&dyn SourceCode> {
         self.text.map(|text| text as &dyn SourceCode)
     }

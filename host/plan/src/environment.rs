@@ -7,17 +7,23 @@ use datafusion::{
     arrow::array::RecordBatch,
     catalog::Session,
     common::Result,
-    execution::{SessionStateBuilder, context::QueryPlanner, runtime_env::RuntimeEnv, session_state::SessionState},
+    execution::{
+        FunctionRegistry, SessionStateBuilder, context::QueryPlanner, runtime_env::RuntimeEnv,
+        session_state::SessionState,
+    },
     logical_expr::LogicalPlan,
     physical_plan::ExecutionPlan,
     physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
     prelude::SessionConfig,
 };
 use dflow_io::Stores;
-use dflow_operators::StepPlanner;
+use dflow_operators::{StepPlanner, TypeNames, functions};
 use dflow_wasm::Sandbox;
 
-use crate::optimize;
+use crate::{
+    optimize,
+    types::{parse_type, type_names},
+};
 
 /// What planning needs from outside: where files are, what runs plugins, what DataFusion shares.
 #[derive(Clone)]
@@ -62,13 +68,19 @@ impl Environment {
         options.optimizer.repartition_file_scans = false;
         // Partitions of global tasks follow the splits; only what regroups rows deals them anew.
         options.optimizer.enable_round_robin_repartition = false;
-        SessionStateBuilder::new()
+        let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
             .with_optimizer_rules(optimize::logical_rules())
             .with_physical_optimizer_rules(optimize::physical_rules())
             .with_query_planner(Arc::new(StepQueryPlanner))
-            .build()
+            .build();
+        let types = TypeNames { parse: parse_type, known: type_names };
+        for function in functions(&self.folder, types) {
+            // Registering fails only in registries that refuse functions; this one doesn't.
+            let _ = state.register_udf(function);
+        }
+        state
     }
 }

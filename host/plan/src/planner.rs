@@ -14,6 +14,7 @@ use indexmap::IndexMap;
 use crate::{
     Environment,
     columns::Columns,
+    open::left_open,
     problems::{of_sql, of_wasm},
     query::{self, Query},
     segment::{Segment, SegmentSource},
@@ -33,6 +34,8 @@ pub struct Plan {
     pub plugins: BTreeMap<String, Arc<Plugin>>,
     /// For stages that run an operator: how many rows come of one.
     pub shapes: BTreeMap<Name, RowShape>,
+    /// What is no mistake but may surprise: rows that may differ from run to run.
+    pub warnings: Option<Mistakes>,
 }
 
 /// A stage that is planned.
@@ -63,13 +66,14 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         sources: BTreeMap::new(),
         steps: BTreeMap::new(),
         shapes: BTreeMap::new(),
+        warnings: Vec::new(),
     };
     planning.edges();
     for name in planning.order() {
         planning.stage(&name).await;
     }
     let segments = planning.segments(target);
-    let Planning { mistakes, plugins, from, steps, shapes, .. } = planning;
+    let Planning { mistakes, plugins, from, steps, shapes, warnings, .. } = planning;
     if let Some(mistakes) = Mistakes::collect(draft.text.clone(), mistakes) {
         return Err(mistakes);
     }
@@ -77,7 +81,9 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         let columns = steps.get(name)?.columns.clone();
         Some((name.clone(), StagePlan { from: from.get(name).cloned().unwrap_or_default(), columns }))
     });
-    Ok(Plan { pipeline: pipeline.clone(), stages: stages.collect(), segments, plugins, shapes })
+    let stages = stages.collect();
+    let warnings = Mistakes::collect(draft.text.clone(), warnings);
+    Ok(Plan { pipeline: pipeline.clone(), stages, segments, plugins, shapes, warnings })
 }
 
 /// The state of planning.
@@ -96,6 +102,7 @@ struct Planning<'a> {
     sources: BTreeMap<Name, SegmentSource>,
     steps: BTreeMap<Name, Step>,
     shapes: BTreeMap<Name, RowShape>,
+    warnings: Vec<Mistake>,
 }
 
 impl Planning<'_> {
@@ -183,6 +190,16 @@ impl Planning<'_> {
         }
         match self.step(name, stage).await {
             Ok(step) => {
+                let at = At::stage(name);
+                let at = match &stage.verb {
+                    Verb::Sql(_) => at.key("sql"),
+                    Verb::Set(_) => at.key("set"),
+                    Verb::Filter(_) => at.key("filter"),
+                    Verb::Select(_) => at.key("select"),
+                    Verb::Limit(_) => at.key("limit"),
+                    _ => at,
+                };
+                self.warnings.extend(left_open(&at, &step.plan));
                 self.steps.insert(name.clone(), step);
             }
             Err(mistakes) => self.mistakes.extend(mistakes),

@@ -2,6 +2,7 @@
 
 use datafusion::{common::SchemaError, error::DataFusionError};
 use dflow_io::IoError;
+use dflow_operators::StepError;
 use dflow_pipeline::{At, Mistake};
 use dflow_wasm::WasmError;
 
@@ -30,6 +31,11 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
         let known: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
         return Mistake::unknown(at, "column", &field.name, &known);
     }
+    if let DataFusionError::External(inner) = error.find_root()
+        && let Some(step) = inner.downcast_ref::<StepError>()
+    {
+        return with_hint(Mistake::new(at, step.message.clone()).fault(step.fault), step.hint.as_deref());
+    }
     let text = error.find_root().strip_backtrace();
     let text = text.split("\n\nBacktrace").next().unwrap_or(&text);
     // DataFusion's own prefixes say which of its parts complained, which helps nobody here.
@@ -49,6 +55,12 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
         let near = text.lines().find_map(|line| line.strip_prefix("Did you mean '")?.split('\'').next());
         let mistake = Mistake::new(at, format!("unknown function `{name}`"));
         return with_hint(mistake, near.map(|near| format!("did you mean `{near}`?")).as_deref());
+    }
+    if let Some(rest) = text.strip_prefix("Projections require unique expression names but the expression \"") {
+        let name = rest.split('"').next().unwrap_or_default();
+        let name = name.rsplit_once('.').map_or(name, |(_, name)| name);
+        let mistake = Mistake::new(at, format!("two columns of this query are named `{name}`"));
+        return mistake.hint("name one of them with AS");
     }
     let first = text.lines().next().unwrap_or_default();
     let mut chars = first.chars();

@@ -28,6 +28,7 @@ use indexmap::IndexMap;
 use crate::{
     columns::{Column, Columns, SYSTEM, flat},
     problems::of_sql,
+    selection::spell_out,
     steps::Step,
 };
 
@@ -88,6 +89,9 @@ pub(crate) async fn plan(
         bases.push(base);
     }
     hide_from_wildcards(&mut query, inputs);
+    if let Statement::Statement(statement) = &mut query.statement {
+        spell_out(statement, inputs, &at).map_err(|mistake| vec![mistake])?;
+    }
     let planned = context.state().statement_to_plan(query.statement).await;
     for (stage, _) in inputs {
         context.deregister_table(TableReference::bare(stage.as_str())).map_err(failed)?;

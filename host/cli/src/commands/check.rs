@@ -6,7 +6,7 @@ use dflow_pipeline::{Verb, exit};
 use dflow_run::{Engine, Plan, StagePlan, type_text};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, warn},
     outside::Outside,
     settings::PlanSettings,
     table::{Align, Table},
@@ -20,6 +20,7 @@ pub(crate) fn check(settings: &PlanSettings, outside: &Outside, terminal: &Arc<T
     let draft = settings.pipeline.read(outside)?;
     let engine = Engine::new(settings.engine.clone())?;
     let plan = engine.plan(&draft, None, None)?;
+    warn(&plan, terminal);
     terminal.print(shown(&plan, terminal.stdout_width()).as_bytes())?;
     Ok(exit::DONE)
 }

@@ -6,7 +6,7 @@ use dflow_pipeline::{Pipeline, Verb};
 use dflow_run::{Engine, Observer, Plan, RunReport, Silent};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, warn},
     interrupt,
     outside::Outside,
     settings::{RunSettings, Watch},
@@ -56,6 +56,9 @@ fn finish(settings: &RunSettings, outside: &Outside, terminal: &Arc<Terminal>) -
         return Err(Failure::Interrupted);
     }
     let plan = Arc::new(planned?);
+    if settings.watch == Watch::Person {
+        warn(&plan, terminal);
+    }
     let observer = observer(&plan, settings.watch, live, terminal);
     let report = engine.run(&plan, observer.as_ref());
     drop(observer);
