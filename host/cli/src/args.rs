@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, builder::RangedU64ValueParser};
+use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use dflow_pipeline::{Bytes, Name};
 
 /// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.
@@ -17,6 +17,7 @@ use dflow_pipeline::{Bytes, Name};
   dflow-host run --first 10                try it on each source's first 10 rows
   dflow-host eval \"Some text. And more.\"   see what becomes of one row
   dflow-host check                         find every mistake, run nothing
+  dflow-host run --target prod             with the places that `dflow.toml` has for `prod`
   dflow-host plugin list                   see which operators a stage can `use`
 
 Exit codes:
@@ -50,6 +51,15 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show how a pipeline would run: what is read, in how many tasks, by which plan.
     Explain(ExplainArgs),
+    /// Draw a pipeline's stages and what each reads, as text for Mermaid or Graphviz.
+    Graph(GraphArgs),
+    /// Print the JSON Schema of pipeline files, for editors.
+    #[command(
+        after_help = "An editor that knows TOML completes and checks a file by the schema that its first line names:
+  dflow-host schema > pipeline.schema.json
+  #:schema ./pipeline.schema.json"
+    )]
+    Schema,
     /// Look at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -61,6 +71,9 @@ pub(crate) struct PipelineArgs {
     /// Give a parameter another value than the pipeline's own; can be repeated.
     #[arg(short, long = "param", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) param: Vec<(String, String)>,
+    /// Take the resources and parameters of a target, `[target.NAME]` of the nearest `dflow.toml`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target: Option<String>,
 }
 
 /// How work is shared out.
@@ -162,6 +175,33 @@ pub(crate) struct ExplainArgs {
     pub(crate) work: WorkArgs,
 }
 
+/// `graph`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Neither files nor plugins need be there: only the pipeline itself is read.
+
+Examples:
+  dflow-host graph > pipeline.mmd
+  dflow-host graph --format dot | dot -Tsvg > pipeline.svg")]
+pub(crate) struct GraphArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// The language it is drawn in.
+    #[arg(long, value_name = "LANGUAGE", default_value = "mermaid")]
+    pub(crate) format: GraphFormat,
+}
+
+/// A language for graphs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// Mermaid's flowcharts, which GitHub and others show.
+    Mermaid,
+    /// Graphviz's.
+    Dot,
+}
+
 /// `plugin`.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum PluginCommand {
@@ -226,6 +266,7 @@ mod tests {
             (&["dflow-host", "run", "--first", "0"], "--first"),
             (&["dflow-host", "run", "-p", "size"], "size=200"),
             (&["dflow-host", "run", "--task-bytes", "many"], "512MiB"),
+            (&["dflow-host", "graph", "--format", "dott"], "dot"),
             (&["dflow-host", "eval", "--stage", "2x"], "letters, digits"),
         ] {
             let error = Args::try_parse_from(typed).expect_err("it is wrong");

@@ -6,7 +6,7 @@ use dflow_pipeline::Name;
 use dflow_run::EngineSettings;
 
 use crate::{
-    args::{CheckArgs, EvalArgs, ExplainArgs, PipelineArgs, RunArgs, WorkArgs},
+    args::{CheckArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, PipelineArgs, RunArgs, WorkArgs},
     failure::Failure,
     outside::Outside,
 };
@@ -23,6 +23,8 @@ pub(crate) struct PipelineSettings {
     pub(crate) folder: PathBuf,
     /// Values of parameters.
     pub(crate) overrides: Vec<(String, String)>,
+    /// The target of a `dflow.toml`.
+    pub(crate) target: Option<String>,
 }
 
 /// How a run is watched.
@@ -86,11 +88,20 @@ pub(crate) struct PlanSettings {
     pub(crate) engine: EngineSettings,
 }
 
+/// `graph`.
+#[derive(Clone, Debug)]
+pub(crate) struct GraphSettings {
+    /// The pipeline.
+    pub(crate) pipeline: PipelineSettings,
+    /// The language it is drawn in.
+    pub(crate) format: GraphFormat,
+}
+
 impl PipelineSettings {
     fn resolve(file: PathBuf, args: PipelineArgs, outside: &Outside) -> Self {
         let whole = outside.folder.join(&file);
         let folder = whole.parent().map_or_else(|| whole.clone(), Path::to_owned);
-        Self { file, folder, overrides: args.param }
+        Self { file, folder, overrides: args.param, target: args.target }
     }
 }
 
@@ -155,6 +166,13 @@ impl PlanSettings {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
         let engine = engine(&pipeline, args.work, None, outside);
         Self { pipeline, engine }
+    }
+}
+
+impl GraphSettings {
+    /// `graph`, as it was typed.
+    pub(crate) fn resolve(args: GraphArgs, outside: &Outside) -> Self {
+        Self { pipeline: PipelineSettings::resolve(args.file, args.pipeline, outside), format: args.format }
     }
 }
 
@@ -240,7 +258,10 @@ mod tests {
             "--task-bytes",
             "1KiB",
             "--quiet",
+            "--target",
+            "prod",
         ]);
+        assert_eq!(settings.pipeline.target.as_deref(), Some("prod"));
         assert_eq!(settings.pipeline.overrides, [("a".into(), "1".into()), ("b".into(), "x=y".into())]);
         assert_eq!(settings.engine.folder, Path::new("/here/jobs"));
         assert_eq!(settings.engine.state, Path::new("/here/s"));

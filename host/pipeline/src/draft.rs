@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{Mistake, Mistakes, Pipeline, SourceText};
+use crate::{Mistake, Mistakes, Pipeline, Sources};
 
 /// A pipeline as far as it could be read. What is sound of it can be planned, so that the mistakes found there come with those
 /// found here.
@@ -10,8 +10,8 @@ use crate::{Mistake, Mistakes, Pipeline, SourceText};
 pub struct Draft {
     /// The pipeline. It is whole if there are no mistakes.
     pub pipeline: Pipeline,
-    /// The text it was read from.
-    pub text: Option<Arc<SourceText>>,
+    /// The texts it was read from.
+    pub text: Option<Arc<Sources>>,
     /// What is wrong so far.
     pub mistakes: Vec<Mistake>,
     /// The stages about which nothing more can be said: a mistake is in them, or in a resource that they name. Some of them
@@ -23,7 +23,7 @@ impl Draft {
     /// The pipeline, if it is whole.
     ///
     /// # Errors
-    /// All mistakes at once, in the order of the text.
+    /// All mistakes at once, in the order of the texts.
     pub fn whole(self) -> Result<Pipeline, Mistakes> {
         match Mistakes::collect(self.text, self.mistakes) {
             Some(mistakes) => Err(mistakes),

@@ -12,7 +12,8 @@ use crate::{BatchLimits, GuestLimits, Millis, Name};
 pub struct Pipeline {
     /// The pipeline's name; the file's name without its ending when left out.
     pub name: String,
-    /// The parameters' values, for display and for what a run is identified by.
+    /// The parameters by name, put in where `${name}` stands; in this form their values, for display and for what a run is
+    /// identified by.
     #[serde(default)]
     pub param: IndexMap<Name, serde_json::Value>,
     /// Named places.
@@ -32,7 +33,8 @@ pub struct Pipeline {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
-    /// Where: `file://` and an absolute path, or a path relative to the pipeline's folder; or `https://host/path`, to be read.
+    /// Where: `file://` and an absolute path, or a path relative to the folder of the file in which it is written; or
+    /// `https://host/path`, to be read.
     pub url: String,
     /// On the web: a file that names the volume's files, for globs; a path like that of `read`. A path or a URL a line; or, when
     /// its name ends in `.jsonl`, an object a line with `path`, and `size` and `etag` that the server is then not asked for.
@@ -47,7 +49,7 @@ pub struct Volume {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plugin {
-    /// A component's path, relative to the pipeline's folder.
+    /// A component's path, relative to the folder of the file in which it is written.
     pub source: String,
     /// What its instances may use.
     #[serde(default)]

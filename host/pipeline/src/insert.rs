@@ -3,7 +3,7 @@
 use std::{collections::HashSet, ops::Range};
 
 use crate::{
-    At, Mistake,
+    At, Mistake, SourceText,
     node::{Node, Shape},
     params::Params,
 };
@@ -21,8 +21,13 @@ pub(crate) struct Piece<'a> {
     pub(crate) span: Option<Range<usize>>,
 }
 
+/// Cuts a node's string into pieces.
+pub(crate) fn pieces_of<'a>(value: &'a str, node: &Node, files: &[SourceText]) -> Vec<Piece<'a>> {
+    pieces(value, files.get(node.at.in_file()).map_or("", |file| &file.text), &node.span)
+}
+
 /// Cuts a string into pieces. `file` is the whole text, and `span` is where the string's literal stands in it.
-pub(crate) fn pieces<'a>(value: &'a str, file: &str, span: &Range<usize>) -> Vec<Piece<'a>> {
+fn pieces<'a>(value: &'a str, file: &str, span: &Range<usize>) -> Vec<Piece<'a>> {
     // Escapes shift places, but the n-th `${` of the value is the n-th of its literal as long as none was written by escapes.
     let literal = file.get(span.clone()).unwrap_or("");
     let starts: Vec<usize> = literal.match_indices("${").map(|(i, _)| span.start + i).collect();
@@ -65,14 +70,15 @@ impl<'a> Piece<'a> {
 /// Puts parameters in. Notes a parameter without a value once, however often it is used.
 pub(crate) struct Inserter<'a> {
     params: &'a Params,
-    /// The whole file.
-    file: &'a str,
+    files: &'a [SourceText],
     lacking: HashSet<String>,
+    /// The parameters that were asked for.
+    pub(crate) used: HashSet<String>,
 }
 
 impl<'a> Inserter<'a> {
-    pub(crate) fn new(params: &'a Params, file: &'a str) -> Self {
-        Self { params, file, lacking: HashSet::new() }
+    pub(crate) fn new(params: &'a Params, files: &'a [SourceText]) -> Self {
+        Self { params, files, lacking: HashSet::new(), used: HashSet::new() }
     }
 
     /// Puts parameters into all strings of a value, however deep.
@@ -90,7 +96,7 @@ impl<'a> Inserter<'a> {
     }
 
     fn text(&mut self, node: &Node, text: &str, found: &mut Vec<Mistake>) -> Node {
-        let pieces = pieces(text, self.file, &node.span);
+        let pieces = pieces_of(text, node, self.files);
         let whole = pieces.len() == 1;
         let mut out = Some(String::new());
         for piece in &pieces {
@@ -137,6 +143,7 @@ impl<'a> Inserter<'a> {
             found.push(here(mistake).hint("what stands there is shown, stored and hashed; a secret must not be"));
             return None;
         }
+        self.used.insert(name.to_owned());
         if param.value.is_none() && self.lacking.insert(name.to_owned()) {
             let mistake = Mistake::new(param.at.clone(), format!("parameter `{name}` has no value"));
             found.push(match &param.env {
@@ -155,7 +162,9 @@ fn place(at: &At) -> &'static str {
     let parts: Vec<&str> = at.parts().iter().map(String::as_str).collect();
     match parts[..] {
         ["stage", _, "with", ..] => "an operator's settings",
-        ["stage", _, "read" | "write", ..] | ["volume", _, "url"] | ["plugin", _, "source"] => "a URL or a path",
+        ["stage", _, "read" | "write", ..] | [.., "volume", _, "url"] | [.., "plugin", _, "source"] => {
+            "a URL or a path"
+        }
         ["stage", ..] => "what a stage is identified by",
         _ => "this value",
     }

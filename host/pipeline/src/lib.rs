@@ -26,6 +26,6 @@ pub use form::{
     Select, Set, SourceSchema, Sql, Stage, Use, Values, Verb, Volume, Write,
 };
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
-pub use mistake::{At, Mistake, Mistakes, SourceText};
+pub use mistake::{At, Mistake, Mistakes, SourceText, Sources};
 pub use name::{Name, NameError};
 pub use render::{render, render_warnings};

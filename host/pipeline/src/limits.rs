@@ -1,13 +1,12 @@
 //! Sizes, times and limits.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A number of bytes; written `512MiB`, `64KB`, `1GiB`, or as a plain number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
-#[schemars(with = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
 /// A time; written `10s`, `200ms`, `2m`.
@@ -90,6 +89,20 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
         units.iter().find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|number| (number.trim(), *factor)))?;
     let number: f64 = number.parse().ok()?;
     (number.is_finite() && number >= 0.0).then_some((number * factor as f64).round() as u64)
+}
+
+impl JsonSchema for Bytes {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Bytes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "minimum": 0 })
+    }
 }
 
 impl FromStr for Bytes {

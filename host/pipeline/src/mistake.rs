@@ -6,38 +6,63 @@ use indexmap::IndexMap;
 
 use crate::Fault;
 
-/// The place of a key in a pipeline: `stage.chunks.with.size`.
+/// The place of a key in a pipeline: `stage.chunks.with.size`, and the file in which it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct At(Vec<String>);
+pub struct At {
+    /// Which of the [`Sources`] it is in.
+    file: usize,
+    parts: Vec<String>,
+}
 
 impl At {
     /// A place from its parts, outermost first.
     pub fn new<S: Into<String>>(parts: impl IntoIterator<Item = S>) -> Self {
-        Self(parts.into_iter().map(Into::into).collect())
+        Self { file: 0, parts: parts.into_iter().map(Into::into).collect() }
     }
 
     /// The place of a stage.
     pub fn stage(name: impl fmt::Display) -> Self {
-        Self(vec!["stage".to_owned(), name.to_string()])
+        Self::new(["stage".to_owned(), name.to_string()])
+    }
+
+    /// A whole file.
+    pub(crate) fn file(file: usize) -> Self {
+        Self { file, parts: Vec::new() }
     }
 
     /// The place one key further in.
     #[must_use]
     pub fn key(&self, key: impl fmt::Display) -> Self {
-        let mut parts = self.0.clone();
-        parts.push(key.to_string());
-        Self(parts)
+        let mut at = self.clone();
+        at.parts.push(key.to_string());
+        at
     }
 
     /// The parts, outermost first.
     pub fn parts(&self) -> &[String] {
-        &self.0
+        &self.parts
+    }
+
+    /// Which of the [`Sources`] it is in.
+    pub(crate) fn in_file(&self) -> usize {
+        self.file
+    }
+
+    /// The place around this one, as long as there is one.
+    fn around(&self) -> Option<Self> {
+        let (_, parts) = self.parts.split_last()?;
+        Some(Self { file: self.file, parts: parts.to_vec() })
+    }
+
+    /// Whether another place is this one, or is in it.
+    pub(crate) fn holds(&self, other: &Self) -> bool {
+        self.file == other.file && other.parts.starts_with(&self.parts)
     }
 }
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("."))
+        f.write_str(&self.parts.join("."))
     }
 }
 
@@ -46,7 +71,7 @@ impl fmt::Display for At {
 pub struct Mistake {
     /// The key that it is about; what doesn't exist in the text points at the nearest key around it.
     pub at: At,
-    /// Characters within the text that are meant, when they are narrower than the key's value.
+    /// Characters within the text of its file that are meant, when they are narrower than the key's value.
     pub span: Option<Range<usize>>,
     /// A lowercase phrase without a full stop.
     pub message: String,
@@ -118,35 +143,70 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, k)| k)
 }
 
-/// The text that a pipeline was read from, and where each key stands in it.
+/// One of the texts that a pipeline was read from, and where each key stands in it.
 #[derive(Clone, Debug, Default)]
 pub struct SourceText {
-    /// The file's name as the user gave it.
+    /// The file's name as the user gave it, or would.
     pub name: String,
+    /// Its folder, against which paths in it are read, as seen from the pipeline's folder: `..`, or empty for that folder itself.
+    pub folder: String,
     /// The whole text.
     pub text: Arc<str>,
     /// Where each key's name and value stand (bytes).
     pub places: IndexMap<At, (Range<usize>, Range<usize>)>,
 }
 
-impl SourceText {
-    /// The characters that a mistake points at: its own, or its key's value, or the nearest key around it.
-    pub fn span(&self, mistake: &Mistake) -> Option<Range<usize>> {
-        if let Some(span) = &mistake.span {
-            return Some(span.clone());
+/// The texts that a pipeline was read from: its own file, and the files that it takes something from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Its own comes first.
+    pub files: Vec<SourceText>,
+    /// Parts of the pipeline that are written in another file: their place in the pipeline, and in that file.
+    pub(crate) elsewhere: IndexMap<At, At>,
+}
+
+impl Sources {
+    /// One text.
+    pub fn one(text: SourceText) -> Self {
+        Self { files: vec![text], elsewhere: IndexMap::new() }
+    }
+
+    /// The text and the characters in it that a mistake points at: its own, or its key's value, or the nearest key around it.
+    pub fn place(&self, mistake: &Mistake) -> Option<(&SourceText, Range<usize>)> {
+        let at = self.written(&mistake.at);
+        let text = self.files.get(at.file)?;
+        let span = mistake.span.clone().or_else(|| text.span(&at))?;
+        (span.end <= text.text.len()).then_some((text, span))
+    }
+
+    /// Where a part of the pipeline is written.
+    fn written(&self, at: &At) -> At {
+        let around = std::iter::successors(Some(at.clone()), At::around);
+        let moved = around.into_iter().find_map(|outer| Some((outer.parts.len(), self.elsewhere.get(&outer)?)));
+        match moved {
+            Some((depth, to)) => at.parts[depth..].iter().fold(to.clone(), |at, part| at.key(part)),
+            None => at.clone(),
         }
-        let mut parts = mistake.at.parts();
-        let whole = parts.len();
-        while !parts.is_empty() {
-            if let Some((key, value)) = self.places.get(&At(parts.to_vec())) {
+    }
+
+    /// The names of the files in which there are mistakes, in their order. What has no place is the pipeline's own.
+    pub(crate) fn names(&self, mistakes: &[Mistake]) -> Vec<&str> {
+        let of = |i: usize| mistakes.iter().any(|mistake| self.written(&mistake.at).file == i);
+        self.files.iter().enumerate().filter(|(i, _)| of(*i)).map(|(_, file)| file.name.as_str()).collect()
+    }
+}
+
+impl SourceText {
+    /// The characters of a key's value, or the name of the nearest key around it.
+    fn span(&self, at: &At) -> Option<Range<usize>> {
+        let mut outer = Some(at.clone());
+        while let Some(key) = outer {
+            if let Some((name, value)) = self.places.get(&key) {
                 // A missing key is shown at the name of the table that lacks it, not over all of the table's lines.
-                return Some(if parts.len() == whole && !self.text[value.clone()].contains('\n') {
-                    value.clone()
-                } else {
-                    key.clone()
-                });
+                let value = (key == *at && !self.text[value.clone()].contains('\n')).then(|| value.clone());
+                return Some(value.unwrap_or_else(|| name.clone()));
             }
-            parts = &parts[..parts.len() - 1];
+            outer = key.around();
         }
         None
     }
@@ -155,17 +215,19 @@ impl SourceText {
 /// All mistakes of a pipeline, at least one.
 #[derive(Clone, Debug)]
 pub struct Mistakes {
-    /// The text they are in, if the pipeline was read from one.
-    pub source: Option<Arc<SourceText>>,
-    /// In the order in which they stand in the text.
+    /// The texts they are in, if the pipeline was read from any.
+    pub source: Option<Arc<Sources>>,
+    /// In the order in which they stand in the texts.
     pub list: Vec<Mistake>,
 }
 
 impl Mistakes {
     /// The mistakes, sorted by place; `None` when there is none.
-    pub fn collect(source: Option<Arc<SourceText>>, mut list: Vec<Mistake>) -> Option<Self> {
-        if let Some(text) = &source {
-            list.sort_by_key(|m| text.span(m).map_or(usize::MAX, |s| s.start));
+    pub fn collect(source: Option<Arc<Sources>>, mut list: Vec<Mistake>) -> Option<Self> {
+        if let Some(sources) = &source {
+            list.sort_by_key(|m| {
+                (sources.written(&m.at).file, sources.place(m).map_or(usize::MAX, |(_, span)| span.start))
+            });
         }
         list.dedup();
         (!list.is_empty()).then_some(Self { source, list })

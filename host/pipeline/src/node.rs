@@ -50,9 +50,14 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    /// The whole document; notes the place of each key and each item.
-    pub(crate) fn document(table: &Spanned<DeTable<'_>>, places: &mut Places, found: &mut Vec<Mistake>) -> Self {
-        let at = At::default();
+    /// The whole document, the `file`-th that is read; notes the place of each key and each item.
+    pub(crate) fn document(
+        table: &Spanned<DeTable<'_>>,
+        file: usize,
+        places: &mut Places,
+        found: &mut Vec<Mistake>,
+    ) -> Self {
+        let at = At::file(file);
         let entries = entries(table.get_ref(), &at, places, found);
         Self { at, span: table.span(), param: None, shape: Shape::Table(entries) }
     }

@@ -1,17 +1,21 @@
 //! Parameters: what `[param]` and the command line say, and the values that come of it.
 
+use std::{collections::HashSet, mem::discriminant};
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::{
-    At, Mistake, Name,
-    insert::pieces,
+    At, Mistake, Name, SourceText,
+    insert::pieces_of,
     mistake::nearest_or_list,
-    node::{Node, Shape},
+    node::{Entry, Node, Shape},
     value::Table,
 };
-use indexmap::IndexMap;
 
 /// The parameters of a pipeline by name, those with mistakes too.
+#[derive(Default)]
 pub(crate) struct Params(IndexMap<String, Param>);
 
 /// One parameter.
@@ -21,11 +25,39 @@ pub(crate) struct Param {
     pub(crate) env: Option<String>,
     /// Whether its value must not be seen.
     pub(crate) secret: bool,
+    /// Whether it is declared for several pipelines, of which this one may not know it.
+    shared: bool,
     /// Its value; `None` when there is none, [`Shape::Broken`] inside when a mistake has been noted.
     pub(crate) value: Option<Node>,
+    /// A value of the type that it is to have; without one it is a string.
+    like: Option<Shape>,
 }
 
-/// What gives parameters their values besides the file.
+/// A parameter that isn't just its default.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "keys are read one by one; this says in the schema which there are")]
+pub(crate) struct Described {
+    /// Its value when nobody gives another, and the type of what is given.
+    default: Option<Value>,
+    /// The environment variable that it is read from. `-p KEY=VALUE` counts more.
+    env: Option<String>,
+    /// Whether its value must not be seen: then it can't be put into settings, URLs or anything else that is shown or stored.
+    secret: Option<bool>,
+}
+
+/// The tables of parameters, those that count more first.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Declared<'a> {
+    /// The chosen target's.
+    pub(crate) target: Option<&'a Node>,
+    /// The pipeline's own.
+    pub(crate) own: Option<&'a Node>,
+    /// Those that pipelines share.
+    pub(crate) shared: Option<&'a Node>,
+}
+
+/// What gives parameters their values besides the files.
 pub(crate) struct Outside<'a> {
     /// The `-p KEY=VALUE` of the command line, in their order; the last one of a key counts.
     pub(crate) overrides: &'a [(String, String)],
@@ -34,14 +66,30 @@ pub(crate) struct Outside<'a> {
 }
 
 impl Params {
-    /// The parameters of `[param]`, if there is one. `text` is the whole file.
-    pub(crate) fn read(node: Option<&Node>, outside: &Outside<'_>, text: &str, found: &mut Vec<Mistake>) -> Self {
-        let mut params = IndexMap::new();
-        for entry in node.and_then(|node| Table::of(node, found)).map_or(&[][..], |table| table.entries) {
-            if let Err(error) = entry.key.parse::<Name>() {
-                found.push(Mistake::new(entry.node.at.clone(), error.to_string()).on(entry.span.clone()));
+    /// Reads what is declared. `files` are the texts in which that stands.
+    pub(crate) fn read(
+        declared: Declared<'_>,
+        outside: &Outside<'_>,
+        files: &[SourceText],
+        found: &mut Vec<Mistake>,
+    ) -> Self {
+        let mut params: IndexMap<String, Param> = IndexMap::new();
+        for (node, shared) in [(declared.own, false), (declared.shared, true)] {
+            for entry in entries(node, found) {
+                let param = Param::read(&entry.node, shared, files, found);
+                params.entry(entry.key.clone()).or_insert(param);
             }
-            params.insert(entry.key.clone(), Param::read(&entry.key, &entry.node, outside, text, found));
+        }
+        for entry in entries(declared.target, found) {
+            let param = Param::read(&entry.node, true, files, found);
+            let param = match params.get(&entry.key) {
+                Some(before) => param.instead_of(before, &entry.key, found),
+                None => param,
+            };
+            params.insert(entry.key.clone(), param);
+        }
+        for (name, param) in &mut params {
+            param.give(name, outside, found);
         }
         let known: Vec<&str> = params.keys().map(String::as_str).collect();
         for (key, _) in outside.overrides {
@@ -63,10 +111,12 @@ impl Params {
         self.0.keys().map(String::as_str).collect()
     }
 
-    /// What a run is identified by and shows: the values, without secrets and what has no value.
-    pub(crate) fn values(&self, found: &mut Vec<Mistake>) -> IndexMap<Name, Value> {
+    /// What a run is identified by and shows: the values, without secrets and what has no value. Of those that pipelines share,
+    /// the ones that this pipeline has `used`.
+    pub(crate) fn values(&self, used: &HashSet<String>, found: &mut Vec<Mistake>) -> IndexMap<Name, Value> {
         let mut values = IndexMap::new();
-        for (name, param) in self.0.iter().filter(|(_, param)| !param.secret) {
+        let own = |(name, param): &(&String, &Param)| !param.secret && (!param.shared || used.contains(*name));
+        for (name, param) in self.0.iter().filter(own) {
             if let (Ok(name), Some(node)) = (name.parse(), &param.value) {
                 values.insert(name, node.json(found));
             }
@@ -75,32 +125,77 @@ impl Params {
     }
 }
 
-impl Param {
-    fn read(name: &str, node: &Node, outside: &Outside<'_>, text: &str, found: &mut Vec<Mistake>) -> Self {
-        let mut param = Self { at: node.at.clone(), env: None, secret: false, value: None };
-        if matches!(node.shape, Shape::Table(_)) {
-            param.described(node, text, found);
-        } else {
-            param.value = Some(default(node, text, found));
+/// The entries of a table of parameters; notes those whose names aren't names.
+fn entries<'a>(node: Option<&'a Node>, found: &mut Vec<Mistake>) -> &'a [Entry] {
+    let entries = node.and_then(|node| Table::of(node, found)).map_or(&[][..], |table| table.entries);
+    for entry in entries {
+        if let Err(error) = entry.key.parse::<Name>() {
+            found.push(Mistake::new(entry.node.at.clone(), error.to_string()).on(entry.span.clone()));
         }
+    }
+    entries
+}
+
+impl Param {
+    fn read(node: &Node, shared: bool, files: &[SourceText], found: &mut Vec<Mistake>) -> Self {
+        let mut param = Self { at: node.at.clone(), env: None, secret: false, shared, value: None, like: None };
+        if matches!(node.shape, Shape::Table(_)) {
+            param.described(node, files, found);
+        } else {
+            param.value = Some(default(node, files, found));
+        }
+        param.like = param.value.as_ref().map(|node| node.shape.clone());
+        param
+    }
+
+    /// A target's parameter, which stands for one that is declared already, and is of its kind.
+    fn instead_of(mut self, before: &Self, name: &str, found: &mut Vec<Mistake>) -> Self {
+        self.shared = before.shared;
+        if before.secret && !self.secret {
+            let mistake = Mistake::new(self.at.clone(), format!("parameter `{name}` is a secret"));
+            found.push(mistake.hint("write it as `{ env = \"VARIABLE\", secret = true }`"));
+            self.value = self.value.as_ref().map(broken);
+        }
+        match (&before.like, &mut self.value) {
+            (Some(Shape::Broken), _) | (_, Some(Node { shape: Shape::Broken, .. })) => {}
+            (Some(Shape::Float(_)), Some(Node { shape: shape @ Shape::Whole(_), .. })) => {
+                if let Shape::Whole(number) = *shape {
+                    *shape = Shape::Float(number as f64);
+                }
+            }
+            (Some(like), Some(node)) if discriminant(like) != discriminant(&node.shape) => {
+                let (wanted, kind) = (like.kind(), node.shape.kind());
+                let mistake =
+                    Mistake::new(node.at.clone(), format!("parameter `{name}` must be {wanted}, found {kind}"));
+                found.push(mistake.hint("its type is the one of its default"));
+                *node = broken(node);
+            }
+            _ => {}
+        }
+        self.like = before.like.clone().or(self.like);
+        self.secret |= before.secret;
+        self
+    }
+
+    /// Takes the value that the command line or the environment gives.
+    fn give(&mut self, name: &str, outside: &Outside<'_>, found: &mut Vec<Mistake>) {
         let given = outside.overrides.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        let given = match (given, &param.env) {
-            (Some(value), _) => Some((value.clone(), format!("`-p {name}={}`", param.shown(&value)))),
+        let given = match (given, &self.env) {
+            (Some(value), _) => Some((value.clone(), format!("`-p {name}={}`", self.shown(&value)))),
             (None, Some(variable)) => (outside.env)(variable).map(|value| (value, format!("`${variable}`"))),
             (None, None) => None,
         };
         if let Some((given, origin)) = given {
-            param.value = Some(param.converted(name, &given, &origin, found));
+            self.value = Some(self.converted(name, &given, &origin, found));
         }
-        param
     }
 
     /// Reads `{ env = "X", secret = true }` and `{ default = 400, env = "X" }`.
-    fn described(&mut self, node: &Node, text: &str, found: &mut Vec<Mistake>) {
+    fn described(&mut self, node: &Node, files: &[SourceText], found: &mut Vec<Mistake>) {
         let Some(table) = Table::only(node, &["default", "env", "secret"], &[], found) else { return };
         self.env = table.get("env", found);
         self.secret = table.get("secret", found).unwrap_or(false);
-        self.value = table.entry("default").map(|entry| default(&entry.node, text, found));
+        self.value = table.entry("default").map(|entry| default(&entry.node, files, found));
         if self.secret
             && let Some(entry) = table.entry("default")
         {
@@ -120,13 +215,13 @@ impl Param {
     /// `given` as a value of the default's type. Without a default it is a string.
     fn converted(&self, name: &str, given: &str, origin: &str, found: &mut Vec<Mistake>) -> Node {
         let plain = Node { at: self.at.clone(), span: 0..0, param: None, shape: Shape::Text(given.to_owned()) };
-        let Some(default) = &self.value else { return plain };
+        let Some(like) = &self.like else { return plain };
         let written = Node::alone(given.trim(), &self.at).unwrap_or_else(|| plain.clone());
-        let shape = match (&default.shape, written.shape) {
+        let shape = match (like, written.shape) {
             (Shape::Text(_), _) => plain.shape,
             (Shape::Broken, _) => Shape::Broken,
             (Shape::Float(_), Shape::Whole(number)) => Shape::Float(number as f64),
-            (wanted, shape) if std::mem::discriminant(wanted) == std::mem::discriminant(&shape) => shape,
+            (wanted, shape) if discriminant(wanted) == discriminant(&shape) => shape,
             (wanted, shape) => {
                 let message =
                     format!("parameter `{name}` must be {}, found {} in {origin}", wanted.kind(), shape.kind());
@@ -147,7 +242,7 @@ impl Param {
 }
 
 /// A default, which may be anything but a table or a time, and refers to nothing.
-fn default(node: &Node, text: &str, found: &mut Vec<Mistake>) -> Node {
+fn default(node: &Node, files: &[SourceText], found: &mut Vec<Mistake>) -> Node {
     let before = found.len();
     let mut node = node.clone();
     let wrong: Option<()> = match &mut node.shape {
@@ -156,17 +251,18 @@ fn default(node: &Node, text: &str, found: &mut Vec<Mistake>) -> Node {
         _ => Some(()),
     };
     if wrong.is_some() {
-        plain(&mut node, text, found);
+        plain(&mut node, files, found);
     }
     if found.len() > before { broken(&node) } else { node }
 }
 
 /// Takes the `$${` of strings for `${`, and refuses what refers to other parameters.
-fn plain(node: &mut Node, text: &str, found: &mut Vec<Mistake>) {
+fn plain(node: &mut Node, files: &[SourceText], found: &mut Vec<Mistake>) {
     match &mut node.shape {
         Shape::Text(value) => {
+            let value = std::mem::take(value);
             let mut out = String::new();
-            for piece in pieces(value, text, &node.span) {
+            for piece in pieces_of(&value, node, files) {
                 if let Some(name) = piece.param {
                     let message = format!("a parameter can't refer to another one, found `${{{name}}}`");
                     found.push(
@@ -176,9 +272,9 @@ fn plain(node: &mut Node, text: &str, found: &mut Vec<Mistake>) {
                 }
                 out.push_str(piece.text);
             }
-            *value = out;
+            node.shape = Shape::Text(out);
         }
-        Shape::List(items) => items.iter_mut().for_each(|item| plain(item, text, found)),
+        Shape::List(items) => items.iter_mut().for_each(|item| plain(item, files, found)),
         _ => {}
     }
 }
@@ -196,10 +292,12 @@ mod tests {
         let mut found = Vec::new();
         let text = format!("x = {default}");
         let table = toml::de::DeTable::parse(&text).expect("the test's TOML is right");
-        let node = Node::document(&table, &mut IndexMap::new(), &mut found);
+        let node = Node::document(&table, 0, &mut IndexMap::new(), &mut found);
         let overrides = [("x".to_owned(), given.to_owned())];
         let outside = Outside { overrides: &overrides, env: &|_| None };
-        let values = Params::read(Some(&node), &outside, &text, &mut found).values(&mut found);
+        let declared = Declared { own: Some(&node), ..Declared::default() };
+        let params = Params::read(declared, &outside, &[], &mut found);
+        let values = params.values(&HashSet::new(), &mut found);
         match found.first() {
             Some(mistake) => Err(mistake.message.clone()),
             None => Ok(values["x"].clone()),

@@ -23,12 +23,11 @@ pub fn render_warnings(warnings: &Mistakes, colour: bool, width: usize) -> Strin
 fn rendered(mistakes: &Mistakes, severity: Severity, word: &str, colour: bool, width: usize) -> String {
     let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_context_lines(1).with_links(false);
-    let text = mistakes.source.as_deref().map(Lines);
     let mut out = String::new();
     for mistake in &mistakes.list {
-        let span =
-            mistakes.source.as_ref().and_then(|text| text.span(mistake).filter(|span| span.end <= text.text.len()));
-        let mut shown = Shown { mistake, severity, text: text.as_ref(), span, with_hint: false };
+        let place = mistakes.source.as_ref().and_then(|sources| sources.place(mistake));
+        let place = place.map(|(text, span)| (Lines(text), span));
+        let mut shown = Shown { mistake, severity, place, with_hint: false };
         let plain = report(&handler, &shown);
         shown.with_hint = true;
         let whole = report(&handler, &shown);
@@ -37,9 +36,10 @@ fn rendered(mistakes: &Mistakes, severity: Severity, word: &str, colour: bool, w
         out.extend([&plain, &hint, "\n"]);
     }
     let count = mistakes.list.len();
-    let file = mistakes.source.as_ref().map_or_else(|| "the pipeline".to_owned(), |text| text.name.clone());
+    let files = mistakes.source.as_ref().map(|sources| sources.names(&mistakes.list).join(" and "));
+    let files = files.filter(|names| !names.is_empty()).unwrap_or_else(|| "the pipeline".to_owned());
     // Writing to a string can't fail.
-    let _ = writeln!(out, "{count} {word}{} in {file}", if count == 1 { "" } else { "s" });
+    let _ = writeln!(out, "{count} {word}{} in {files}", if count == 1 { "" } else { "s" });
     out
 }
 
@@ -57,8 +57,7 @@ fn report(handler: &GraphicalReportHandler, shown: &Shown<'_>) -> String {
 struct Shown<'a> {
     mistake: &'a Mistake,
     severity: Severity,
-    text: Option<&'a Lines<'a>>,
-    span: Option<Range<usize>>,
+    place: Option<(Lines<'a>, Range<usize>)>,
     with_hint: bool,
 }
 
@@ -76,12 +75,12 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.text.map(|text| text as &dyn SourceCode)
+        self.place.as_ref().map(|(text, _)| text as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = self.span.clone()?;
-        let span = self.text.filter(|_| span.is_empty()).map_or(span.clone(), |text| text.visible(span.start));
+        let (text, span) = self.place.as_ref()?;
+        let span = if span.is_empty() { text.visible(span.start) } else { span.clone() };
         Some(Box::new(std::iter::once(LabeledSpan::new(None, span.start, span.len()))))
     }
 
@@ -144,12 +143,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::At;
+    use crate::{At, Sources};
 
     fn rendered(text: &str, span: Range<usize>) -> String {
         let source = SourceText { name: "p.toml".to_owned(), text: text.into(), ..SourceText::default() };
         let list = vec![Mistake::new(At::default(), "wrong").on(span)];
-        render(&Mistakes { source: Some(Arc::new(source)), list }, false, 80)
+        render(&Mistakes { source: Some(Arc::new(Sources::one(source))), list }, false, 80)
     }
 
     #[test]

@@ -108,7 +108,8 @@ fn no_text_falls_between_a_pipeline_and_mistakes() {
             match draft.whole() {
                 Ok(pipeline) => {
                     good += 1;
-                    let written = source.places.keys().filter(|at| at.parts().len() == 2 && at.parts()[0] == "stage");
+                    let written =
+                        source.files[0].places.keys().filter(|at| at.parts().len() == 2 && at.parts()[0] == "stage");
                     assert_eq!(pipeline.stage.len(), written.count(), "{text}");
                 }
                 Err(mistakes) => {

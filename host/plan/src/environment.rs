@@ -57,19 +57,24 @@ impl QueryPlanner for StepQueryPlanner {
     }
 }
 
+/// How queries are read and plans are made; identifiers keep their case.
+pub(crate) fn config() -> SessionConfig {
+    let mut config = SessionConfig::new().with_information_schema(false).with_target_partitions(1);
+    let options = config.options_mut();
+    options.sql_parser.enable_ident_normalization = false;
+    options.sql_parser.map_string_types_to_utf8view = true;
+    // Our sources are cut into splits and tasks already.
+    options.optimizer.repartition_file_scans = false;
+    // Partitions of global tasks follow the splits; only what regroups rows deals them anew.
+    options.optimizer.enable_round_robin_repartition = false;
+    config
+}
+
 impl Environment {
-    /// A session with our planner, in which identifiers keep their case.
+    /// A session with our planner.
     pub(crate) fn session(&self) -> SessionState {
-        let mut config = SessionConfig::new().with_information_schema(false).with_target_partitions(1);
-        let options = config.options_mut();
-        options.sql_parser.enable_ident_normalization = false;
-        options.sql_parser.map_string_types_to_utf8view = true;
-        // Our sources are cut into splits and tasks already.
-        options.optimizer.repartition_file_scans = false;
-        // Partitions of global tasks follow the splits; only what regroups rows deals them anew.
-        options.optimizer.enable_round_robin_repartition = false;
         let mut state = SessionStateBuilder::new()
-            .with_config(config)
+            .with_config(config())
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
             .with_optimizer_rules(optimize::logical_rules())

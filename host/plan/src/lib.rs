@@ -7,6 +7,7 @@
 //! Deliberately absent: when tasks run, where their output goes, and what has happened before.
 
 mod columns;
+mod edges;
 mod environment;
 mod expression;
 mod inline;
@@ -24,6 +25,7 @@ mod tabular;
 mod types;
 
 pub use columns::{Column, Columns};
+pub use edges::graph;
 pub use environment::Environment;
 pub use inline::InlineReader;
 pub use planner::{Plan, StagePlan, plan};

@@ -14,6 +14,7 @@ use indexmap::IndexMap;
 use crate::{
     Environment,
     columns::Columns,
+    edges::Edges,
     open::left_open,
     problems::{of_sql, of_wasm},
     query::{self, Query},
@@ -106,48 +107,11 @@ struct Planning<'a> {
 }
 
 impl Planning<'_> {
-    /// Finds out which stages each stage reads; for queries, from their text.
+    /// Finds out which stages each stage reads.
     fn edges(&mut self) {
-        for (name, stage) in self.pipeline.stage.iter().filter(|(name, _)| !self.flawed.contains(name.as_str())) {
-            let Verb::Sql(sql) = &stage.verb else {
-                self.from.insert(name.clone(), stage.from.clone());
-                continue;
-            };
-            match query::parse(&self.state, name, &sql.0) {
-                Ok(query) => {
-                    let mut from = Vec::new();
-                    for table in &query.tables {
-                        match self.pipeline.stage.get_key_value(table.as_str()) {
-                            Some((stage, read)) if !matches!(read.verb, Verb::Write(_)) => from.push(stage.clone()),
-                            Some(_) => self.mistakes.push(Mistake::new(
-                                At::stage(name).key("sql"),
-                                format!("`{table}` writes its rows; nothing can read it"),
-                            )),
-                            None if self.flawed.contains(table) => {}
-                            None => {
-                                let known: Vec<_> =
-                                    self.pipeline.stage.keys().filter(|s| *s != name).map(Name::as_str).collect();
-                                self.mistakes.push(Mistake::unknown(
-                                    At::stage(name).key("sql"),
-                                    "stage",
-                                    table,
-                                    &known,
-                                ));
-                            }
-                        }
-                    }
-                    let complete = from.len() == query.tables.len();
-                    self.from.insert(name.clone(), from);
-                    if complete {
-                        self.queries.insert(name.clone(), query);
-                    }
-                }
-                Err(mistake) => {
-                    self.mistakes.push(mistake);
-                    self.from.insert(name.clone(), Vec::new());
-                }
-            }
-        }
+        let edges = Edges::of(self.pipeline, self.flawed, &self.state);
+        (self.from, self.queries) = (edges.from, edges.queries);
+        self.mistakes.extend(edges.mistakes);
     }
 
     /// The stages, each after those it reads. A circle (which a query may close) is a mistake, its stages are left out.

@@ -20,7 +20,7 @@ mod sink;
 mod task;
 
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
-pub use dflow_plan::{Column, Columns, Plan, Segment, StagePlan, type_text};
+pub use dflow_plan::{Column, Columns, Plan, Segment, StagePlan, graph, type_text};
 pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, RowShape, shipped_names};
 pub use driver::RunError;
 pub use engine::{Engine, EngineSettings};

@@ -3,8 +3,10 @@
 mod check;
 mod eval;
 mod explain;
+mod graph;
 mod plugin;
 mod run;
+mod schema;
 
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use crate::{
     args::Command,
     failure::Failure,
     outside::Outside,
-    settings::{EvalSettings, PlanSettings, RunSettings},
+    settings::{EvalSettings, GraphSettings, PlanSettings, RunSettings},
     terminal::Terminal,
 };
 
@@ -23,6 +25,8 @@ pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>)
         Command::Eval(args) => eval::eval(&EvalSettings::resolve(args, outside)?, outside, terminal),
         Command::Check(args) => check::check(&PlanSettings::of_check(args, outside), outside, terminal),
         Command::Explain(args) => explain::explain(&PlanSettings::of_explain(args, outside), outside, terminal),
+        Command::Graph(args) => graph::graph(&GraphSettings::resolve(args, outside), outside, terminal),
+        Command::Schema => schema::schema(terminal),
         Command::Plugin(command) => plugin::plugin(command, outside, terminal),
     }
 }

@@ -47,8 +47,8 @@ fn document(failure: &Failure) -> Value {
     match failure {
         Failure::Mistakes(mistakes) => {
             let mistake = |mistake: &dflow_pipeline::Mistake| {
-                let span = mistakes.source.as_ref().and_then(|text| Some((text, text.span(mistake)?)));
-                let place = span.and_then(|(text, span)| {
+                let place = mistakes.source.as_ref().and_then(|sources| sources.place(mistake));
+                let place = place.and_then(|(text, span)| {
                     let before = text.text.get(..span.start)?;
                     let line = before.matches('\n').count() + 1;
                     let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
