@@ -9,8 +9,10 @@
 mod columns;
 mod environment;
 mod expression;
+mod hashes;
 mod inline;
 mod optimize;
+mod order;
 mod parquet;
 mod planner;
 mod problems;
@@ -20,6 +22,7 @@ mod source;
 mod steps;
 mod tabular;
 mod types;
+mod verbs;
 
 pub use columns::{Column, Columns};
 pub use environment::Environment;
