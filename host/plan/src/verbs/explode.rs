@@ -180,7 +180,7 @@ mod tests {
         let large: ArrayRef = Arc::new(LargeListArray::from_iter_primitive::<UInt8Type, _, _>(lists));
         let fixed: ArrayRef = Arc::new(FixedSizeListArray::from_iter_primitive::<UInt8Type, _, _>(pairs, 2));
         for (list, keep_empty, expected) in [
-            (list.clone(), false, vec![vec![0, 1], vec![], vec![], vec![0]]),
+            (list.clone(), false, vec![vec![0u32, 1], vec![], vec![], vec![0]]),
             (list.slice(1, 3), true, vec![vec![0], vec![0], vec![0]]),
             (large, true, vec![vec![0, 1], vec![0], vec![0], vec![0]]),
             (fixed, false, vec![vec![0, 1], vec![], vec![0, 1]]),
