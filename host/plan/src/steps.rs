@@ -101,8 +101,7 @@ impl Step {
         let plan = match &self.columns.order {
             Order::By(order) => {
                 columns.order = Order::Stream;
-                // Both nodes, as a filter sinks below a sort with a limit of its own.
-                all.sort(upwards(order).collect::<Vec<_>>()).and_then(|sorted| sorted.limit(0, Some(rows)))
+                all.sort_with_limit(upwards(order).collect::<Vec<_>>(), Some(rows))
             }
             Order::Stream | Order::Open => all.limit(0, Some(rows)),
         };

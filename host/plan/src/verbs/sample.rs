@@ -1,9 +1,6 @@
 //! `sample`: some of the rows, by the hash of their ids.
 
-use std::sync::Arc;
-
-use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder, lit};
-use dflow_operators::NumberNode;
+use datafusion::logical_expr::{LogicalPlanBuilder, lit};
 use dflow_pipeline::{At, Name, Sample, SampleSize};
 
 use crate::{
@@ -31,15 +28,13 @@ impl Step {
             }
             SampleSize::Rows(rows) => {
                 let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-                // Those with the lowest lots, put back into their order. A later filter would sink below a sort, and choose among
-                // other rows; it stays above numbers.
+                // Those with the lowest lots, put back into their order.
                 self.in_order(name).and_then(|ordered| {
                     let (plan, order) = ordered.unwrap_or_else(|| (self.plan.clone(), vec![id.clone()]));
                     let lots = [lot.sort(true, false), id.expr().sort(true, false)];
                     columns.order = Order::Stream;
-                    let picked = LogicalPlanBuilder::from(plan).sort_with_limit(lots, Some(rows))?.build()?;
-                    let node = NumberNode::try_new(columns.flat_name("#picked"), picked)?;
-                    LogicalPlanBuilder::from(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+                    LogicalPlanBuilder::from(plan)
+                        .sort_with_limit(lots, Some(rows))?
                         .sort(upwards(&order).collect::<Vec<_>>())?
                         .build()
                 })
