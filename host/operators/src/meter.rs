@@ -16,13 +16,15 @@ use std::{
 
 use datafusion::{
     arrow::{datatypes::SchemaRef, record_batch::RecordBatch},
-    common::{DFSchemaRef, Result, Statistics, internal_err, tree_node::TreeNodeRecursion},
+    common::{
+        DFSchema, DFSchemaRef, FunctionalDependencies, Result, Statistics, internal_err, tree_node::TreeNodeRecursion,
+    },
     config::ConfigOptions,
     execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore},
-    physical_expr::PhysicalExpr,
+    physical_expr::{OrderingRequirements, PhysicalExpr},
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
         execution_plan::CardinalityEffect,
         filter_pushdown::{ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation},
         projection::{ProjectionExec, make_with_child},
@@ -34,24 +36,40 @@ use futures::{Stream, StreamExt};
 
 use crate::scope::{StageCounters, StageCounts, TaskScope};
 
-/// The logical node: the output of a stage.
+/// The logical node: the output of a stage, and the input of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeterNode {
     /// The stage.
     pub stage: Name,
+    /// The stage that reads it here, where that one doesn't count by itself.
+    pub reader: Option<Name>,
     input: LogicalPlan,
+    schema: DFSchemaRef,
 }
 
 impl MeterNode {
     /// The output of a stage.
-    pub fn new(stage: Name, input: LogicalPlan) -> Self {
-        Self { stage, input }
+    pub fn try_new(stage: Name, input: LogicalPlan) -> Result<Self> {
+        let mut schema = input.schema().clone();
+        if !schema.functional_dependencies().is_empty() {
+            // DataFusion carries what it knows of keys (after an aggregate) through an unnest, where it isn't true any more.
+            let plain = DFSchema::clone(&schema).with_functional_dependencies(FunctionalDependencies::empty())?;
+            schema = Arc::new(plain);
+        }
+        Ok(Self { stage, reader: None, input, schema })
+    }
+
+    /// The same, counted as the input of `reader`, too.
+    #[must_use]
+    pub fn read_by(&self, reader: &Name) -> Self {
+        Self { reader: Some(reader.clone()), ..self.clone() }
     }
 }
 
 impl Hash for MeterNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.stage.hash(state);
+        self.reader.hash(state);
         self.input.hash(state);
     }
 }
@@ -72,7 +90,7 @@ impl UserDefinedLogicalNodeCore for MeterNode {
     }
 
     fn schema(&self) -> &DFSchemaRef {
-        self.input.schema()
+        &self.schema
     }
 
     fn expressions(&self) -> Vec<Expr> {
@@ -89,7 +107,7 @@ impl UserDefinedLogicalNodeCore for MeterNode {
 
     fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         match inputs.pop() {
-            Some(input) => Ok(Self { input, ..self.clone() }),
+            Some(input) => Ok(Self { reader: self.reader.clone(), ..Self::try_new(self.stage.clone(), input)? }),
             None => internal_err!("a stage without input"),
         }
     }
@@ -107,13 +125,14 @@ impl UserDefinedLogicalNodeCore for MeterNode {
 #[derive(Debug)]
 pub struct MeterExec {
     stage: Name,
+    reader: Option<Name>,
     input: Arc<dyn ExecutionPlan>,
 }
 
 impl MeterExec {
-    /// Counts what `input` gives as the output of `stage`.
-    pub fn new(stage: Name, input: Arc<dyn ExecutionPlan>) -> Self {
-        Self { stage, input }
+    /// Counts what `input` gives as the output of `stage`, and as the input of `reader`.
+    pub fn new(stage: Name, reader: Option<Name>, input: Arc<dyn ExecutionPlan>) -> Self {
+        Self { stage, reader, input }
     }
 }
 
@@ -133,7 +152,13 @@ impl ExecutionPlan for MeterExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        // It does, but a sort that DataFusion moved below it would cut rows before they are counted.
+        vec![false]
+    }
+
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        // A stage's order is its result: without this, DataFusion drops a sort that nothing it knows of needs.
+        vec![self.input.output_ordering().cloned().map(OrderingRequirements::from)]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
@@ -153,19 +178,17 @@ impl ExecutionPlan for MeterExec {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match children.pop() {
-            Some(input) => Ok(Arc::new(Self::new(self.stage.clone(), input))),
+            Some(input) => Ok(Arc::new(Self::new(self.stage.clone(), self.reader.clone(), input))),
             None => internal_err!("a stage without input"),
         }
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let counters = context
-            .session_config()
-            .get_extension::<TaskScope>()
-            .map(|scope| scope.counters(&self.stage))
-            .unwrap_or_default();
+        let scope = context.session_config().get_extension::<TaskScope>();
+        let counters = scope.as_ref().map(|scope| scope.counters(&self.stage)).unwrap_or_default();
+        let reader = scope.zip(self.reader.as_ref()).map(|(scope, reader)| scope.counters(reader));
         let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Metered { counters, input }))
+        Ok(Box::pin(Metered { counters, reader, input }))
     }
 
     fn supports_limit_pushdown(&self) -> bool {
@@ -207,13 +230,14 @@ impl ExecutionPlan for MeterExec {
             return Ok(None);
         }
         let swapped = make_with_child(projection, &self.input)?;
-        Ok(Some(Arc::new(Self::new(self.stage.clone(), swapped))))
+        Ok(Some(Arc::new(Self::new(self.stage.clone(), self.reader.clone(), swapped))))
     }
 }
 
 /// The stream of a metered stage.
 struct Metered {
     counters: Arc<StageCounters>,
+    reader: Option<Arc<StageCounters>>,
     input: SendableRecordBatchStream,
 }
 
@@ -232,6 +256,9 @@ impl Stream for Metered {
             nanos: started.elapsed().as_nanos() as u64,
             ..StageCounts::default()
         });
+        if let Some(reader) = &self.reader {
+            reader.add(&StageCounts { rows_in: rows_out, ..StageCounts::default() });
+        }
         polled
     }
 }

@@ -14,8 +14,10 @@ use datafusion::{
 
 use crate::{
     meter::{MeterExec, MeterNode},
+    number::NumberNode,
     operator_exec::OperatorExec,
     operator_node::OperatorNode,
+    unique::UniqueNode,
 };
 
 /// Plans the nodes of this room.
@@ -37,7 +39,14 @@ impl ExtensionPlanner for StepPlanner {
             return Ok(None);
         };
         if let Some(meter) = node.as_any().downcast_ref::<MeterNode>() {
-            return Ok(Some(Arc::new(MeterExec::new(meter.stage.clone(), physical.clone()))));
+            return Ok(Some(Arc::new(MeterExec::new(meter.stage.clone(), meter.reader.clone(), physical.clone()))));
+        }
+        if let Some(number) = node.as_any().downcast_ref::<NumberNode>() {
+            return Ok(Some(Arc::new(number.physical(physical.clone()))));
+        }
+        if let Some(unique) = node.as_any().downcast_ref::<UniqueNode>() {
+            let id = planner.create_physical_expr(unique.id(), logical.schema(), session, context)?;
+            return Ok(Some(Arc::new(unique.physical(id, physical.clone()))));
         }
         if let Some(operator) = node.as_any().downcast_ref::<OperatorNode>() {
             let expr = |e| planner.create_physical_expr(e, logical.schema(), session, context);

@@ -4,15 +4,17 @@
 //! its ancestors; what is visible of them under bare names is a matter of this table alone. So `select` costs nothing, an
 //! ancestor's column can be read later (`{{ article.title }}`), and what nobody reads the optimizer prunes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::{
     arrow::datatypes::{DataType, Field, FieldRef, SchemaRef},
     common::Column as PlanColumn,
     logical_expr::Expr,
 };
-use dflow_pipeline::Name;
+use dflow_pipeline::{At, Mistake, Name};
 use indexmap::IndexMap;
+
+use crate::order::Order;
 
 /// The columns that are hidden unless asked for.
 pub(crate) const SYSTEM: [&str; 3] = ["__id__", "__parent_id__", "__index__"];
@@ -50,6 +52,12 @@ pub(crate) fn flat(name: &str) -> Expr {
     Expr::Column(PlanColumn::new_unqualified(name))
 }
 
+/// The mistake that a stage is on both sides of a join.
+pub(crate) fn ambiguous(at: At, stage: &str) -> Mistake {
+    Mistake::new(at, format!("`{stage}` is on both sides of a join, so its columns aren't clear"))
+        .hint("give those that are needed names of their own before the join, with `set`")
+}
+
 /// What a stage's rows look like.
 #[derive(Clone, Debug)]
 pub struct Columns {
@@ -63,9 +71,26 @@ pub struct Columns {
     pub(crate) uri: Option<Column>,
     /// The columns of the stages that its rows come from, by stage.
     pub ancestors: BTreeMap<Name, BTreeMap<String, Column>>,
+    /// Stages that its rows come from on both sides of a join, so that their names say nothing.
+    pub(crate) ambiguous: BTreeSet<Name>,
+    /// In which order rows come.
+    pub(crate) order: Order,
 }
 
 impl Columns {
+    /// Those of rows that a stage makes anew: none yet.
+    pub(crate) fn new(stage: &Name) -> Self {
+        Self {
+            stage: stage.clone(),
+            visible: IndexMap::new(),
+            system: BTreeMap::new(),
+            uri: None,
+            ancestors: BTreeMap::new(),
+            ambiguous: BTreeSet::new(),
+            order: Order::Open,
+        }
+    }
+
     /// A source's: all fields of its schema, the last of which is the id. `uri` is the index of the one with the file's URI.
     pub(crate) fn of_source(stage: &Name, schema: &SchemaRef, uri: Option<usize>) -> Self {
         let mut visible = IndexMap::new();
@@ -86,7 +111,7 @@ impl Columns {
             }
         }
         let uri = uri.and_then(|at| schema.fields().get(at)).map(Column::of);
-        Self { stage: stage.clone(), visible, system, uri, ancestors: BTreeMap::new() }
+        Self { visible, system, uri, order: Order::Stream, ..Self::new(stage) }
     }
 
     /// The rows of a stage that reads this one, as yet the same.
@@ -94,8 +119,7 @@ impl Columns {
         let mut ancestors = self.ancestors.clone();
         let own = self.visible.iter().chain(&self.system).map(|(name, column)| (name.clone(), column.clone()));
         ancestors.insert(self.stage.clone(), own.collect());
-        let (visible, system, uri) = (self.visible.clone(), self.system.clone(), self.uri.clone());
-        Self { stage: stage.clone(), visible, system, uri, ancestors }
+        Self { stage: stage.clone(), ancestors, ..self.clone() }
     }
 
     /// The flat name of a column that this stage makes.
@@ -138,7 +162,12 @@ impl Columns {
     /// Every column that can still be read, once, by flat name.
     pub(crate) fn readable(&self) -> IndexMap<&str, &Column> {
         let ancestors = self.ancestors.values().flat_map(BTreeMap::values);
-        self.visible.values().chain(self.system.values()).chain(ancestors).map(|c| (c.flat.as_str(), c)).collect()
+        let order = match &self.order {
+            Order::By(columns) => columns.as_slice(),
+            Order::Stream | Order::Open => &[],
+        };
+        let known = self.visible.values().chain(self.system.values()).chain(ancestors);
+        known.chain(&self.uri).chain(order).map(|c| (c.flat.as_str(), c)).collect()
     }
 
     /// The same columns, some of which the plan now has under another type.

@@ -43,6 +43,7 @@ impl Edges {
         for (name, stage) in pipeline.stage.iter().filter(|(name, _)| !flawed.contains(name.as_str())) {
             let from = match &stage.verb {
                 Verb::Sql(sql) => edges.of_query(pipeline, flawed, state, name, sql),
+                Verb::Join(join) => stage.from.iter().chain([&join.with]).cloned().collect(),
                 _ => stage.from.clone(),
             };
             edges.from.insert(name.clone(), from);

@@ -14,7 +14,10 @@ use datafusion::{
 };
 use dflow_pipeline::{At, Mistake};
 
-use crate::{columns::Columns, problems::of_sql};
+use crate::{
+    columns::{Columns, ambiguous},
+    problems::of_sql,
+};
 
 /// An expression over the columns of a stage's input. `schema` is that of the plan.
 pub(crate) fn expression(
@@ -75,6 +78,8 @@ fn rename(expr: &mut SqlExpr, columns: &Columns, at: &At) -> Result<(), Mistake>
                     .map(|c| c.keys().map(String::as_str).collect())
                     .unwrap_or_else(|| columns.known());
                 return Err(Mistake::unknown(at.clone(), &format!("column of `{first}`"), &second, &known));
+            } else if columns.ambiguous.contains(first.as_str()) {
+                return Err(ambiguous(at.clone(), &first));
             } else {
                 let known: Vec<_> = columns
                     .ancestors

@@ -21,6 +21,7 @@ use crate::{
     segment::{Segment, SegmentSource},
     source::{self, Source},
     steps::Step,
+    verbs,
 };
 
 /// A planned pipeline.
@@ -152,17 +153,18 @@ impl Planning<'_> {
         if !self.from[name].iter().all(|from| self.steps.contains_key(from)) {
             return;
         }
-        match self.step(name, stage).await {
+        let step = match self.step(name, stage).await {
+            // A sink gives no rows to count, nor to know by an id.
+            Ok(step) if matches!(stage.verb, Verb::Write(_)) => Ok(step),
+            Ok(step) => match &stage.id {
+                Some(id) => step.identified(name, id, stage.verb.is_source()).and_then(Step::metered),
+                None => step.metered(),
+            },
+            Err(mistakes) => Err(mistakes),
+        };
+        match step {
             Ok(step) => {
-                let at = At::stage(name);
-                let at = match &stage.verb {
-                    Verb::Sql(_) => at.key("sql"),
-                    Verb::Set(_) => at.key("set"),
-                    Verb::Filter(_) => at.key("filter"),
-                    Verb::Select(_) => at.key("select"),
-                    Verb::Limit(_) => at.key("limit"),
-                    _ => at,
-                };
+                let at = At::stage(name).key(stage.verb.keyword());
                 self.warnings.extend(left_open(&at, &step.plan));
                 self.steps.insert(name.clone(), step);
             }
@@ -176,8 +178,13 @@ impl Planning<'_> {
 
     async fn step(&mut self, name: &Name, stage: &Stage) -> Result<Step, Vec<Mistake>> {
         let state = self.state.clone();
-        let input = self.from[name].first().and_then(|from| self.steps.get(from)).cloned();
-        let missing = || vec![Mistake::new(At::stage(name), format!("stage `{name}` reads nothing"))];
+        // Operators and sinks count what goes in by themselves.
+        let counts = matches!(stage.verb, Verb::Use(_) | Verb::Write(_));
+        let inputs = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from));
+        let inputs: Vec<(&Name, Step)> =
+            inputs.map(|(from, step)| (from, if counts { step.clone() } else { step.read_by(name) })).collect();
+        let input = inputs.first().map(|(_, step)| step);
+        let input = input.ok_or_else(|| vec![Mistake::new(At::stage(name), format!("stage `{name}` reads nothing"))]);
         match &stage.verb {
             Verb::Read(read) => {
                 let source = source::read(self.environment, name, read).await?;
@@ -186,25 +193,34 @@ impl Planning<'_> {
             Verb::Values(values) => self.source(name, stage, source::values(name, &values.0)?),
             Verb::Input(input) => self.source(name, stage, source::input(self.environment, name, &input.0)?),
             Verb::Use(written) => {
-                let input = input.ok_or_else(missing)?;
+                let input = input?.clone();
                 let plugin = match self.plugin(name, &written.plugin).await {
                     Ok(plugin) => plugin,
                     Err(mistake) => return Err(mistake.into_iter().collect()),
                 };
                 let (step, shape) = input.operator(name, stage, written, &plugin, self.batch(stage)).await?;
                 self.shapes.insert(name.clone(), shape);
-                Ok(step.metered())
+                Ok(step)
             }
-            Verb::Sql(_) => {
-                let Some(query) = self.queries.remove(name) else { return Err(Vec::new()) };
-                let inputs: Vec<_> = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from)).collect();
-                Ok(query::plan(&state, name, query, &inputs).await?.metered())
-            }
-            Verb::Set(set) => Ok(input.ok_or_else(missing)?.set(&state, name, &set.0)?.metered()),
-            Verb::Filter(condition) => Ok(input.ok_or_else(missing)?.filter(&state, name, condition)?.metered()),
-            Verb::Select(select) => Ok(input.ok_or_else(missing)?.select(&state, name, &select.0)?.metered()),
-            Verb::Limit(limit) => Ok(input.ok_or_else(missing)?.limit(name, limit.0)?.metered()),
-            Verb::Write(write) => input.ok_or_else(missing)?.sink(&state, name, write.columns.as_ref()),
+            Verb::Sql(_) => match self.queries.remove(name) {
+                Some(query) => query::plan(&state, name, query, &inputs).await,
+                None => Err(Vec::new()),
+            },
+            Verb::Set(set) => input?.set(&state, name, &set.0),
+            Verb::Filter(condition) => input?.filter(&state, name, condition),
+            Verb::Select(select) => input?.select(&state, name, &select.0),
+            Verb::Limit(limit) => input?.limit(name, limit.0),
+            Verb::Explode(explode) => input?.explode(name, explode),
+            Verb::Sort(sort) => input?.sort(&state, name, sort),
+            Verb::Sample(sample) => input?.sample(name, sample),
+            Verb::Distinct(distinct) => input?.distinct(name, distinct),
+            Verb::Union(written) => verbs::union(name, *written, &inputs),
+            Verb::Join(written) => match inputs.as_slice() {
+                [(_, left), (_, right)] => verbs::join(name, written, left, right),
+                _ => Err(Vec::new()),
+            },
+            Verb::Group(group) => input?.group(&state, name, group),
+            Verb::Write(write) => input?.sink(&state, name, write.columns.as_ref()),
         }
     }
 
@@ -212,7 +228,7 @@ impl Planning<'_> {
         let spec = source::spec(name, stage, self.batch(stage), &source)?;
         let cut = source.reader.cuts();
         self.sources.insert(name.clone(), SegmentSource { stage: name.clone(), splits: Arc::from(source.splits), cut });
-        Ok(Step::source(spec)?.metered())
+        Step::source(spec)
     }
 
     /// A plugin by the name that a stage uses; `Err(None)` when it was reported before.

@@ -27,6 +27,7 @@ use indexmap::IndexMap;
 
 use crate::{
     columns::{Column, Columns, SYSTEM, flat},
+    order::Order,
     problems::of_sql,
     selection::spell_out,
     steps::Step,
@@ -73,7 +74,7 @@ pub(crate) async fn plan(
     state: &SessionState,
     name: &Name,
     mut query: Query,
-    inputs: &[(&Name, &Step)],
+    inputs: &[(&Name, Step)],
 ) -> Result<Step, Vec<Mistake>> {
     let at = At::stage(name).key("sql");
     let failed = |e: datafusion::error::DataFusionError| vec![of_sql(at.clone(), &e)];
@@ -112,7 +113,7 @@ fn visible(step: &Step, system: &BTreeSet<&str>) -> datafusion::error::Result<Lo
 }
 
 /// System columns that a query asks for by name aren't also part of its `*`.
-fn hide_from_wildcards(query: &mut Query, inputs: &[(&Name, &Step)]) {
+fn hide_from_wildcards(query: &mut Query, inputs: &[(&Name, Step)]) {
     let there = |name: &str| inputs.iter().any(|(_, step)| step.columns.system.contains_key(name));
     let names: Vec<Ident> =
         query.system.iter().filter(|name| there(name)).map(|n| Ident::with_quote('"', *n)).collect();
@@ -186,6 +187,9 @@ fn carried(name: &Name, step: &Step, base: &LogicalPlan, planned: LogicalPlan) -
     let shown: Vec<String> = planned.schema().fields().iter().map(|f| f.name().clone()).collect();
     let full = with_hidden(&planned, base, step, &hidden)?;
     let mut columns = step.columns.child(name);
+    if planned.exists(|node| Ok(matches!(node, LogicalPlan::Sort(_))))? {
+        columns.order = Order::Stream;
+    }
     columns.visible.clear();
     let mut projection = Vec::new();
     for (table, field) in full.schema().iter() {
@@ -239,13 +243,7 @@ fn with_hidden(
 
 /// A query that makes rows of its own.
 fn made(name: &Name, planned: LogicalPlan) -> datafusion::error::Result<Step> {
-    let mut columns = Columns {
-        stage: name.clone(),
-        visible: IndexMap::new(),
-        system: Default::default(),
-        uri: None,
-        ancestors: Default::default(),
-    };
+    let mut columns = Columns::new(name);
     let mut projection = Vec::new();
     for (table, field) in planned.schema().iter() {
         let flat_name = columns.flat_name(field.name());

@@ -9,7 +9,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::{OperatorNode, TaskScope};
+use dflow_operators::{OperatorNode, TaskScope, UniqueNode};
 use dflow_pipeline::Name;
 
 /// A source of a segment, with all that there is to read.
@@ -97,6 +97,8 @@ fn regroups(plan: &LogicalPlan) -> Result<(bool, bool)> {
             | LogicalPlan::Repartition(_)
             | LogicalPlan::RecursiveQuery(_)
             | LogicalPlan::Subquery(_) => global = true,
+            // Two rows with one id may be in any two splits.
+            LogicalPlan::Extension(extension) => global |= extension.node.as_any().is::<UniqueNode>(),
             _ => {}
         }
         Ok(TreeNodeRecursion::Continue)

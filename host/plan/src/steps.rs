@@ -15,8 +15,9 @@ use dflow_wasm::{OperatorDescription, Plugin, PortType, RowShape};
 use indexmap::IndexMap;
 
 use crate::{
-    columns::{Column, Columns, SYSTEM, flat},
+    columns::{Column, Columns, SYSTEM, ambiguous, flat},
     expression::expression,
+    order::{Order, upwards},
     problems::{of_sql, of_wasm},
     source::SourceTable,
     types::type_text,
@@ -29,20 +30,33 @@ pub(crate) struct Step {
     pub(crate) columns: Columns,
 }
 
-type Planned = Result<Step, Vec<Mistake>>;
+pub(crate) type Planned = Result<Step, Vec<Mistake>>;
 
 /// Named columns, and the expressions of those among them that are new in the plan.
 type Expressions = (IndexMap<String, Column>, Vec<Expr>);
 
-fn planning(at: At) -> impl Fn(datafusion::error::DataFusionError) -> Vec<Mistake> {
+/// What DataFusion says about a key, as a mistake there.
+pub(crate) fn planning(at: At) -> impl Fn(datafusion::error::DataFusionError) -> Vec<Mistake> {
     move |e| vec![of_sql(at.clone(), &e)]
 }
 
 impl Step {
     /// Counts what leaves this stage.
-    pub(crate) fn metered(self) -> Self {
-        let node = Arc::new(MeterNode::new(self.columns.stage.clone(), self.plan));
-        Self { plan: LogicalPlan::Extension(Extension { node }), columns: self.columns }
+    pub(crate) fn metered(self) -> Planned {
+        let failed = planning(At::stage(&self.columns.stage));
+        let node = Arc::new(MeterNode::try_new(self.columns.stage.clone(), self.plan).map_err(failed)?);
+        Ok(Self { plan: LogicalPlan::Extension(Extension { node }), columns: self.columns })
+    }
+
+    /// The same rows, counted as the input of a stage that doesn't count by itself.
+    pub(crate) fn read_by(&self, reader: &Name) -> Self {
+        let mut step = self.clone();
+        if let LogicalPlan::Extension(extension) = &mut step.plan
+            && let Some(meter) = extension.node.as_any().downcast_ref::<MeterNode>()
+        {
+            extension.node = Arc::new(meter.read_by(reader));
+        }
+        step
     }
 
     /// A source.
@@ -82,8 +96,17 @@ impl Step {
     /// `limit = n`
     pub(crate) fn limit(&self, name: &Name, rows: u64) -> Planned {
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-        let plan = LogicalPlanBuilder::from(self.plan.clone()).limit(0, Some(rows)).and_then(LogicalPlanBuilder::build);
-        Ok(Self { plan: plan.map_err(planning(At::stage(name).key("limit")))?, columns: self.columns.child(name) })
+        let mut columns = self.columns.child(name);
+        let all = LogicalPlanBuilder::from(self.plan.clone());
+        let plan = match &self.columns.order {
+            Order::By(order) => {
+                columns.order = Order::Stream;
+                all.sort_with_limit(upwards(order).collect::<Vec<_>>(), Some(rows))
+            }
+            Order::Stream | Order::Open => all.limit(0, Some(rows)),
+        };
+        let plan = plan.and_then(LogicalPlanBuilder::build).map_err(planning(At::stage(name).key("limit")))?;
+        Ok(Self { plan, columns })
     }
 
     /// `set = { name = "expression" }`: columns added or replaced, in the place of those they replace.
@@ -137,7 +160,7 @@ impl Step {
     }
 
     /// The plan with new columns beside all that it has.
-    fn with_new(&self, name: &Name, new: Vec<Expr>, columns: Columns) -> Planned {
+    pub(crate) fn with_new(&self, name: &Name, new: Vec<Expr>, columns: Columns) -> Planned {
         if new.is_empty() {
             return Ok(Self { plan: self.plan.clone(), columns });
         }
@@ -293,6 +316,7 @@ impl Step {
                 columns.system.insert("__parent_id__".to_owned(), parent.clone());
                 children = Some(names);
             }
+            columns.order = columns.order.of_children(columns.system.get("__index__"));
         }
         let spec =
             OperatorSpec { stage: name.clone(), operator, columns: fields, on_error: stage.on_error, batch, children };
@@ -373,10 +397,14 @@ impl Step {
         if mistakes.is_empty() { Ok(ports) } else { Err(mistakes) }
     }
 
-    fn unknown_column(&self, at: At, name: &str) -> Mistake {
+    /// The mistake that a name isn't that of a column.
+    pub(crate) fn unknown_column(&self, at: At, name: &str) -> Mistake {
         let Some((stage, column)) = name.split_once('.') else {
             return Mistake::unknown(at, "column", name, &self.columns.known());
         };
+        if self.columns.ambiguous.contains(stage) {
+            return ambiguous(at, stage);
+        }
         match self.columns.ancestors.get(stage) {
             Some(columns) => Mistake::unknown(
                 at,

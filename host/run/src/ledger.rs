@@ -19,16 +19,17 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             sum.add(&of(from));
             sum
         });
-        let relational = match stage.verb {
-            Verb::Use(_) => !segment.operators.contains(name),
-            Verb::Write(_) => false,
-            _ => !stage.verb.is_source(),
+        let rows_in = match stage.verb {
+            // A map whose columns nobody reads doesn't run: what goes in comes out.
+            Verb::Use(_) if !segment.operators.contains(name) => own.rows_out,
+            _ => own.rows_in,
         };
-        let rows_in = if relational { below.rows_out } else { own.rows_in };
         let filtered = match stage.verb {
-            Verb::Filter(_) | Verb::Limit(_) => rows_in.saturating_sub(own.rows_out),
-            // What a later stage's filter dropped before it came out.
-            _ => own.filtered + own.rows_made.saturating_sub(own.rows_out),
+            Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_) | Verb::Write(_) => own.filtered,
+            // With what a later stage's filter dropped before it came out.
+            Verb::Use(_) => own.filtered + own.rows_made.saturating_sub(own.rows_out),
+            _ if stage.verb.is_source() => own.filtered + own.rows_made.saturating_sub(own.rows_out),
+            _ => rows_in.saturating_sub(own.rows_out),
         };
         let operator = match &stage.verb {
             Verb::Use(written) => Some(format!("{}/{}", written.plugin, written.operator)),
@@ -41,7 +42,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             rows_in,
             rows_out: own.rows_out,
             filtered,
-            expanded: plan.shapes.get(name) == Some(&RowShape::Expand),
+            expanded: matches!(stage.verb, Verb::Explode(_)) || plan.shapes.get(name) == Some(&RowShape::Expand),
             skipped: own.skipped,
             failed: own.failed,
             // Each stage's time holds that of the stages below it.
@@ -52,7 +53,8 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
     segment.stages.iter().map(report).collect()
 }
 
-/// Checks that each row of each row-wise stage ended as exactly one of: out, filtered, skipped, failed.
+/// Checks that each row of each row-wise stage ended as exactly one of: out, filtered, skipped, failed; and that what stages give
+/// is what those that read them got. Verbs that gather rows (`sql`, `join`, `group`) or make more of them say only what went in.
 ///
 /// Where a limit ends the reading early, stages below it have rows on their way that nobody asked for; their books are open.
 ///
@@ -66,30 +68,62 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, stages: &[StageReport]) -> R
         let stage = &plan.pipeline.stage[&report.stage];
         let kept = report.rows_out + report.filtered + report.skipped + report.failed;
         let balances = match (&stage.verb, plan.shapes.get(&report.stage)) {
-            (Verb::Use(_), Some(RowShape::Map | RowShape::Filter)) => report.rows_in == kept,
-            (Verb::Set(_) | Verb::Select(_) | Verb::Filter(_), _) => report.rows_in == kept,
-            (verb, _) if verb.is_source() => report.rows_in == kept,
-            _ => true,
+            (Verb::Use(_), shape) => shape == Some(&RowShape::Expand) || report.rows_in == kept,
+            (Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_), _) => true,
+            _ => report.rows_in == kept,
         };
-        let given: u64 = plan.stages[&report.stage]
-            .from
-            .iter()
-            .filter_map(|from| stages.iter().find(|s| s.stage == *from))
-            .map(|s| s.rows_out)
-            .sum();
-        let arrives = match &stage.verb {
-            Verb::Use(_) | Verb::Write(_) => report.rows_in == given,
-            _ => true,
-        };
-        if !balances || !arrives {
+        if !balances {
             let what = format!(
-                "the books of stage `{}` don't balance: given {given}, in {}, out {}, filtered {}, skipped {}, failed {}",
+                "the books of stage `{}` don't balance: in {}, out {}, filtered {}, skipped {}, failed {}",
                 report.stage, report.rows_in, report.rows_out, report.filtered, report.skipped, report.failed
             );
-            return Err(StepError::new(Fault::Internal, what).hint("this is a mistake of dflow's; please report it"));
+            return Err(unbalanced(what));
+        }
+    }
+    for Exchange { giving, reading } in exchanges(plan, stages) {
+        let given: u64 = giving.iter().map(|s| s.rows_out).sum();
+        let read: u64 = reading.iter().map(|s| s.rows_in).sum();
+        if given != read {
+            let names =
+                |side: &[&StageReport]| side.iter().map(|s| format!("`{}`", s.stage)).collect::<Vec<_>>().join(", ");
+            let (givers, readers) = (names(&giving), names(&reading));
+            return Err(unbalanced(format!(
+                "the books between {givers} and {readers} don't balance: given {given}, read {read}"
+            )));
         }
     }
     Ok(())
+}
+
+fn unbalanced(what: String) -> StepError {
+    StepError::new(Fault::Internal, what).hint("this is a mistake of dflow's; please report it")
+}
+
+/// Stages that give rows to each other: a stage counts what it gives to all of its readers, and a reader what it gets of all.
+struct Exchange<'a> {
+    giving: Vec<&'a StageReport>,
+    reading: Vec<&'a StageReport>,
+}
+
+fn exchanges<'a>(plan: &Plan, stages: &'a [StageReport]) -> Vec<Exchange<'a>> {
+    let mut found: Vec<Exchange<'a>> = Vec::new();
+    for reader in stages {
+        let from = &plan.stages[&reader.stage].from;
+        let giving: Vec<&StageReport> = stages.iter().filter(|s| from.contains(&s.stage)).collect();
+        if giving.is_empty() {
+            continue;
+        }
+        let mut all = Exchange { giving, reading: vec![reader] };
+        let (shared, others): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|e| e.giving.iter().any(|s| from.contains(&s.stage)));
+        for exchange in shared {
+            all.giving.extend(exchange.giving.into_iter().filter(|s| !from.contains(&s.stage)));
+            all.reading.extend(exchange.reading);
+        }
+        found = others;
+        found.push(all);
+    }
+    found
 }
 
 /// Failed rows beyond what their stages allow.

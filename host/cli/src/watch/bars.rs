@@ -134,7 +134,7 @@ mod tests {
     fn stages_stand_in_columns() {
         let stages = stages();
         stages.now(&counts(&[("pages", 1, 1, 0)]), 0.0);
-        let now = stages.now(&counts(&[("pages", 2400, 1203, 2), ("long", 0, 80, 0)]), 2.0);
+        let now = stages.now(&counts(&[("pages", 2400, 1203, 2), ("long", 1203, 80, 0)]), 2.0);
         assert_eq!(
             texts(&now),
             [

@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_each_stage_is() {
-        let now = stages().now(&counts(&[("pages", 2400, 1203, 2), ("long", 0, 80, 0), ("out", 70, 70, 0)]), 5.0);
+        let now = stages().now(&counts(&[("pages", 2400, 1203, 2), ("long", 1203, 80, 0), ("out", 70, 70, 0)]), 5.0);
         assert_eq!(
             progress(&now, 3, 12, 5.0),
             "5.0 s: 3/12 tasks; pages 2,400 → 1,203 (2 failed); long 1,203 → 80; out 70 → 70"

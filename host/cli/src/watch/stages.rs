@@ -27,10 +27,6 @@ pub(crate) struct Stages {
 struct Stage {
     name: Name,
     what: String,
-    /// The stages it reads.
-    from: Vec<Name>,
-    /// Whether it counts what goes in; else that is what comes out of those it reads.
-    counts_in: bool,
 }
 
 /// What is known of a stage while it runs.
@@ -55,16 +51,11 @@ impl Stages {
     pub(crate) fn of(plan: &Plan) -> Self {
         let mut stages: Vec<Stage> = Vec::new();
         for name in plan.segments.iter().flat_map(|segment| &segment.stages) {
-            let (Some(stage), Some(planned)) = (plan.pipeline.stage.get(name), plan.stages.get(name)) else { continue };
+            let Some(stage) = plan.pipeline.stage.get(name) else { continue };
             if stages.iter().any(|s| s.name == *name) {
                 continue;
             }
-            stages.push(Stage {
-                name: name.clone(),
-                what: what(&stage.verb),
-                from: planned.from.clone(),
-                counts_in: stage.verb.is_source() || matches!(stage.verb, Verb::Use(_) | Verb::Write(_)),
-            });
+            stages.push(Stage { name: name.clone(), what: what(&stage.verb) });
         }
         Self { stages, began: Mutex::default() }
     }
@@ -80,13 +71,11 @@ impl Stages {
         let of = |name: &Name| counts.get(name).copied().unwrap_or_default();
         let now = |stage: &Stage| {
             let own = of(&stage.name);
-            let rows_in =
-                if stage.counts_in { own.rows_in } else { stage.from.iter().map(|from| of(from).rows_out).sum() };
-            let since = if rows_in == 0 { seconds } else { *began.entry(stage.name.clone()).or_insert(seconds) };
+            let since = if own.rows_in == 0 { seconds } else { *began.entry(stage.name.clone()).or_insert(seconds) };
             Now {
                 name: stage.name.to_string(),
                 what: stage.what.clone(),
-                rows_in,
+                rows_in: own.rows_in,
                 rows_out: own.rows_out,
                 failed: own.failed + own.skipped,
                 seconds: seconds - since,
@@ -103,17 +92,8 @@ pub(crate) mod tests {
     /// `pages` (read) → `long` (filter) → `out` (write).
     pub(crate) fn stages() -> Stages {
         let name = |text: &str| text.parse::<Name>().expect("a name");
-        let stage = |text: &str, what: &str, from: &[&str], counts_in| Stage {
-            name: name(text),
-            what: what.to_owned(),
-            from: from.iter().map(|f| name(f)).collect(),
-            counts_in,
-        };
-        let stages = vec![
-            stage("pages", "read", &[], true),
-            stage("long", "filter", &["pages"], false),
-            stage("out", "write", &["long"], true),
-        ];
+        let stage = |text: &str, what: &str| Stage { name: name(text), what: what.to_owned() };
+        let stages = vec![stage("pages", "read"), stage("long", "filter"), stage("out", "write")];
         Stages { stages, began: Mutex::default() }
     }
 
@@ -125,14 +105,6 @@ pub(crate) mod tests {
             (name.parse().expect("a name"), counts)
         };
         of.iter().map(count).collect()
-    }
-
-    #[test]
-    fn rows_in_are_what_came_out_below() {
-        let counts = counts(&[("pages", 10, 9, 1), ("long", 0, 4, 0)]);
-        let now = stages().now(&counts, 2.0);
-        let rows: Vec<_> = now.iter().map(|n| (n.name.as_str(), n.rows_in, n.rows_out, n.failed)).collect();
-        assert_eq!(rows, [("pages", 10, 9, 1), ("long", 9, 4, 0), ("out", 0, 0, 0)]);
     }
 
     #[test]

@@ -28,8 +28,9 @@ pub(super) fn connect(stages: &mut [WrittenStage<'_>], found: &mut Vec<Mistake>)
 }
 
 /// The names that a stage reads. A source's `from` is a mistake in itself, whatever it names.
-fn edges<'a>(stage: &'a WrittenStage<'_>) -> &'a [Source] {
-    if stage.verb.is_some_and(is_source) { &[] } else { &stage.from }
+fn edges<'a>(stage: &'a WrittenStage<'_>) -> impl Iterator<Item = &'a Source> {
+    let from: &[Source] = if stage.verb.is_some_and(is_source) { &[] } else { &stage.from };
+    from.iter().chain(&stage.joined)
 }
 
 fn is_source(verb: &str) -> bool {
@@ -43,7 +44,7 @@ fn check_count(stage: &WrittenStage<'_>, giving: &[&str], found: &mut Vec<Mistak
             Mistake::new(stage.at.key("from"), format!("`from` doesn't go with `{verb}`, which makes its own rows"))
                 .hint("make two stages of it"),
         ),
-        Some("use" | "set" | "filter" | "select" | "limit" | "write") if stage.lacks_from => {
+        Some(verb) if verb != "sql" && !is_source(verb) && stage.lacks_from => {
             let others: Vec<&str> = giving.iter().copied().filter(|name| *name != stage.name).collect();
             let mistake = Mistake::new(
                 stage.at.key("from"),
@@ -55,10 +56,26 @@ fn check_count(stage: &WrittenStage<'_>, giving: &[&str], found: &mut Vec<Mistak
                 _ => format!("add `from` with one of {}", listed(&others)),
             }));
         }
-        Some(verb) if verb != "sql" && stage.from.len() > 1 => found.push(
-            Mistake::new(stage.at.key("from"), format!("`{verb}` reads one stage, found {}", stage.from.len()))
-                .hint("`sql` can read several: `SELECT … UNION ALL SELECT …`, or `JOIN`"),
-        ),
+        Some("union") => {
+            if let [only] = &stage.from[..] {
+                let mistake = Mistake::new(stage.at.key("from"), format!("`union` reads only `{}`", only.name));
+                found.push(mistake.hint("name at least two stages: `from = [\"a\", \"b\"]`"));
+            }
+            for (i, source) in stage.from.iter().enumerate() {
+                if stage.from[..i].iter().any(|before| before.name == source.name) {
+                    let mistake = Mistake::new(source.at.clone(), format!("`from` names `{}` twice", source.name));
+                    found.push(mistake.hint("to have its rows twice, read it through a stage with `filter = true`"));
+                }
+            }
+        }
+        Some(verb) if verb != "sql" && stage.from.len() > 1 => {
+            let message = format!("`{verb}` reads one stage, found {}", stage.from.len());
+            let hint = match verb {
+                "join" => "`from` is the left side, the right one is `with`",
+                _ => "`union` puts the rows of several together, `join` their columns",
+            };
+            found.push(Mistake::new(stage.at.key("from"), message).hint(hint));
+        }
         _ => {}
     }
 }
@@ -96,7 +113,7 @@ fn check_source(
 /// Notes each circle once, at the `from` of its stage that comes first in the file.
 fn circles(stages: &[WrittenStage<'_>], found: &mut Vec<Mistake>) {
     let index: HashMap<&str, usize> = stages.iter().enumerate().map(|(i, stage)| (stage.name, i)).collect();
-    let next = |i: usize| edges(&stages[i]).iter().filter_map(|source| index.get(source.name.as_str()).copied());
+    let next = |i: usize| edges(&stages[i]).filter_map(|source| index.get(source.name.as_str()).copied());
     let mut left = vec![false; stages.len()];
     for start in 0..stages.len() {
         // Depth first without recursion, as a file may have thousands of stages in a row: the way from `start`, with
@@ -125,7 +142,7 @@ fn circles(stages: &[WrittenStage<'_>], found: &mut Vec<Mistake>) {
 fn circle_mistake(stages: &[WrittenStage<'_>], circle: &[usize]) -> Mistake {
     let names: Vec<&str> = circle.iter().chain(circle.first()).map(|i| stages[*i].name).collect();
     let first = &stages[circle[0]];
-    let source = first.from.iter().find(|source| Some(source.name.as_str()) == names.get(1).copied());
+    let source = edges(first).find(|source| Some(source.name.as_str()) == names.get(1).copied());
     Mistake::new(
         source.map_or_else(|| first.at.key("from"), |source| source.at.clone()),
         format!("circular `from`: {}", names.join(" → ")),

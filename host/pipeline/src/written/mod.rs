@@ -7,6 +7,7 @@
 mod graph;
 mod operator;
 mod place;
+mod regroup;
 mod relational;
 mod resource;
 mod schema;

@@ -1,7 +1,7 @@
 //! A stage: its keys, its one verb, and where its rows come from.
 
 use super::{
-    operator, relational, resource, sink, source,
+    operator, regroup, relational, resource, sink, source,
     words::{COMMON, LATER_KEYS, LATER_OWN, LATER_VERBS, OWN, VERBS, joined},
 };
 use crate::{
@@ -24,6 +24,8 @@ pub(super) struct WrittenStage<'a> {
     pub(super) lacks_from: bool,
     /// The names in its `from` as they are written.
     pub(super) from: Vec<Source>,
+    /// The name in its `join`.
+    pub(super) joined: Option<Source>,
     /// The stage, its `from` still empty, if nothing about it was wrong enough to prevent that.
     pub(super) stage: Option<(Name, Stage)>,
 }
@@ -48,6 +50,7 @@ pub(super) fn read<'a>(
         says_from: false,
         lacks_from: false,
         from: Vec::new(),
+        joined: None,
         stage: None,
     };
     let name = resource::name(entry, found);
@@ -62,6 +65,9 @@ pub(super) fn read<'a>(
     let verb = verb.and_then(|verb| match verb {
         OneVerb::Known(keyword, node) => {
             written.verb = Some(keyword);
+            if keyword == "join" {
+                written.joined = regroup::joined(node).map(|(name, at)| Source { name, at });
+            }
             read_verb(keyword, node, table, volumes, found)
         }
         OneVerb::Later | OneVerb::Slip => None,
@@ -81,6 +87,10 @@ pub(super) fn read<'a>(
     let max_failures = table.get("max_failures", found).unwrap_or_default();
     let batch = table.entry("batch").and_then(|entry| resource::batch(&entry.node, batch, found));
     let id = table.get::<Filled>("id", found).map(|Filled(id)| id);
+    if let (Some(_), Some("write")) = (&id, written.verb) {
+        let mistake = Mistake::new(table.at.key("id"), "`id` goes with stages that give rows, `write` gives none");
+        found.push(mistake.hint("put it into the stage that this one reads"));
+    }
     let doc = table.get("doc", found);
     written.stage = name.zip(verb).map(|(name, verb)| {
         let on_error = on_error.unwrap_or_default();
@@ -225,6 +235,13 @@ fn read_verb(keyword: &str, node: &Node, stage: Table<'_>, volumes: &[&str], fou
         "filter" => relational::filter(node, found).map(Verb::Filter),
         "select" => relational::select(node, found).map(Verb::Select),
         "limit" => relational::limit(node, found).map(Verb::Limit),
+        "explode" => regroup::explode(node, found).map(Verb::Explode),
+        "sort" => regroup::sort(node, found).map(Verb::Sort),
+        "sample" => regroup::sample(node, found).map(Verb::Sample),
+        "distinct" => regroup::distinct(node, found).map(Verb::Distinct),
+        "union" => regroup::union(node, found).map(Verb::Union),
+        "join" => regroup::join(node, found).map(Verb::Join),
+        "group" => regroup::group(node, found).map(Verb::Group),
         "write" => sink::write(node, stage, volumes, found).map(Verb::Write),
         _ => None,
     }

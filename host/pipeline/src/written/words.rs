@@ -1,18 +1,13 @@
 //! The words of a pipeline file: those that this version knows, and those that are designed but come later.
 
 /// The verbs.
-pub(super) const VERBS: &[&str] =
-    &["read", "values", "input", "use", "sql", "set", "filter", "select", "limit", "write"];
+pub(super) const VERBS: &[&str] = &[
+    "read", "values", "input", "use", "sql", "set", "filter", "select", "explode", "limit", "sort", "sample",
+    "distinct", "union", "join", "group", "write",
+];
 
 /// Verbs of later versions, and how this one does the same.
 pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
-    ("explode", Some("`sql` can do it: `SELECT …, unnest(list) FROM …`")),
-    ("sort", Some("`sql` can do it: `SELECT * FROM … ORDER BY …`")),
-    ("sample", None),
-    ("distinct", Some("`sql` can do it: `SELECT DISTINCT … FROM …`")),
-    ("union", Some("`sql` can do it: `SELECT … UNION ALL SELECT …`")),
-    ("join", Some("`sql` can do it: `SELECT … FROM … JOIN … ON …`")),
-    ("group", Some("`sql` can do it: `SELECT … GROUP BY …`")),
     ("open", None),
     ("python", Some("`use` runs an operator of a plugin")),
     ("js", Some("`use` runs an operator of a plugin")),
@@ -28,7 +23,7 @@ pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Keys that any stage may have.
-pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "batch", "doc"];
+pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "batch", "id", "doc"];
 
 /// Keys that belong to verbs, and to which.
 pub(super) const OWN: &[(&str, &[&str])] = &[
@@ -42,7 +37,6 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
     ("with", &["use"]),
     ("mode", &["write"]),
     ("columns", &["write"]),
-    ("id", &["read", "values", "input"]),
 ];
 
 /// Keys of stages of later versions, whatever the verb.
