@@ -387,7 +387,7 @@ impl Work {
     fn with_nulls(&self, part: &RecordBatch, processed: &Processed) -> Result<RecordBatch> {
         let rows = part.num_rows();
         let mut from = vec![None; rows];
-        let joined = processed.joined();
+        let joined = processed.joined().map_err(StepError::from)?;
         if let Some((_, parents)) = &joined {
             parents.iter().enumerate().for_each(|(i, parent)| from[*parent as usize] = Some(i as u32));
         }

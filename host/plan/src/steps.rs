@@ -424,12 +424,11 @@ impl Step {
 
 /// The column's form that a port takes: content of files goes as text where that is accepted, else as bytes.
 fn take(column: &Column, types: &[PortType]) -> Option<(String, DataType)> {
-    let data_type = dflow_wasm::plain(column.data_type());
-    if types.iter().any(|t| t.accepts(&data_type)) && dflow_wasm::crosses(&data_type) {
+    if let Some(data_type) = dflow_wasm::goes_in(types, column.data_type()) {
         return Some((column.flat.clone(), data_type));
     }
     let bytes = column.bytes.as_ref()?;
-    types.iter().any(|t| t.accepts(&DataType::Binary)).then(|| (bytes.clone(), DataType::Binary))
+    dflow_wasm::goes_in(types, &DataType::Binary).map(|data_type| (bytes.clone(), data_type))
 }
 
 /// Settings that the operator's schema doesn't have.

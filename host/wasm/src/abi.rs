@@ -21,8 +21,23 @@ pub(crate) struct WireField {
     pub name: String,
     pub format: String,
     pub nullable: bool,
+    pub ordered: bool,
     pub children: u32,
     pub metadata: Vec<(String, String)>,
+}
+
+impl From<dflow_boundary::WireField> for WireField {
+    fn from(field: dflow_boundary::WireField) -> Self {
+        let dflow_boundary::WireField { name, format, nullable, ordered, children, metadata } = field;
+        Self { name, format, nullable, ordered, children, metadata }
+    }
+}
+
+impl From<WireField> for dflow_boundary::WireField {
+    fn from(field: WireField) -> Self {
+        let WireField { name, format, nullable, ordered, children, metadata } = field;
+        Self { name, format, nullable, ordered, children, metadata }
+    }
 }
 
 /// `types.schema`
@@ -39,6 +54,19 @@ pub(crate) struct WireNode {
     pub length: u32,
     #[component(name = "null-count")]
     pub null_count: u32,
+    pub buffers: u32,
+}
+
+impl From<dflow_boundary::WireNode> for WireNode {
+    fn from(node: dflow_boundary::WireNode) -> Self {
+        Self { length: node.length, null_count: node.null_count, buffers: node.buffers }
+    }
+}
+
+impl From<WireNode> for dflow_boundary::WireNode {
+    fn from(node: WireNode) -> Self {
+        Self { length: node.length, null_count: node.null_count, buffers: node.buffers }
+    }
 }
 
 /// `types.batch`, lent.

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{Field, Schema};
+use dflow_boundary::type_name;
 use serde::{Deserialize, Serialize};
 
-use crate::{abi, error::WasmError};
+use crate::{abi, error::WasmError, lower::goes_in};
 
 /// What is in a component. Keys that this host doesn't know are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,27 +81,24 @@ pub struct PortDescription {
 #[serde(transparent)]
 pub struct PortType(pub String);
 
-impl PortType {
-    /// Whether a column of this type may go in.
-    pub fn accepts(&self, data_type: &DataType) -> bool {
-        self.0 == "any" || self.0 == type_name(data_type)
-    }
-}
-
-/// The name that ports, messages and tables use for a type.
-pub(crate) fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Null => "null".into(),
-        DataType::Boolean => "bool".into(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "utf8".into(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary".into(),
-        DataType::List(_) | DataType::LargeList(_) | DataType::ListView(_) | DataType::LargeListView(_) => {
-            "list".into()
-        }
-        DataType::FixedSizeList(..) => "fixed_size_list".into(),
-        DataType::Struct(_) => "struct".into(),
-        DataType::Timestamp(..) => "timestamp".into(),
-        other => other.to_string().split('(').next().unwrap_or_default().to_lowercase(),
+impl OperatorDescription {
+    /// The schema in which columns of `input` go in. Errors name the column that its port doesn't take.
+    pub(crate) fn goes_in(&self, input: &Schema) -> Result<Schema, String> {
+        let any = [PortType("any".to_owned())];
+        let fields = input.fields().iter().map(|field| {
+            let port = self.ports.iter().find(|port| port.name == *field.name());
+            let types = port.map_or(&any[..], |port| &port.types);
+            match goes_in(types, field.data_type()) {
+                Some(data_type) => Ok(Field::clone(field).with_data_type(data_type)),
+                None => Err(format!(
+                    "port `{}` takes {}, the column is of type {}",
+                    field.name(),
+                    types.iter().map(|t| t.0.as_str()).collect::<Vec<_>>().join(" or "),
+                    type_name(field.data_type())
+                )),
+            }
+        });
+        Ok(Schema::new(fields.collect::<Result<Vec<_>, _>>()?))
     }
 }
 
@@ -174,17 +172,6 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_accept_all_encodings_of_a_type() {
-        let utf8 = PortType("utf8".into());
-        assert!(
-            utf8.accepts(&DataType::Utf8View) && utf8.accepts(&DataType::LargeUtf8) && !utf8.accepts(&DataType::Int64)
-        );
-        assert!(PortType("any".into()).accepts(&DataType::Null));
-        assert_eq!(type_name(&DataType::Int64), "int64");
-        assert_eq!(type_name(&DataType::Date32), "date32");
-    }
 
     #[test]
     fn another_version_is_refused_by_both_numbers() {

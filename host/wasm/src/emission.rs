@@ -9,17 +9,14 @@ use arrow::{
     array::{
         Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions, StringViewArray, builder::make_view,
     },
+    buffer::Buffer,
     compute::cast,
     datatypes::{DataType, Field, SchemaRef},
 };
+use dflow_boundary::{Parts, Trust, WireNode};
 use dflow_pipeline::Bytes;
 
-use crate::{
-    abi::{SliceColumn, WireNode},
-    description::RowShape,
-    lift::Parts,
-    lower::viewed,
-};
+use crate::{abi::SliceColumn, description::RowShape, lower::viewed};
 
 /// A row of the input that has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +100,10 @@ impl Collector {
         let lists =
             emission.buffers.iter().map(|b| b.len()).chain(emission.slices.iter().map(|s| s.1.len() + s.2.len()));
         let errors = emission.errors.iter().map(|e| e.kind.len() + e.message.len() + size_of::<RowError>());
-        self.bytes += (lists.chain(errors).sum::<usize>() + emission.parents.map_or(0, <[u8]>::len)) as u64;
+        // Values that take no bytes (nulls, runs, structs of nothing) count as a bit, so that none can claim to be billions.
+        let claimed = emission.nodes.iter().map(|node| node.length as usize / 8);
+        self.bytes +=
+            (lists.chain(errors).chain(claimed).sum::<usize>() + emission.parents.map_or(0, <[u8]>::len)) as u64;
         if self.bytes > self.most.0 {
             return Err(Refusal::TooMuch(self.bytes));
         }
@@ -196,7 +196,8 @@ impl Collector {
     }
 
     fn columns(&self, emission: &Emission<'_>, parents: &[u32]) -> Result<Vec<ArrayRef>, String> {
-        let mut parts = Parts { nodes: emission.nodes.iter(), buffers: emission.buffers.iter() };
+        let buffers = emission.buffers.iter().map(|bytes| Buffer::from(*bytes));
+        let mut parts = Parts::new(emission.nodes, buffers, Trust::Nothing);
         let mut columns = Vec::with_capacity(self.output.fields().len());
         for (i, field) in self.emitted.fields().iter().enumerate() {
             let column = match self.slices.iter().find(|s| s.column as usize == i) {
@@ -360,7 +361,7 @@ mod tests {
         let (parents, starts, ends) = (column(|r| r.0), column(|r| r.1), column(|r| r.2));
         collector.emit(Emission {
             rows: rows.len() as u32,
-            nodes: &[WireNode { length: rows.len() as u32, null_count: 0 }],
+            nodes: &[WireNode { length: rows.len() as u32, null_count: 0, buffers: 2 }],
             buffers: &[&[], &parents],
             parents: with_parents.then_some(&parents),
             slices: &[(0, &starts, &ends)],

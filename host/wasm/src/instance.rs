@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, compute::concat_batches};
+use dflow_boundary::Lent;
 use dflow_pipeline::{Bytes, Fault, GuestLimits, Millis};
 use wasmtime::{
     Store, Trap, UpdateDeadline,
@@ -10,10 +11,10 @@ use wasmtime::{
 };
 
 use crate::{
-    abi::{self, Failure, WireBatch, WireOpened, WireSchema},
+    abi::{self, Failure, WireBatch, WireNode, WireOpened, WireSchema},
     emission::{Collector, Processed, Refusal},
     error::WasmError,
-    lower::Lowered,
+    lower::lend,
     plugin::Operator,
     sandbox::Sandbox,
     state::{State, TICK_MS},
@@ -176,9 +177,9 @@ impl OperatorInstance {
     pub async fn process(&mut self, input: &RecordBatch) -> Result<Processed, WasmError> {
         let operator = &self.operator;
         let internal = |e: String| WasmError::internal(format!("{}: {e}", operator.label));
-        let mut lowered = Lowered::default();
-        for column in input.columns() {
-            lowered.push(column).map_err(internal)?;
+        let mut lent = Lent::without_views();
+        for (column, field) in input.columns().iter().zip(operator.input.fields()) {
+            lend(&mut lent, column, field.data_type()).map_err(internal)?;
         }
         let rows =
             u32::try_from(input.num_rows()).map_err(|_| internal("a batch of more than 4 billion rows".to_owned()))?;
@@ -192,8 +193,9 @@ impl OperatorInstance {
         );
         self.guest.store.data_mut().collector = Some(collector);
         let doing = format!("trapped on a batch of {rows} rows");
-        let buffers: Vec<&[u8]> = lowered.buffers.iter().map(|b| b.as_slice()).collect();
-        let batch = WireBatch { rows, nodes: &lowered.nodes, buffers: &buffers };
+        let nodes: Vec<WireNode> = lent.nodes.into_iter().map(Into::into).collect();
+        let buffers: Vec<&[u8]> = lent.buffers.iter().map(|b| b.as_slice()).collect();
+        let batch = WireBatch { rows, nodes: &nodes, buffers: &buffers };
         // The function is typed for `'static` since a type can't be generic over a lifetime in a field; it reads its
         // parameters only during the call, and a typed function is a plain handle that can be typed again.
         let process = self.process.func().typed::<(WireBatch<'_>,), (Result<(), Failure>,)>(&self.guest.store);
@@ -214,16 +216,23 @@ impl OperatorInstance {
 
 impl Processed {
     /// All pieces as one batch with its parents; `None` when nothing came.
-    pub fn joined(&self) -> Option<(RecordBatch, Vec<u32>)> {
-        match self.pieces.as_slice() {
+    ///
+    /// # Errors
+    ///
+    /// When they can't be one batch: keys of a dictionary that are too small for all values, text beyond what offsets can say.
+    pub fn joined(&self) -> Result<Option<(RecordBatch, Vec<u32>)>, WasmError> {
+        Ok(match self.pieces.as_slice() {
             [] => None,
             [one] => Some((one.columns.clone(), one.parents.clone())),
             many => {
-                let schema = many[0].columns.schema();
-                let batch = concat_batches(&schema, many.iter().map(|p| &p.columns)).expect("pieces have one schema");
+                let batch = concat_batches(many[0].columns.schema_ref(), many.iter().map(|p| &p.columns));
+                let batch = batch.map_err(|e| {
+                    WasmError::plugin(format!("what was emitted for one batch can't be put together: {e}"))
+                        .hint("wider keys of dictionaries or large types help, and so does emitting all rows at once")
+                })?;
                 Some((batch, many.iter().flat_map(|p| p.parents.iter().copied()).collect()))
             }
-        }
+        })
     }
 }
 

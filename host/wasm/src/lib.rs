@@ -14,7 +14,6 @@ mod emission;
 mod error;
 mod inert;
 mod instance;
-mod lift;
 mod lower;
 mod plugin;
 mod sandbox;
@@ -26,7 +25,7 @@ pub use description::{Description, OperatorDescription, PortDescription, PortTyp
 pub use emission::{Piece, Processed, RowError};
 pub use error::WasmError;
 pub use instance::OperatorInstance;
-pub use lower::{crosses, plain};
+pub use lower::goes_in;
 pub use plugin::{Operator, Plugin};
 pub use sandbox::{Cancel, Sandbox, SandboxSettings};
 pub use shipped::{Shipped, shipped, shipped_names};

@@ -1,41 +1,40 @@
-//! Arrow arrays → nodes and buffers to lend to a guest.
+//! The form in which columns go into ports, and the form in which a guest's columns become the engine's.
 //!
-//! Most buffers are lent as they are: the one copy is the one into the guest. Slices are trimmed, offsets made to begin at
-//! zero, and view arrays made plain: without gathering when their values lie one after the other in one buffer, as they do
-//! when a reader or a guest made them.
+//! Most buffers are lent as they are: the one copy is the one into the guest. Views of text and bytes are always made plain,
+//! without gathering when their values lie one after the other in one buffer, as they do when a reader or a guest made them.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, GenericByteArray, GenericByteViewArray,
-        OffsetSizeTrait, StringArray, StringViewArray, make_array,
+        Array, ArrayRef, AsArray, BinaryViewArray, DictionaryArray, PrimitiveArray, StringViewArray,
+        downcast_dictionary_array, types::ArrowDictionaryKeyType,
     },
-    buffer::{Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer},
-    compute::cast,
-    datatypes::{ByteArrayType, ByteViewType, DataType, Field, FieldRef, Schema},
+    compute::{can_cast_types, cast, take},
+    datatypes::{ArrowNativeType, DataType, Field, FieldRef},
 };
+use dflow_boundary::{Lent, type_name, unviewed};
 
-use crate::abi::WireNode;
+use crate::description::PortType;
 
-/// Whether values of a type can cross the boundary as they are (after [`plain`]).
-pub fn crosses(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Null
-        | DataType::Boolean
-        | DataType::Utf8
-        | DataType::Binary
-        | DataType::Date32
-        | DataType::Date64
-        | DataType::Timestamp(..) => true,
-        DataType::List(child) | DataType::FixedSizeList(child, _) => crosses(child.data_type()),
-        DataType::Struct(children) => children.iter().all(|c| crosses(c.data_type())),
-        other => other.is_integer() || matches!(other, DataType::Float16 | DataType::Float32 | DataType::Float64),
+/// The type in which a column of `data_type` goes into a port that takes `types`; `None` when the port doesn't take it.
+///
+/// A port that takes `any`, or an encoding by its name (`dictionary`, `large_utf8`), gets the column as it is, without views. One
+/// that takes what is encoded (`utf8`, `list`) gets that, encodings resolved at any depth.
+pub fn goes_in(types: &[PortType], data_type: &DataType) -> Option<DataType> {
+    let takes = |data_type: &DataType| types.iter().any(|t| t.0 == type_name(data_type));
+    let (as_it_is, plain) = (unviewed(data_type), plain(data_type));
+    if types.iter().any(|t| t.0 == "any") || (takes(&as_it_is) && type_name(&as_it_is) != type_name(&plain)) {
+        Some(as_it_is)
+    } else if takes(&plain) && can_cast_types(data_type, &plain) {
+        Some(unviewed(&plain))
+    } else {
+        takes(&as_it_is).then_some(as_it_is)
     }
 }
 
-/// The type in which a column goes in: views and large variants become plain, at any depth.
-pub fn plain(data_type: &DataType) -> DataType {
+/// A type without encodings, at any depth: views, large variants, dictionaries and runs become what they stand for.
+fn plain(data_type: &DataType) -> DataType {
     let child = |field: &FieldRef| Arc::new(Field::clone(field).with_data_type(plain(field.data_type())));
     match data_type {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
@@ -44,172 +43,110 @@ pub fn plain(data_type: &DataType) -> DataType {
             DataType::List(child(f))
         }
         DataType::FixedSizeList(f, n) => DataType::FixedSizeList(child(f), *n),
+        DataType::Map(entries, sorted) => DataType::Map(child(entries), *sorted),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(child).collect()),
         DataType::Dictionary(_, values) => plain(values),
+        DataType::RunEndEncoded(_, values) => plain(values.data_type()),
         other => other.clone(),
     }
 }
 
-/// The schema in which a batch of `schema` goes in.
-pub(crate) fn plain_schema(schema: &Schema) -> Schema {
-    let fields: Vec<_> = schema.fields().iter().map(|f| Field::clone(f).with_data_type(plain(f.data_type()))).collect();
-    Schema::new(fields)
-}
-
-/// A batch taken apart: what is lent to the guest.
-#[derive(Default)]
-pub(crate) struct Lowered {
-    pub(crate) nodes: Vec<WireNode>,
-    pub(crate) buffers: Vec<Buffer>,
-}
-
-impl Lowered {
-    /// Adds a column. Errors are ours: planning has checked the types.
-    pub(crate) fn push(&mut self, array: &ArrayRef) -> Result<(), String> {
-        let array = match array.data_type() {
-            DataType::Utf8View => Arc::new(gather_utf8(array.as_string_view())?) as ArrayRef,
-            DataType::BinaryView => Arc::new(gather_binary(array.as_binary_view())?),
-            other if plain(other) != *other => cast(array, &plain(other)).map_err(|e| e.to_string())?,
-            _ => array.clone(),
-        };
-        self.add(&array)
+/// Adds a column to what is lent, in the form that [`goes_in`] said. Errors are ours: planning has checked the types.
+pub(crate) fn lend(lent: &mut Lent, array: &ArrayRef, to: &DataType) -> Result<(), String> {
+    if unviewed(array.data_type()) == *to {
+        return lent.push(&compact(array)?);
     }
+    // Below unions, which can't be cast, views are still there.
+    let plain = plain(array.data_type());
+    let array = cast(array, if unviewed(&plain) == *to { &plain } else { to }).map_err(|e| e.to_string())?;
+    lent.push(&array)
+}
 
-    fn add(&mut self, array: &dyn Array) -> Result<(), String> {
-        let length = u32::try_from(array.len()).map_err(|_| "an array is longer than 4 billion values")?;
-        // The null type has no validity; its null count is its length.
-        let null_count = if array.data_type() == &DataType::Null { length } else { array.null_count() as u32 };
-        self.nodes.push(WireNode { length, null_count });
-        if array.data_type() != &DataType::Null {
-            self.buffers.push(validity(array.nulls()));
-        }
-        match array.data_type() {
-            DataType::Null => {}
-            DataType::Boolean => self.buffers.push(array.as_boolean().values().sliced()),
-            DataType::Utf8 => self.add_bytes(array.as_string::<i32>()),
-            DataType::Binary => self.add_bytes(array.as_binary::<i32>()),
-            DataType::List(_) => {
-                let list = array.as_list::<i32>();
-                let (first, last) = bounds(list.offsets());
-                self.buffers.push(rebased(list.offsets()));
-                self.add(&list.values().slice(first, last - first))?;
-            }
-            DataType::FixedSizeList(_, width) => {
-                let list = array.as_fixed_size_list();
-                let from = list.value_offset(0) as usize;
-                self.add(&list.values().slice(from, list.len() * *width as usize))?;
-            }
-            DataType::Struct(_) => {
-                for column in array.as_struct().columns() {
-                    self.add(column)?;
-                }
-            }
-            other => {
-                let width =
-                    other.primitive_width().ok_or_else(|| format!("the type {other} can't cross the boundary"))?;
-                let data = array.to_data();
-                self.buffers.push(data.buffers()[0].slice_with_length(data.offset() * width, data.len() * width));
-            }
-        }
-        Ok(())
+/// A dictionary with more values than the array is long, as slices have, with those values alone that the array has.
+fn compact(array: &ArrayRef) -> Result<ArrayRef, String> {
+    fn of<K: ArrowDictionaryKeyType>(array: &DictionaryArray<K>) -> Result<ArrayRef, String> {
+        let values = take(array.values(), array.keys(), None).map_err(|e| e.to_string())?;
+        let keys = (0..array.len()).map(|i| array.is_valid(i).then(|| K::Native::usize_as(i)));
+        let keys: PrimitiveArray<K> = keys.collect();
+        Ok(Arc::new(DictionaryArray::try_new(keys, values).map_err(|e| e.to_string())?))
     }
-
-    fn add_bytes<T: ByteArrayType<Offset = i32>>(&mut self, array: &GenericByteArray<T>) {
-        let (first, last) = bounds(array.offsets());
-        self.buffers.push(rebased(array.offsets()));
-        self.buffers.push(array.values().slice_with_length(first, last - first));
+    downcast_dictionary_array! {
+        array => if array.values().len() > array.len() { return of(array) },
+        _ => {}
     }
+    Ok(array.clone())
 }
 
-fn validity(nulls: Option<&NullBuffer>) -> Buffer {
-    match nulls {
-        Some(nulls) if nulls.null_count() > 0 => nulls.inner().sliced(),
-        _ => Buffer::default(),
-    }
-}
-
-fn bounds<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> (usize, usize) {
-    let first = offsets.first().map_or(0, |o| o.as_usize());
-    (first, offsets.last().map_or(first, |o| o.as_usize()))
-}
-
-fn rebased(offsets: &OffsetBuffer<i32>) -> Buffer {
-    match offsets.first() {
-        None | Some(0) => offsets.inner().inner().clone(),
-        Some(first) => offsets.iter().map(|o| o - first).collect::<ScalarBuffer<i32>>().into_inner(),
-    }
-}
-
-fn gather_utf8(views: &StringViewArray) -> Result<StringArray, String> {
-    let (offsets, values) = gather(views)?;
-    // SAFETY: the bytes are those of a valid string view array, value by value, and the offsets are their ends.
-    #[expect(unsafe_code, reason = "checking again what was checked would cost as much as the boundary")]
-    let plain = unsafe { StringArray::new_unchecked(offsets, values, views.nulls().cloned()) };
-    Ok(plain)
-}
-
-fn gather_binary(views: &BinaryViewArray) -> Result<BinaryArray, String> {
-    let (offsets, values) = gather(views)?;
-    Ok(BinaryArray::new(offsets, values, views.nulls().cloned()))
-}
-
-/// Offsets and values of a view array: the buffer itself when all values lie in it one after the other, else a copy.
-fn gather<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>) -> Result<(OffsetBuffer<i32>, Buffer), String> {
-    let total: usize = array.lengths().map(|l| l as usize).sum();
-    i32::try_from(total).map_err(|_| format!("a batch of {total} bytes of text is too large to cross the boundary"))?;
-    let offsets = OffsetBuffer::from_lengths(array.lengths().map(|l| l as usize));
-    if let Some(buffer) = adjacent(array) {
-        return Ok((offsets, buffer));
-    }
-    let mut values = MutableBuffer::with_capacity(total);
-    for i in 0..array.len() {
-        // Null rows keep whatever length their view has, so that offsets and values agree.
-        // SAFETY: `i` is within the array.
-        #[expect(unsafe_code, reason = "the iterator would skip null rows")]
-        let value: &[u8] = unsafe { array.value_unchecked(i) }.as_ref();
-        values.extend_from_slice(value);
-    }
-    Ok((offsets, values.into()))
-}
-
-/// The part of a buffer that holds all values, if they lie in it one after the other.
-fn adjacent<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>) -> Option<Buffer> {
-    const INLINE: u32 = 12;
-    let (mut start, mut end, mut buffer) = (0, 0, None);
-    for view in array.views() {
-        let length = *view as u32;
-        if length == 0 {
-            continue;
-        }
-        if length <= INLINE {
-            return None;
-        }
-        let (index, offset) = ((*view >> 64) as u32, (*view >> 96) as u32);
-        match buffer {
-            None => (start, buffer) = (offset, Some(index)),
-            Some(b) if b != index || offset != end => return None,
-            Some(_) => {}
-        }
-        end = offset + length;
-    }
-    let buffer = array.data_buffers().get(buffer? as usize)?;
-    Some(buffer.slice_with_length(start as usize, (end - start) as usize))
-}
-
-/// Makes an array of a guest's plain column the engine's own: text and bytes become views over the same buffer.
+/// Makes a column of a guest's the engine's own: text and bytes become views over the same buffer.
 pub(crate) fn viewed(array: ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Utf8 => Arc::new(StringViewArray::from(array.as_string::<i32>())),
+        DataType::LargeUtf8 => Arc::new(StringViewArray::from(array.as_string::<i64>())),
         DataType::Binary => Arc::new(BinaryViewArray::from(array.as_binary::<i32>())),
-        _ => make_array(array.to_data()),
+        DataType::LargeBinary => Arc::new(BinaryViewArray::from(array.as_binary::<i64>())),
+        _ => array,
     }
 }
 
 /// The engine's type for a guest's column.
 pub(crate) fn viewed_type(data_type: &DataType) -> DataType {
     match data_type {
-        DataType::Utf8 => DataType::Utf8View,
-        DataType::Binary => DataType::BinaryView,
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_get_what_they_ask_for() {
+        let types = |names: &[&str]| names.iter().map(|n| PortType((*n).to_owned())).collect::<Vec<_>>();
+        let dictionary = |values| DataType::Dictionary(Box::new(DataType::Int32), Box::new(values));
+        let list = |item| DataType::List(Arc::new(Field::new("item", item, true)));
+        let large = |item| DataType::LargeList(Arc::new(Field::new("item", item, true)));
+        let union = DataType::Union(
+            [(0i8, Arc::new(Field::new("text", DataType::Utf8View, true)))].into_iter().collect(),
+            arrow::datatypes::UnionMode::Sparse,
+        );
+        let (utf8, view) = (DataType::Utf8, DataType::Utf8View);
+        let cases = [
+            (types(&["utf8"]), view.clone(), Some(utf8.clone())),
+            (types(&["utf8"]), DataType::LargeUtf8, Some(utf8.clone())),
+            (types(&["utf8"]), dictionary(view.clone()), Some(utf8.clone())),
+            (types(&["utf8"]), DataType::Int64, None),
+            (types(&["int64", "utf8"]), DataType::Int64, Some(DataType::Int64)),
+            (types(&["any"]), dictionary(view.clone()), Some(dictionary(utf8.clone()))),
+            (types(&["any"]), DataType::LargeUtf8, Some(DataType::LargeUtf8)),
+            (types(&["any"]), DataType::Null, Some(DataType::Null)),
+            (types(&["large_utf8"]), DataType::LargeUtf8, Some(DataType::LargeUtf8)),
+            (types(&["dictionary", "utf8"]), dictionary(view.clone()), Some(dictionary(utf8.clone()))),
+            (types(&["list"]), large(dictionary(view.clone())), Some(list(utf8.clone()))),
+            (types(&["list"]), list(dictionary(view.clone())), Some(list(utf8.clone()))),
+            (types(&["large_list"]), large(view.clone()), Some(large(utf8))),
+            (types(&["sparse_union"]), union.clone(), Some(unviewed(&union))),
+            (types(&["list"]), list(union.clone()), Some(list(unviewed(&union)))),
+            (types(&["utf8_view"]), view, None),
+        ];
+        for (types, data_type, expected) in cases {
+            let found = goes_in(&types, &data_type);
+            assert_eq!(found, expected, "{types:?} {data_type}");
+            // What goes in is not changed by asking again.
+            assert_eq!(found.as_ref().and_then(|t| goes_in(&types, t)), expected, "{types:?} {data_type}, again");
+        }
+    }
+
+    #[test]
+    fn a_slice_of_a_dictionary_goes_without_the_values_it_lacks() {
+        let values: Vec<String> = (0..1000).map(|i| format!("value {i}")).collect();
+        let all: ArrayRef =
+            Arc::new(values.iter().map(String::as_str).collect::<DictionaryArray<arrow::datatypes::Int16Type>>());
+        let slice = all.slice(700, 3);
+        let mut lent = Lent::without_views();
+        lend(&mut lent, &slice, slice.data_type()).expect("dictionaries can cross");
+        assert_eq!(lent.nodes.iter().map(|n| n.length).collect::<Vec<_>>(), [3, 3]);
+        assert_eq!(lent.buffers[4].as_slice(), b"value 700value 701value 702");
     }
 }

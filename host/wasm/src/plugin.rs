@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dflow_pipeline::GuestLimits;
 use wasmtime::component::{Component, InstancePre};
 
@@ -11,7 +11,7 @@ use crate::{
     description::{Description, OperatorDescription, RowShape},
     error::WasmError,
     instance::{Guest, OperatorInstance},
-    lower::{plain_schema, viewed_type},
+    lower::viewed_type,
     sandbox::Sandbox,
     schema,
     state::State,
@@ -118,7 +118,7 @@ impl Plugin {
             described.version,
             short(&self.digest)
         ));
-        let input = Arc::new(plain_schema(input));
+        let input = Arc::new(described.goes_in(input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?);
         let wire = schema::to_wire(&input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?;
         let settings = serde_json::to_string(settings).map_err(|e| WasmError::internal(e.to_string()))?;
         let mut guest = Guest::new(&self.sandbox, &self.pre, self.limits, label.clone()).await?;
@@ -139,11 +139,8 @@ impl Plugin {
                 .fields()
                 .get(slice.port as usize)
                 .ok_or_else(|| lie(format!("slice of port {} of {}", slice.port, input.fields().len())))?;
-            let sliceable = column.data_type() == port.data_type()
-                && matches!(
-                    viewed_type(port.data_type()),
-                    arrow::datatypes::DataType::Utf8View | arrow::datatypes::DataType::BinaryView
-                );
+            let sliceable =
+                column.data_type() == port.data_type() && matches!(port.data_type(), DataType::Utf8 | DataType::Binary);
             if !sliceable {
                 return Err(lie(format!(
                     "column `{}` of type {} can't be a slice of port `{}` of type {}",

@@ -175,7 +175,7 @@ fn view(
     collector: &mut Collector,
 ) -> wasmtime::Result<Result<(), Refusal>> {
     let limit = store.data().limits.message;
-    let nodes = output.nodes.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
+    let nodes = output.nodes.iter(&mut *store)?.map(|node| Ok(node?.into())).collect::<wasmtime::Result<Vec<_>>>()?;
     let buffers = output.buffers.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
     let slices = output.slices.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
     let emitted = output.errors.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;

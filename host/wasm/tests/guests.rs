@@ -57,7 +57,8 @@ async fn a_shipped_chunker_gives_slices_of_the_text_it_was_given() {
     let operator = open("text", plugin.bytes, "chunk", settings).await.expect("opens");
     let mut instance = operator.instance().await.expect("starts");
     let input = texts(&["one two three four five", "", "six"]);
-    let (rows, parents) = instance.process(&input).await.expect("works").joined().expect("there are chunks");
+    let (rows, parents) =
+        instance.process(&input).await.expect("works").joined().expect("fits").expect("there are chunks");
     let chunks: Vec<_> = rows.column_by_name("chunk").expect("a column").as_string_view().iter().flatten().collect();
     assert_eq!(chunks, ["one two", "three four", "five", "six"]);
     assert_eq!(parents, [0, 0, 0, 2]);
@@ -73,7 +74,8 @@ async fn a_shipped_chunker_gives_slices_of_the_text_it_was_given() {
 async fn fault(operator: &str) -> WasmError {
     let opened = open("faulty", &guest("faulty"), operator, serde_json::json!({})).await.expect("opens");
     let mut instance = opened.instance().await.expect("starts");
-    let fine = instance.process(&texts(&["a", "b"])).await.expect("nothing set it off").joined().expect("two rows").0;
+    let fine = instance.process(&texts(&["a", "b"])).await.expect("nothing set it off");
+    let fine = fine.joined().expect("fits").expect("two rows").0;
     assert_eq!(fine.column(0).as_string_view().iter().flatten().collect::<Vec<_>>(), ["a", "b"]);
     instance.process(&texts(&["a", operator, "c"])).await.expect_err("one row set it off")
 }

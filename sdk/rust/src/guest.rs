@@ -6,7 +6,7 @@ use std::sync::{Once, OnceLock};
 use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 
-use crate::boundary::{self, Lent, WireField, WireNode};
+use crate::boundary::{self, WireField, WireNode};
 use crate::emit::{Emitter, Part, Sink};
 use crate::{Failure, Opened, Plugin, Running};
 
@@ -72,15 +72,17 @@ fn open(plugin: &Plugin, operator: &str, settings: &str, input: types::Schema) -
         name: field.name,
         format: field.format,
         nullable: field.nullable,
+        ordered: field.ordered,
         children: field.children,
         metadata: field.metadata,
     });
-    let input = SchemaRef::new(boundary::schema_of(fields.collect())?);
+    let input = SchemaRef::new(boundary::schema_of(&fields.collect::<Vec<_>>())?);
     let (running, opened) = plugin.operator(operator)?.open(settings, &input)?;
     let fields = boundary::fields_of(&opened.schema())?.into_iter().map(|field| types::Field {
         name: field.name,
         format: field.format,
         nullable: field.nullable,
+        ordered: field.ordered,
         children: field.children,
         metadata: field.metadata,
     });
@@ -98,8 +100,12 @@ fn open(plugin: &Plugin, operator: &str, settings: &str, input: types::Schema) -
 }
 
 fn process(open: &mut Open, input: types::Batch) -> Result<(), Failure> {
-    let nodes: Vec<_> =
-        input.nodes.iter().map(|node| WireNode { length: node.length, null_count: node.null_count }).collect();
+    let nodes = input.nodes.iter().map(|node| WireNode {
+        length: node.length,
+        null_count: node.null_count,
+        buffers: node.buffers,
+    });
+    let nodes: Vec<_> = nodes.collect();
     let buffers = input.buffers.into_iter().map(Buffer::from_vec).collect();
     let batch = boundary::receive(open.input.clone(), input.rows as usize, &nodes, buffers)?;
     let mut host = Host;
@@ -113,10 +119,13 @@ struct Host;
 
 impl Sink for Host {
     fn emit(&mut self, part: Part) -> Result<bool, Failure> {
-        let mut lent = Lent::default();
-        part.columns.iter().for_each(|column| lent.push(column));
-        let nodes: Vec<_> =
-            lent.nodes.iter().map(|node| types::Node { length: node.length, null_count: node.null_count }).collect();
+        let lent = boundary::lend(&part.columns)?;
+        let nodes = lent.nodes.iter().map(|node| types::Node {
+            length: node.length,
+            null_count: node.null_count,
+            buffers: node.buffers,
+        });
+        let nodes: Vec<_> = nodes.collect();
         let buffers: Vec<&[u8]> = lent.buffers.iter().map(Buffer::as_slice).collect();
         // Both sides are little-endian: the indices' memory is the contract's bytes.
         let parents = part.parents.map(Buffer::from_vec);

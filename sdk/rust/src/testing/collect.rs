@@ -8,7 +8,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::{concat::concat_batches, filter::filter_record_batch};
 
 use super::Ran;
-use crate::boundary::{self, Lent};
+use crate::boundary;
 use crate::emit::{Part, Ranges, Sink};
 use crate::{Failure, Opened, RowError, Shape};
 
@@ -54,8 +54,7 @@ impl<'a> Collector<'a> {
 
     /// Emitted columns as the host gets them, checked by arrow.
     fn through_boundary(&self, rows: usize, columns: &[ArrayRef]) -> Result<RecordBatch, Failure> {
-        let mut lent = Lent::default();
-        columns.iter().for_each(|column| lent.push(column));
+        let lent = boundary::lend(columns)?;
         let fields = self
             .opened
             .output
@@ -64,7 +63,7 @@ impl<'a> Collector<'a> {
             .filter(|(index, _)| !self.opened.is_slice(*index))
             .map(|(_, field)| field.clone());
         let fields = boundary::fields_of(&Schema::new(fields.collect::<Vec<_>>()))?;
-        boundary::receive(Arc::new(boundary::schema_of(fields)?), rows, &lent.nodes, lent.buffers)
+        boundary::receive(Arc::new(boundary::schema_of(&fields)?), rows, &lent.nodes, lent.buffers)
     }
 
     /// The result, when the books balance.
@@ -189,7 +188,7 @@ mod tests {
             (slice(2, 1, 3), "outside of its 2 bytes"),
             (number(Shape::Map, vec![0, 1]), "row 2 has neither"),
             (number(Shape::Filter, vec![0, 0]), "two results for row 0"),
-            (null(), "non-nullable"),
+            (null(), "column `n` is not nullable and has 2 nulls"),
         ];
         for (ran, expected) in cases {
             let message = ran.unwrap_err().to_string();

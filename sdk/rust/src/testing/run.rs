@@ -1,10 +1,11 @@
 //! One operator on one batch.
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
+use dflow_boundary::type_name;
 
 use super::collect::Collector;
-use crate::boundary::{self, Lent};
+use crate::boundary;
 use crate::{Description, Emitter, Failure, Operator, OperatorEntry, RowError};
 
 /// What an operator made of a batch.
@@ -47,9 +48,8 @@ pub fn run_entry(entry: &OperatorEntry, settings: &str, input: &RecordBatch) -> 
 
 /// A batch as it arrives in a component.
 fn through_boundary(batch: &RecordBatch) -> Result<RecordBatch, Failure> {
-    let schema = SchemaRef::new(boundary::schema_of(boundary::fields_of(batch.schema_ref())?)?);
-    let mut lent = Lent::default();
-    batch.columns().iter().for_each(|column| lent.push(column));
+    let schema = SchemaRef::new(boundary::schema_of(&boundary::fields_of(batch.schema_ref())?)?);
+    let lent = boundary::lend(batch.columns())?;
     boundary::receive(schema, batch.num_rows(), &lent.nodes, lent.buffers)
 }
 
@@ -78,17 +78,5 @@ fn check_ports(description: &Description, input: &Schema) -> Result<(), Failure>
             description.name
         ))),
         _ => Ok(()),
-    }
-}
-
-/// The name of a type as ports give it (`wit/README.md`).
-fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "bool".to_owned(),
-        DataType::List(_) => "list".to_owned(),
-        DataType::FixedSizeList(..) => "fixed_size_list".to_owned(),
-        DataType::Struct(_) => "struct".to_owned(),
-        DataType::Timestamp(..) => "timestamp".to_owned(),
-        other => other.to_string().to_lowercase(),
     }
 }
