@@ -20,7 +20,7 @@ use dflow_pipeline::{At, Mistake, Name};
 use crate::{columns::Columns, steps::Step};
 
 /// Spells out the SELECT lists of a query over stages, those of its subqueries too.
-pub(crate) fn spell_out(statement: &mut Statement, inputs: &[(&Name, &Step)], at: &At) -> Result<(), Mistake> {
+pub(crate) fn spell_out(statement: &mut Statement, inputs: &[(&Name, Step)], at: &At) -> Result<(), Mistake> {
     let stages = inputs.iter().map(|(name, step)| (name.as_str(), &step.columns)).collect();
     match VisitMut::visit(statement, &mut Spelling { stages, at }) {
         ControlFlow::Break(mistake) => Err(mistake),

@@ -105,10 +105,13 @@ impl<'a> Shared<'a> {
                 merged.volumes.extend(entries.iter().map(|entry| entry.key.clone()));
             }
             let mut kept = Vec::new();
+            // The manifest of a volume may be in another one.
+            let nodes: Vec<Node> = entries.iter().map(|entry| entry.node.clone()).collect();
+            let in_manifest = |name: &str| nodes.iter().any(|node| mentions(node, &format!("{name}://")));
             for mut entry in entries {
                 // Parameters have been put into the pipeline's own.
                 if entry.node.at.in_file() > 0 {
-                    if !named(kind, &entry.key, top) {
+                    if !named(kind, &entry.key, top) && !in_manifest(&entry.key) {
                         unnamed.push(entry);
                         continue;
                     }
@@ -125,7 +128,10 @@ impl<'a> Shared<'a> {
                 Inserter::new(params, files).insert(&mut entry.node, &mut Vec::new());
                 resource::name(&entry, found);
                 match *kind {
-                    "volume" => drop(resource::volume(&entry, found)),
+                    "volume" => {
+                        let volumes: Vec<&str> = merged.volumes.iter().map(String::as_str).collect();
+                        drop(resource::volume(&entry, &volumes, found));
+                    }
                     _ => drop(resource::plugin(&entry, found)),
                 }
             }
@@ -229,13 +235,15 @@ fn mentions(node: &Node, text: &str) -> bool {
     }
 }
 
-/// Makes a resource's path one from the pipeline's folder. It is written as one from the folder of its own file.
+/// Makes a resource's paths ones from the pipeline's folder. They are written as ones from the folder of its own file.
 fn rebase(resource: &mut Node, kind: &str, files: &[SourceText]) {
     let folder = files.get(resource.at.in_file()).map_or("", |file| &file.folder);
     let Shape::Table(entries) = &mut resource.shape else { return };
-    let path = if kind == "volume" { "url" } else { "source" };
-    if let Some(Shape::Text(text)) = entries.iter_mut().find(|entry| entry.key == path).map(|e| &mut e.node.shape) {
-        *text = from_pipeline(text, folder).into_owned();
+    let paths: &[&str] = if kind == "volume" { &["url", "manifest"] } else { &["source"] };
+    for entry in entries.iter_mut().filter(|entry| paths.contains(&entry.key.as_str())) {
+        if let Shape::Text(text) = &mut entry.node.shape {
+            *text = from_pipeline(text, folder).into_owned();
+        }
     }
 }
 

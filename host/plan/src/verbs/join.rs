@@ -199,7 +199,7 @@ fn keys<'a>(at: &At, written: &'a Join, left: &'a Step, right: &'a Step) -> Resu
 
 /// The type in which two columns are compared: encodings and widths may differ, kinds may not.
 fn common_type(left: &DataType, right: &DataType) -> Option<DataType> {
-    let same = dflow_wasm::plain(left) == dflow_wasm::plain(right)
+    let same = dflow_boundary::unviewed(left) == dflow_boundary::unviewed(right)
         || (left.is_integer() && right.is_integer())
         || (left.is_floating() && right.is_floating())
         || matches!((left, right), (DataType::Timestamp(_, a), DataType::Timestamp(_, b)) if a.is_some() == b.is_some());
