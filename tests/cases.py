@@ -51,6 +51,7 @@ VOLATILE = [
 ]
 # A message is broken into lines by its width, which differs with what is taken out.
 BROKEN = re.compile(r"^(  [×⚠] .*)\n +│ (.*)$", re.MULTILINE)
+PROGRESS = re.compile(r"^\d+(\.\d+)? (s|min|h)( \d+ s)?: \d+/\d+ tasks?; ")
 # A label under the characters that it means keeps its place.
 DRAWN = re.compile(r"^\s*(\d+ )?[│·╭╰]")
 
@@ -64,6 +65,9 @@ def normal(text, folder):
         line = line.rstrip()
         # Whether a plugin's compiled code is in the cache already depends on what ran before.
         if line.startswith("compiled plugin "):
+            continue
+        # Where stderr is no terminal, a line now and then says how far a run is.
+        if PROGRESS.match(line):
             continue
         for pattern, word in VOLATILE:
             line = pattern.sub(word, line)
