@@ -9,6 +9,7 @@ mod failure;
 mod interrupt;
 mod log;
 mod outside;
+mod pages;
 mod pipeline_file;
 mod schema;
 mod settings;
@@ -28,6 +29,7 @@ use crate::{args::Args, outside::Outside, terminal::Terminal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    pages::keep_small();
     let args = Args::parse();
     let outside = Outside::real();
     let terminal = Arc::new(Terminal::new(&outside));

@@ -1,13 +1,13 @@
 //! Runs an operator of a plugin on batches.
 //!
-//! One instance for each batch that is worked on at a time, reused from batch to batch. Batches are cut by rows and bytes before
-//! they go in; results are joined with the carried columns by their parents' positions. Each row of a batch ends as exactly one
-//! of: out, filtered, skipped, failed.
+//! One instance for each batch that is worked on at a time, reused from batch to batch and from task to task. Batches are cut by
+//! rows and bytes before they go in; results are joined with the carried columns by their parents' positions. Each row of a batch
+//! ends as exactly one of: out, filtered, skipped, failed.
 
 use std::{
     collections::{HashSet, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Instant,
 };
 
@@ -32,7 +32,7 @@ use datafusion::{
     },
 };
 use dflow_pipeline::{Bytes, Fault, OnError};
-use dflow_wasm::{OperatorInstance, Piece, Processed, RowShape};
+use dflow_wasm::{Piece, Processed, RowShape};
 use futures::{StreamExt, stream};
 
 use crate::{
@@ -188,7 +188,6 @@ impl ExecutionPlan for OperatorExec {
             carried,
             kept: self.projection.clone().unwrap_or_else(|| (0..all).collect()),
             schema: self.schema(),
-            idle: Mutex::default(),
         });
         let parallel = work.scope.parallel.max(1);
         let results = if parallel == 1 {
@@ -216,8 +215,6 @@ struct Work {
     /// The columns that come out.
     kept: Vec<usize>,
     schema: SchemaRef,
-    /// Instances that nobody uses just now.
-    idle: Mutex<Vec<OperatorInstance>>,
 }
 
 impl Work {
@@ -236,10 +233,6 @@ impl Work {
             results
         });
         work.join_unwind().await.map_err(|e| StepError::new(Fault::Internal, format!("a task ended: {e}")))?
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<OperatorInstance>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All results of one batch of the input.
@@ -281,13 +274,9 @@ impl Work {
                 .map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true))
                 .collect();
             let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), ports, &options)?;
-            let idle = self.idle().pop();
-            let mut instance = match idle {
-                Some(instance) => instance,
-                None => self.spec.operator.instance().await.map_err(StepError::from)?,
-            };
+            let mut instance = self.spec.operator.instance().await.map_err(StepError::from)?;
             let processed = instance.process(&input).await.map_err(StepError::from)?;
-            self.idle().push(instance);
+            instance.release();
             self.results(&part, ids.as_ref(), processed, Fault::Data, &mut ready)?;
         }
         Ok(ready)

@@ -139,15 +139,33 @@ impl Guest {
     }
 }
 
-/// An instance of an operator, ready for batches. Calls don't overlap; after an error it is dead and must be replaced.
-pub struct OperatorInstance {
-    operator: Arc<Operator>,
+/// A guest that has opened an operator, and its function for batches.
+pub(crate) struct Ready {
     guest: Guest,
     process: TypedFunc<(WireBatch<'static>,), (Result<(), Failure>,)>,
 }
 
+impl Ready {
+    /// Of a guest whose `open` gave what was wanted.
+    pub(crate) fn new(mut guest: Guest) -> Result<Self, WasmError> {
+        let process = guest.function("process")?;
+        Ok(Self { guest, process })
+    }
+}
+
+/// An instance of an operator, ready for batches. Calls don't overlap; after an error it is dead and must be replaced.
+pub struct OperatorInstance {
+    operator: Arc<Operator>,
+    ready: Ready,
+}
+
 impl OperatorInstance {
+    /// One that was used before, or a new one.
     pub(crate) async fn new(operator: Arc<Operator>) -> Result<Self, WasmError> {
+        let idle = operator.idle().pop();
+        if let Some(ready) = idle {
+            return Ok(Self { operator, ready });
+        }
         let plugin = &operator.plugin;
         let mut guest = Guest::new(&plugin.sandbox, &plugin.pre, plugin.limits, operator.label.clone()).await?;
         let opened = guest.open(&operator.description().name.clone(), &operator.settings, &operator.wire).await?;
@@ -157,8 +175,13 @@ impl OperatorInstance {
                 operator.label
             )));
         }
-        let process = guest.function("process")?;
-        Ok(Self { operator, guest, process })
+        Ok(Self { operator, ready: Ready::new(guest)? })
+    }
+
+    /// Gives it back for the operator's next batch, in whichever task that is. One that is only dropped is gone.
+    pub fn release(self) {
+        let Self { operator, ready } = self;
+        operator.idle().push(ready);
     }
 
     /// The operator it is of.
@@ -168,7 +191,7 @@ impl OperatorInstance {
 
     /// Memory that the guest holds, in bytes.
     pub fn memory(&self) -> u64 {
-        self.guest.store.data().memory
+        self.ready.guest.store.data().memory
     }
 
     /// Works on some rows, whose columns are the operator's ports (in any encoding of their types).
@@ -191,19 +214,20 @@ impl OperatorInstance {
             operator.shape,
             operator.plugin.limits.emitted,
         );
-        self.guest.store.data_mut().collector = Some(collector);
+        let Ready { guest, process } = &mut self.ready;
+        guest.store.data_mut().collector = Some(collector);
         let doing = format!("trapped on a batch of {rows} rows");
         let nodes: Vec<WireNode> = lent.nodes.into_iter().map(Into::into).collect();
         let buffers: Vec<&[u8]> = lent.buffers.iter().map(|b| b.as_slice()).collect();
         let batch = WireBatch { rows, nodes: &nodes, buffers: &buffers };
         // The function is typed for `'static` since a type can't be generic over a lifetime in a field; it reads its
         // parameters only during the call, and a typed function is a plain handle that can be typed again.
-        let process = self.process.func().typed::<(WireBatch<'_>,), (Result<(), Failure>,)>(&self.guest.store);
+        let process = process.func().typed::<(WireBatch<'_>,), (Result<(), Failure>,)>(&guest.store);
         let process = process.map_err(|e| internal(format!("{e:#}")))?;
-        let (result,) = self.guest.call(&process, (batch,), &doing).await?;
-        let collector = self.guest.store.data_mut().collector.take();
+        let (result,) = guest.call(&process, (batch,), &doing).await?;
+        let collector = guest.store.data_mut().collector.take();
         if let Err(failure) = result {
-            let text = self.guest.store.data().cut(failure.text());
+            let text = guest.store.data().cut(failure.text());
             return Err(WasmError::plugin(format!(
                 "{} gave up on a batch of {rows} rows: {text}",
                 self.operator.label

@@ -1,6 +1,6 @@
 //! A loaded component, and an operator of it opened for settings and columns.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dflow_pipeline::GuestLimits;
@@ -10,7 +10,7 @@ use crate::{
     abi::{self, Failure, SliceColumn, WireOpened, WireSchema},
     description::{Description, OperatorDescription, RowShape},
     error::WasmError,
-    instance::{Guest, OperatorInstance},
+    instance::{Guest, OperatorInstance, Ready},
     lower::viewed_type,
     sandbox::Sandbox,
     schema,
@@ -165,6 +165,7 @@ impl Plugin {
             shape,
             slices: Arc::from(opened.slices.as_slice()),
             opened,
+            idle: Mutex::new(vec![Ready::new(guest)?]),
         }))
     }
 }
@@ -204,6 +205,9 @@ pub struct Operator {
     pub(crate) shape: RowShape,
     pub(crate) slices: Arc<[SliceColumn]>,
     pub(crate) opened: WireOpened,
+    /// Guests that nobody uses just now. What `open` does may cost as much as hundreds of batches (a JSON Schema is compiled),
+    /// so they go from task to task.
+    idle: Mutex<Vec<Ready>>,
 }
 
 impl Operator {
@@ -232,7 +236,11 @@ impl Operator {
         self.shape
     }
 
-    /// A fresh instance, opened.
+    pub(crate) fn idle(&self) -> MutexGuard<'_, Vec<Ready>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An instance, opened: one that was [released](OperatorInstance::release), or else a fresh one.
     pub async fn instance(self: &Arc<Self>) -> Result<OperatorInstance, WasmError> {
         OperatorInstance::new(self.clone()).await
     }

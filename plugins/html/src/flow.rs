@@ -5,6 +5,7 @@
 //! stays as it is. Everything is appended to one buffer for the whole batch; documents are told apart by where they begin.
 
 use memchr::memchr;
+use wide::u8x16;
 
 /// What has to come between the text written so far and the next, in ascending strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,19 +98,8 @@ impl Flow {
                 at += 1;
                 continue;
             }
-            // A single blank between two words is already what it has to become: such runs are copied as they are.
             let run = at;
-            at += 1;
-            while at < text.len() {
-                if is_white(text[at]) {
-                    let goes_on = text[at] == b' ' && text.get(at + 1).is_some_and(|next| !is_white(*next));
-                    if !goes_on {
-                        break;
-                    }
-                    at += 1;
-                }
-                at += 1;
-            }
+            at += plain_run(&text[at..]);
             self.fill_gap();
             self.out.extend_from_slice(&text[run..at]);
         }
@@ -230,9 +220,38 @@ impl Flow {
     }
 }
 
+/// How many bytes of a text that begins with no white space are already what they have to become: words with one blank between them.
+fn plain_run(text: &[u8]) -> usize {
+    let mut at = 0;
+    // A block's last byte is looked at again with the next block, since what follows a blank decides.
+    while let Some(block) = text[at..].first_chunk::<16>() {
+        let block = u8x16::from(*block);
+        let bits = |byte: u8| block.simd_eq(u8x16::splat(byte)).to_bitmask();
+        let blank = bits(b' ');
+        let white = WHITE.iter().fold(blank, |white, byte| white | bits(*byte));
+        let stop = ((white & !blank) | (blank & (white >> 1))) & 0x7fff;
+        if stop != 0 {
+            return at + stop.trailing_zeros() as usize;
+        }
+        at += 15;
+    }
+    while at < text.len() {
+        let goes_on =
+            !is_white(text[at]) || (text[at] == b' ' && text.get(at + 1).is_some_and(|next| !is_white(*next)));
+        if !goes_on {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// White space but the blank.
+const WHITE: [u8; 5] = [b'\n', b'\t', b'\r', 0x0c, 0];
+
 /// White space of HTML, and NUL, which is not part of any text.
 fn is_white(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\t' | b'\r' | 0x0c | 0)
+    byte == b' ' || WHITE.contains(&byte)
 }
 
 /// One line of text out of several: white space of any script trimmed, its runs made one blank.
@@ -256,6 +275,20 @@ mod tests {
         write(&mut flow);
         flow.finish();
         String::from_utf8(flow.into_bytes()).expect("text stays text")
+    }
+
+    #[test]
+    fn white_space_collapses_wherever_it_stands() {
+        for length in 1..40 {
+            for at in 0..length {
+                for white in [" ", "  ", " \n", "\n", "\t ", "\0", "\u{c}", "\u{1}"] {
+                    let text = format!("{}{white}{}", "x".repeat(at), "y".repeat(length - at));
+                    let expected = text.split([' ', '\n', '\t', '\u{c}']).filter(|word| !word.is_empty());
+                    let expected = expected.collect::<Vec<_>>().join(" ").replace('\0', "");
+                    assert_eq!(written(|flow| flow.text(text.as_bytes())), expected, "{text:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod extract;
 pub mod flow;
 pub mod main_content;
 pub mod markdown;
+mod markup;
 pub mod page;
 pub mod select;
 pub mod text;

@@ -11,6 +11,7 @@ use html5gum::{Emitter, Error, State, Tokenizer};
 
 use crate::element::Layout;
 use crate::flow::Flow;
+use crate::markup::Markup;
 
 /// Writes the visible text of `html` into `flow`, with the document's title as its first paragraph if `title` says so.
 ///
@@ -18,7 +19,7 @@ use crate::flow::Flow;
 pub fn write(html: &str, title: bool, flow: &mut Flow) {
     let tags =
         Tags { flow, title, name: Vec::new(), last_start: Vec::new(), end: false, self_closing: false, hidden: None };
-    let Ok(()) = Tokenizer::new_with_emitter(html, tags).finish();
+    let Ok(()) = Tokenizer::new_with_emitter(Markup(html.as_bytes()), tags).finish();
 }
 
 /// Follows the tags of one document.

@@ -29,6 +29,8 @@ pub enum Unit {
 pub enum Measure<'text> {
     /// In characters.
     Characters,
+    /// In characters of a text in which each is a byte.
+    Bytes,
     /// In what has boundaries of its own.
     Spans(Spans<'text>),
     /// In tokens of each piece by itself.
@@ -39,6 +41,7 @@ impl<'text> Measure<'text> {
     /// Makes ready to measure pieces of `text`.
     pub fn new(unit: Unit, encoding: Encoding, text: &'text str) -> Self {
         match unit {
+            Unit::Characters if text.is_ascii() => Self::Bytes,
             Unit::Characters => Self::Characters,
             Unit::Words => Self::Spans(Spans::new(text, text.unicode_word_indices())),
             Unit::Sentences => Self::Spans(Spans::new(text, text.split_sentence_bound_indices())),
@@ -51,6 +54,7 @@ impl ChunkSizer for Measure<'_> {
     fn size(&self, piece: &str) -> usize {
         match self {
             Self::Characters => Characters.size(piece),
+            Self::Bytes => piece.len(),
             Self::Spans(spans) => spans.touched(piece),
             Self::Tokens(tokens) => tokens.count(piece),
         }

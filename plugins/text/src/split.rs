@@ -54,7 +54,16 @@ pub struct Cut {
 
 impl Cut {
     /// Calls `take` with the byte range of each chunk of `text`, in order. No chunk is empty.
-    pub fn chunks(&self, text: &str, take: impl FnMut(usize, usize)) {
+    pub fn chunks(&self, text: &str, mut take: impl FnMut(usize, usize)) {
+        if (self.by, self.unit) == (By::Text, Unit::Characters) && text.len() <= self.size {
+            // What fits is one chunk, whatever its structure.
+            let start = if self.trim { text.len() - text.trim_start().len() } else { 0 };
+            let end = if self.trim { text.trim_end().len() } else { text.len() };
+            if start < end {
+                take(start, end);
+            }
+            return;
+        }
         let window = match (self.by, self.unit) {
             (By::Markdown, _) => usize::MAX,
             (By::Text, Unit::Characters) => self.size.saturating_mul(GUESS),
@@ -176,6 +185,29 @@ mod tests {
                     text[covered..].trim().is_empty() && (cut.trim || covered == text.len()),
                     "{cut:?} of {text:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn what_fits_is_cut_as_by_the_splitter() {
+        let all = |chunks: &mut dyn FnMut(&mut dyn FnMut(usize, usize))| {
+            let mut found = Vec::new();
+            chunks(&mut |start, end| found.push((start, end)));
+            found
+        };
+        for seed in 0..64 {
+            let text = text(seed, 1 + seed as usize % 12);
+            let trimmed = text.trim().len();
+            for size in [1, trimmed.max(1), text.len() - 1, text.len(), text.len() + 1, 1000] {
+                for trim in [true, false] {
+                    let unit = Unit::Characters;
+                    let cut =
+                        Cut { size: size.max(1), overlap: 0, unit, encoding: Encoding::Cl100kBase, by: By::Text, trim };
+                    let found = all(&mut |take| cut.chunks(&text, take));
+                    let expected = all(&mut |take| cut.chunks_by_windows(&text, usize::MAX, take));
+                    assert_eq!(found, expected, "{cut:?} of {text:?}");
+                }
             }
         }
     }

@@ -6,10 +6,17 @@
 
 #![expect(unsafe_code, reason = "an allocator can't be made without")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 
-/// From this size on (in bytes), allocations are aligned to it.
+use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
+
+/// To how many bytes larger allocations are aligned, ...
 const ALIGNMENT: usize = 64;
+/// ... from this size on (in bytes). For the many small ones it would cost more than the rest of the allocator.
+const LARGER: usize = 1024;
+
+/// Where memory comes from: several times as fast as the standard library's allocator for wasm.
+static TALC: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
 struct Aligned;
 
@@ -17,7 +24,7 @@ struct Aligned;
 static ALLOCATOR: Aligned = Aligned;
 
 fn raised(layout: Layout) -> Layout {
-    if layout.size() < ALIGNMENT || layout.align() >= ALIGNMENT {
+    if layout.size() < LARGER || layout.align() >= ALIGNMENT {
         return layout;
     }
     // SAFETY: 64 is a power of two, and the size rounded up to it is within `isize::MAX` or the allocator refuses it.
@@ -29,17 +36,17 @@ fn raised(layout: Layout) -> Layout {
 unsafe impl GlobalAlloc for Aligned {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: passed on.
-        unsafe { System.alloc(raised(layout)) }
+        unsafe { TALC.alloc(raised(layout)) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: passed on.
-        unsafe { System.alloc_zeroed(raised(layout)) }
+        unsafe { TALC.alloc_zeroed(raised(layout)) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: allocated with the same raised layout.
-        unsafe { System.dealloc(pointer, raised(layout)) }
+        unsafe { TALC.dealloc(pointer, raised(layout)) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -48,14 +55,14 @@ unsafe impl GlobalAlloc for Aligned {
         let (from, to) = (raised(layout), raised(new));
         if from.align() == to.align() {
             // SAFETY: the same alignment before and after.
-            return unsafe { System.realloc(pointer, from, size) };
+            return unsafe { TALC.realloc(pointer, from, size) };
         }
         // SAFETY: a fresh allocation of at least as many bytes as are copied; the old one is given back as it was made.
         unsafe {
-            let moved = System.alloc(to);
+            let moved = TALC.alloc(to);
             if !moved.is_null() {
                 std::ptr::copy_nonoverlapping(pointer, moved, layout.size().min(size));
-                System.dealloc(pointer, from);
+                TALC.dealloc(pointer, from);
             }
             moved
         }
