@@ -58,6 +58,8 @@ pub struct StageCounters {
     rows_in: AtomicU64,
     rows_made: AtomicU64,
     rows_out: AtomicU64,
+    repeated: AtomicU64,
+    unread: AtomicU64,
     filtered: AtomicU64,
     skipped: AtomicU64,
     failed: AtomicU64,
@@ -75,6 +77,10 @@ pub struct StageCounts {
     pub rows_made: u64,
     /// Rows that came out.
     pub rows_out: u64,
+    /// Rows that came out once and went to several stages: how often they were read beyond once.
+    pub repeated: u64,
+    /// Rows that came out for a stage that had seen enough by then.
+    pub unread: u64,
     /// Rows that a filter dropped.
     pub filtered: u64,
     /// Failed rows that were dropped because the stage says so.
@@ -95,6 +101,8 @@ impl StageCounts {
         self.rows_in += other.rows_in;
         self.rows_made += other.rows_made;
         self.rows_out += other.rows_out;
+        self.repeated += other.repeated;
+        self.unread += other.unread;
         self.filtered += other.filtered;
         self.skipped += other.skipped;
         self.failed += other.failed;
@@ -110,6 +118,8 @@ impl StageCounters {
         self.rows_in.fetch_add(counts.rows_in, Relaxed);
         self.rows_made.fetch_add(counts.rows_made, Relaxed);
         self.rows_out.fetch_add(counts.rows_out, Relaxed);
+        self.repeated.fetch_add(counts.repeated, Relaxed);
+        self.unread.fetch_add(counts.unread, Relaxed);
         self.filtered.fetch_add(counts.filtered, Relaxed);
         self.skipped.fetch_add(counts.skipped, Relaxed);
         self.failed.fetch_add(counts.failed, Relaxed);
@@ -124,6 +134,8 @@ impl StageCounters {
             rows_in: self.rows_in.load(Relaxed),
             rows_made: self.rows_made.load(Relaxed),
             rows_out: self.rows_out.load(Relaxed),
+            repeated: self.repeated.load(Relaxed),
+            unread: self.unread.load(Relaxed),
             filtered: self.filtered.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
             failed: self.failed.load(Relaxed),
