@@ -153,18 +153,16 @@ impl Reading {
             }
             None => batch.clone(),
         };
-        if let Some((counters, counts)) = &self.by {
-            // The filter is that of a later stage. Its rows are told where they got to.
-            let (all, kept) = (batch.num_rows() as u64, kept.num_rows() as u64);
-            let dropped = all - kept;
-            counters.add(&match counts {
-                true => StageCounts { rows_in: dropped, filtered: dropped, ..StageCounts::default() },
-                false => StageCounts { rows_in: all, ..StageCounts::default() },
-            });
-        }
-        let kept = kept.project(&self.projection)?;
         let rows = self.left.map_or(kept.num_rows(), |left| left.min(kept.num_rows()));
         self.left = self.left.map(|left| left - rows);
-        Ok(kept.slice(0, rows))
+        if let Some((counters, counts)) = &self.by {
+            // The filter is that of a later stage. Its rows are told where they got to.
+            let dropped = (batch.num_rows() - kept.num_rows()) as u64;
+            counters.add(&match counts {
+                true => StageCounts { rows_in: dropped, filtered: dropped, ..StageCounts::default() },
+                false => StageCounts { rows_in: dropped + rows as u64, ..StageCounts::default() },
+            });
+        }
+        Ok(kept.project(&self.projection)?.slice(0, rows))
     }
 }

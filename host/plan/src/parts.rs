@@ -37,8 +37,10 @@ pub(crate) struct Part {
     pub(crate) rows: Rows,
     /// Whether it may end before it has seen all rows, or whoever reads it does.
     pub(crate) early: bool,
-    /// The stages that run in it.
+    /// The stages that run in it, as often as they do.
     pub(crate) stages: Vec<Name>,
+    /// Those of them that another part runs too, and tells of.
+    pub(crate) told: BTreeSet<Name>,
 }
 
 /// A stage that a part runs by itself although it is shared, or read twice there.
@@ -117,10 +119,27 @@ pub(crate) fn parts(
         };
         let readers = readers.remove(root).unwrap_or_default();
         let plan = state.optimize(&plan)?;
-        parts.push(Part { stage: root.clone(), readers, plan, rows, early, stages });
+        parts.push(Part { stage: root.clone(), readers, plan, rows, early, stages, told: BTreeSet::new() });
     }
     parts.reverse();
+    tell_once(&mut parts);
     Ok((parts, again.into_iter().collect()))
+}
+
+/// Leaves it to one part to tell of a stage that several run: to the one that shares it, or else that runs it the least.
+fn tell_once(parts: &mut [Part]) {
+    let mut least: BTreeMap<Name, (usize, usize)> = BTreeMap::new();
+    for (i, part) in parts.iter().enumerate() {
+        for stage in &part.stages {
+            let times = part.stages.iter().filter(|s| *s == stage).count();
+            let told = if part.stage == *stage { 0 } else { times };
+            let best = least.entry(stage.clone()).or_insert((told, i));
+            *best = (told, i).min(*best);
+        }
+    }
+    for (i, part) in parts.iter_mut().enumerate() {
+        part.told = part.stages.iter().filter(|stage| least[*stage].1 != i).cloned().collect();
+    }
 }
 
 /// Replaces shared stages in a plan.
@@ -167,10 +186,14 @@ fn meter(node: &LogicalPlan) -> Option<&MeterNode> {
 
 /// The stages that run in a plan, and the one whose rows it gives.
 fn stages_of(plan: &LogicalPlan, root: &Name) -> Result<Vec<Name>> {
-    let mut stages = vec![root.clone()];
+    let mut stages = Vec::new();
     plan.apply_with_subqueries(|node| {
         stages.extend(meter(node).map(|meter| meter.stage.clone()));
         Ok(TreeNodeRecursion::Continue)
     })?;
+    // A sink has no meter.
+    if !stages.contains(root) {
+        stages.push(root.clone());
+    }
     Ok(stages)
 }

@@ -138,7 +138,6 @@ impl Segment {
         scope: Arc<TaskScope>,
     ) -> Result<Vec<(&Part, Arc<dyn ExecutionPlan>, Arc<TaskContext>)>> {
         let config = self.state.config().clone().with_batch_size((scope.batch.rows as usize).max(1));
-        let config = config.with_extension(scope.clone());
         // Only planning looks shared plans up. Who runs them mustn't hold them: a shared plan ends when its readers do.
         let tees = Arc::new(Tees::default());
         let limited = self.parts.iter().any(|part| part.rows.ordered);
@@ -150,8 +149,10 @@ impl Segment {
                 true => scope.partitions * scope.parallel,
                 false => scope.partitions,
             };
-            let config = config.clone().with_target_partitions(partitions.max(1));
-            let session = |config| SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
+            let scope = if part.told.is_empty() { scope.clone() } else { Arc::new(scope.again(part.told.clone())) };
+            let config = config.clone().with_target_partitions(partitions.max(1)).with_extension(scope);
+            let session =
+                |config| SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
             let context = Arc::new(TaskContext::from(&session(config.clone())));
             let planning = session(config.with_extension(tees.clone()));
             let plan = planning.query_planner().create_physical_plan(&part.plan, &planning).await?;

@@ -59,12 +59,8 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
 ///
 /// # Errors
 /// Names the stage and both sides.
-pub(crate) fn check(
-    plan: &Plan,
-    segment: &Segment,
-    stages: &[StageReport],
-    counts: &BTreeMap<Name, StageCounts>,
-) -> Result<(), StepError> {
+pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, StageCounts>) -> Result<(), StepError> {
+    let stages = stages(plan, segment, counts);
     let open = |report: &&StageReport| segment.early.contains(&report.stage);
     for report in stages.iter().filter(|report| !open(report)) {
         let stage = &plan.pipeline.stage[&report.stage];
@@ -82,7 +78,7 @@ pub(crate) fn check(
             return Err(unbalanced(what));
         }
     }
-    for Exchange { giving, reading } in exchanges(plan, stages) {
+    for Exchange { giving, reading } in exchanges(plan, &stages) {
         if giving.iter().chain(&reading).any(open) {
             continue;
         }

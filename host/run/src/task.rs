@@ -64,6 +64,8 @@ pub struct TaskResult {
     pub files: BTreeMap<Name, Prepared>,
     /// What was counted, by stage.
     pub counts: BTreeMap<Name, StageCounts>,
+    /// What was counted of stages where they ran once more.
+    pub again: BTreeMap<Name, StageCounts>,
     /// Failed rows, described up to a number; all are counted.
     pub failures: Vec<RowFailure>,
     /// How long it took.
@@ -148,7 +150,8 @@ pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Re
             }
         };
     }
-    Ok(TaskResult { files, counts: scope.counts(), failures: scope.failures(), elapsed: started.elapsed() })
+    let (counts, again) = (scope.counts(), scope.counts_again());
+    Ok(TaskResult { files, counts, again, failures: scope.failures(), elapsed: started.elapsed() })
 }
 
 /// Writes the rows of one end.
