@@ -19,6 +19,7 @@ mod parquet;
 mod parts;
 mod planner;
 mod problems;
+mod prune;
 mod query;
 mod segment;
 mod selection;

@@ -228,7 +228,9 @@ impl Planning<'_> {
     fn source(&mut self, name: &Name, stage: &Stage, source: Source) -> Result<Step, Vec<Mistake>> {
         let spec = source::spec(name, stage, self.batch(stage), &source)?;
         let cut = source.reader.cuts();
-        self.sources.insert(name.clone(), SegmentSource { stage: name.clone(), splits: Arc::from(source.splits), cut });
+        let splits: Arc<[_]> = Arc::from(source.splits);
+        let source = SegmentSource { stage: name.clone(), kept: splits.clone(), splits, cut };
+        self.sources.insert(name.clone(), source);
         Step::source(spec)
     }
 

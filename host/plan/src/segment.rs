@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::{
     parts::{Again, Part, parts},
-    tee,
+    prune, tee,
     together::{End, Way},
 };
 
@@ -30,8 +30,18 @@ pub struct SegmentSource {
     pub stage: Name,
     /// Its splits, in source order.
     pub splits: Arc<[Split]>,
+    /// Those of them that filters may let rows of through, as far as that is known before they are read.
+    pub kept: Arc<[Split]>,
     /// Whether a task may read a piece of a split.
     pub cut: bool,
+}
+
+impl SegmentSource {
+    /// The splits to read. The first rows are those of the source, not the first that a filter lets through: with `--first` it
+    /// is all of them.
+    pub fn to_read(&self, first: Option<u64>) -> &Arc<[Split]> {
+        if first.is_some() { &self.splits } else { &self.kept }
+    }
 }
 
 /// Stages that stream without storing, from sources to one sink, or to several that share some of them.
@@ -105,11 +115,15 @@ impl Segment {
             scans += count_sources(&part.plan)?;
             operators.extend(operators_of(&part.plan)?);
         }
+        let mut sources: Vec<SegmentSource> = stages.iter().filter_map(|stage| sources.get(stage).cloned()).collect();
+        for source in &mut sources {
+            source.kept = prune::kept(&state, parts.iter().map(|part| &part.plan), &source.stage, &source.splits)?;
+        }
         let limited = parts.iter().any(|part| part.rows.ordered);
         let global = scans != 1 || limited || parts.iter().any(|part| part.rows.regroup);
         Ok(Self {
             ends: ends.into_iter().cloned().collect(),
-            sources: stages.iter().filter_map(|stage| sources.get(stage).cloned()).collect(),
+            sources,
             stages,
             operators,
             global,

@@ -131,7 +131,7 @@ impl Wanted {
 }
 
 /// The same expression over columns without a table.
-fn flattened(expr: Expr) -> Result<Expr> {
+pub(crate) fn flattened(expr: Expr) -> Result<Expr> {
     let flat = |expr| match expr {
         Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))),
         other => Ok(Transformed::no(other)),

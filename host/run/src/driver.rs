@@ -93,7 +93,8 @@ impl Engine {
                 stages.push(stage);
             }
         }
-        let splits = plan.segments.iter().flat_map(|s| &s.sources).flat_map(|s| s.splits.iter());
+        let splits = plan.segments.iter().flat_map(|s| &s.sources);
+        let splits = splits.flat_map(|s| s.to_read(self.settings.first).iter());
         let tasks = specs.iter().map(Vec::len).sum();
         observer.event(&Event::Started {
             schema_version: SCHEMA_VERSION,
@@ -267,7 +268,11 @@ impl Engine {
         let mut counts: BTreeMap<Name, StageCounts> = BTreeMap::new();
         let mut add = |name: &Name, more| counts.entry(name.clone()).or_default().add(more);
         done.values().flat_map(|result| &result.counts).for_each(|(name, more)| add(name, more));
-        let stages = ledger::stages(plan, segment, &counts);
+        let mut stages = ledger::stages(plan, segment, &counts);
+        for source in &segment.sources {
+            let pruned = source.splits.len() - source.to_read(self.settings.first).len();
+            stages.iter_mut().filter(|s| s.stage == source.stage).for_each(|s| s.pruned = pruned as u64);
+        }
         // The report tells of each stage once, but the books are of all that was done.
         let mut add = |name: &Name, more| counts.entry(name.clone()).or_default().add(more);
         done.values().flat_map(|result| &result.again).for_each(|(name, more)| add(name, more));
@@ -373,12 +378,13 @@ pub(crate) fn specs(
     };
     // A global task sees all rows; where their order counts, or each source gives only its first rows, in one partition.
     if segment.global || settings.first.is_some() {
-        let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.to_vec())).collect();
+        let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(settings.first).to_vec()));
+        let splits = splits.collect();
         let partitions = if segment.ordered || settings.first.is_some() { 1 } else { settings.workers };
         return vec![spec(0, splits, partitions, 1)];
     }
     let source = &segment.sources[0];
-    let tasks = grouping::tasks(&source.splits, settings.workers, settings.task_bytes, source.cut);
+    let tasks = grouping::tasks(&source.kept, settings.workers, settings.task_bytes, source.cut);
     let count = tasks.len();
     let splits = tasks.into_iter().map(|splits| BTreeMap::from([(source.stage.clone(), splits)]));
     splits.enumerate().map(|(number, splits)| spec(number as u32, splits, 1, count)).collect()

@@ -29,7 +29,8 @@ impl Engine {
                 format!("{} stages are asked for, one can be evaluated", plan.segments.len()),
             ));
         };
-        let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.clone())).collect();
+        let splits =
+            segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(self.settings.first).clone())).collect();
         let scope =
             Arc::new(TaskScope::new(splits, 1, 1, self.settings.first, plan.pipeline.batch, self.cancel.clone()));
         let task = async {

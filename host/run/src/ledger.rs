@@ -40,6 +40,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             rows_in,
             rows_out: own.rows_out,
             filtered,
+            pruned: 0,
             expanded: matches!(stage.verb, Verb::Explode(_)) || plan.shapes.get(name) == Some(&RowShape::Expand),
             skipped: own.skipped,
             failed: own.failed,

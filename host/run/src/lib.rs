@@ -26,7 +26,7 @@ pub use driver::RunError;
 pub use engine::{Engine, EngineSettings};
 pub use eval::Evaluated;
 pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
-pub use explain::{Explained, Why};
+pub use explain::{Explained, ExplainedSource, Why};
 pub use journal::Journal;
 pub use report::{OutputFile, RunReport, StageReport};
 pub use task::{TaskOutput, TaskResult, TaskSpec, run_task};

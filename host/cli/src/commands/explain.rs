@@ -28,9 +28,14 @@ fn shown(segment: &Explained) -> String {
         (false, tasks) => format!("{}, as rows go their way one by one", words::plural(tasks as u64, "task")),
     };
     let mut text = format!("segment {}: {tasks}\n", words::names(&segment.ends));
-    for (source, splits, bytes) in &segment.sources {
-        let (splits, bytes) = (words::plural(*splits as u64, "split"), Bytes(*bytes));
-        text.push_str(&format!("  source `{source}`: {splits}, {bytes}"));
+    for source in &segment.sources {
+        let (splits, bytes) = (words::plural(source.splits as u64, "split"), Bytes(source.bytes));
+        let pruned = match source.pruned {
+            0 => String::new(),
+            pruned => format!(" ({} left out by their names, sizes or ages)", words::count(pruned as u64)),
+        };
+        let source = &source.stage;
+        text.push_str(&format!("  source `{source}`: {splits}{pruned}, {bytes}"));
         if let Some(columns) = segment.parts.iter().find_map(|part| columns(&part.logical, source.as_str())) {
             text.push_str(&format!("; reads {columns}"));
         }
@@ -72,7 +77,7 @@ fn indented(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use dflow_run::PartText;
+    use dflow_run::{ExplainedSource, PartText};
 
     use super::*;
 
@@ -81,7 +86,12 @@ mod tests {
         let segment = Explained {
             ends: vec!["out".parse().expect("a name")],
             global: true,
-            sources: vec![("pages".parse().expect("a name"), 112, 3 << 20)],
+            sources: vec![ExplainedSource {
+                stage: "pages".parse().expect("a name"),
+                splits: 112,
+                pruned: 2,
+                bytes: 3 << 20,
+            }],
             tasks: 1,
             again: Vec::new(),
             parts: vec![PartText {
@@ -94,7 +104,7 @@ mod tests {
         assert_eq!(
             shown(&segment),
             "segment `out`: one task, as rows regroup or come from several sources
-  source `pages`: 112 splits, 3.0 MiB; reads `uri`, `content#bytes`
+  source `pages`: 112 splits (2 left out by their names, sizes or ages), 3.0 MiB; reads `uri`, `content#bytes`
   logical plan
     Limit
       TableScan: pages projection=[pages.uri, pages.content#bytes]
