@@ -88,6 +88,15 @@ impl SourceReader for FileReader {
         Some(URI)
     }
 
+    fn known(&self, splits: &Arc<[Split]>) -> Option<RecordBatch> {
+        let projection: Arc<[usize]> = Arc::from([URI, SIZE, MODIFIED, ETAG]);
+        let schema = Arc::new(self.schema.project(&projection).ok()?);
+        let (stores, codecs) = (self.stores.clone(), vec![Codec::None; splits.len()]);
+        let splits = Arc::clone(splits);
+        let all = 0..u32::try_from(splits.len()).ok()?;
+        Some(Reading { stores, splits, codecs, projection, schema, max_row: 0 }.describe(all).rows)
+    }
+
     fn open(
         &self,
         splits: Arc<[Split]>,

@@ -73,6 +73,13 @@ impl SourceReader for LineReader {
         Some(URI)
     }
 
+    fn known(&self, splits: &Arc<[Split]>) -> Option<RecordBatch> {
+        let rows: Vec<Run> =
+            (0..u32::try_from(splits.len()).ok()?).map(|split| Run { split, position: 0, rows: 1 }).collect();
+        let schema = Arc::new(self.schema.project(&[URI]).ok()?);
+        RecordBatch::try_new(schema, vec![uris(splits, &rows)]).ok()
+    }
+
     fn open(
         &self,
         splits: Arc<[Split]>,

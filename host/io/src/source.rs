@@ -53,6 +53,12 @@ pub trait SourceReader: Send + Sync + Debug {
         None
     }
 
+    /// What is known of splits before they are read, under the schema's names: columns that have one value in all rows of a split, and
+    /// a row for each split. `None`: nothing is.
+    fn known(&self, _splits: &Arc<[Split]>) -> Option<RecordBatch> {
+        None
+    }
+
     /// Streams the rows of some splits in order, with only the columns of `projection` (indices into the schema, in any
     /// order; empty: batches that have only a row count). It reads ahead on the IO runtime, within a bound of bytes.
     /// An error ends the stream.

@@ -2,7 +2,7 @@
 //!
 //! Each file is one node of DataFusion's: [`SourceExec`] gives a source's rows with their ids, [`OperatorNode`] and its
 //! execution run an operator of a plugin, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
-//! its splits and its counters, in the session ([`TaskScope`]). What SQL can call is in [`functions()`].
+//! its splits and its counters, in the session ([`TaskScope`]). A plan that several others read is a [`Tee`]. What SQL can call is in [`functions()`].
 //!
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
@@ -19,13 +19,15 @@ mod planner;
 mod reads;
 mod scope;
 mod source;
+mod tee;
+mod tee_exec;
 mod unique;
 
 pub use cut::{cut, row_sizes};
 pub use error::{StepError, step_error};
 pub use functions::{TypeNames, functions};
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
-pub use meter::{MeterExec, MeterNode};
+pub use meter::{MeterExec, MeterNode, ReadBy};
 pub use number::{NumberExec, NumberNode};
 pub use operator_exec::OperatorExec;
 pub use operator_node::{ChildColumns, OperatorNode, OperatorSpec};
@@ -34,4 +36,6 @@ pub use planner::StepPlanner;
 pub use reads::Reads;
 pub use scope::{RowFailure, StageCounters, StageCounts, TaskScope};
 pub use source::{Reader, SourceExec, SourceSpec, deal, source_schema};
+pub use tee::{Tee, Tees};
+pub use tee_exec::TeeExec;
 pub use unique::{UniqueExec, UniqueNode};

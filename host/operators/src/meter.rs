@@ -36,13 +36,22 @@ use futures::{Stream, StreamExt};
 
 use crate::scope::{StageCounters, StageCounts, TaskScope};
 
+/// A stage that reads another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReadBy {
+    /// The stage.
+    pub stage: Name,
+    /// Whether it counts by itself what it gets.
+    pub counts: bool,
+}
+
 /// The logical node: the output of a stage, and the input of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeterNode {
     /// The stage.
     pub stage: Name,
-    /// The stage that reads it here, where that one doesn't count by itself.
-    pub reader: Option<Name>,
+    /// Who reads it here.
+    pub reader: Option<ReadBy>,
     input: LogicalPlan,
     schema: DFSchemaRef,
 }
@@ -59,10 +68,10 @@ impl MeterNode {
         Ok(Self { stage, reader: None, input, schema })
     }
 
-    /// The same, counted as the input of `reader`, too.
+    /// The same for a reader: counted as its input, too, where it doesn't count by itself.
     #[must_use]
-    pub fn read_by(&self, reader: &Name) -> Self {
-        Self { reader: Some(reader.clone()), ..self.clone() }
+    pub fn read_by(&self, reader: ReadBy) -> Self {
+        Self { reader: Some(reader), ..self.clone() }
     }
 }
 

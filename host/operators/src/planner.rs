@@ -39,7 +39,8 @@ impl ExtensionPlanner for StepPlanner {
             return Ok(None);
         };
         if let Some(meter) = node.as_any().downcast_ref::<MeterNode>() {
-            return Ok(Some(Arc::new(MeterExec::new(meter.stage.clone(), meter.reader.clone(), physical.clone()))));
+            let reader = meter.reader.as_ref().filter(|reader| !reader.counts).map(|reader| reader.stage.clone());
+            return Ok(Some(Arc::new(MeterExec::new(meter.stage.clone(), reader, physical.clone()))));
         }
         if let Some(number) = node.as_any().downcast_ref::<NumberNode>() {
             return Ok(Some(Arc::new(number.physical(physical.clone()))));

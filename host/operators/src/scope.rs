@@ -1,9 +1,9 @@
 //! The task that operators work for: its splits, its counters, its failed rows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -31,7 +31,17 @@ pub struct TaskScope {
     pub batch: BatchLimits,
     /// Ends the task when raised.
     pub cancel: Cancel,
+    books: Arc<Books>,
+    /// Stages that another plan of the task runs too, and tells of.
+    told: BTreeSet<Name>,
+}
+
+/// What is counted and told of a task's stages.
+#[derive(Debug, Default)]
+struct Books {
     counters: Mutex<BTreeMap<Name, Arc<StageCounters>>>,
+    /// Of stages where they run once more.
+    again: Mutex<BTreeMap<Name, Arc<StageCounters>>>,
     failures: Mutex<BTreeMap<Name, Vec<RowFailure>>>,
 }
 
@@ -58,6 +68,8 @@ pub struct StageCounters {
     rows_in: AtomicU64,
     rows_made: AtomicU64,
     rows_out: AtomicU64,
+    repeated: AtomicU64,
+    unread: AtomicU64,
     filtered: AtomicU64,
     skipped: AtomicU64,
     failed: AtomicU64,
@@ -75,6 +87,10 @@ pub struct StageCounts {
     pub rows_made: u64,
     /// Rows that came out.
     pub rows_out: u64,
+    /// Rows that came out once and went to several stages: how often they were read beyond once.
+    pub repeated: u64,
+    /// Rows that came out for a stage that had seen enough by then.
+    pub unread: u64,
     /// Rows that a filter dropped.
     pub filtered: u64,
     /// Failed rows that were dropped because the stage says so.
@@ -95,6 +111,8 @@ impl StageCounts {
         self.rows_in += other.rows_in;
         self.rows_made += other.rows_made;
         self.rows_out += other.rows_out;
+        self.repeated += other.repeated;
+        self.unread += other.unread;
         self.filtered += other.filtered;
         self.skipped += other.skipped;
         self.failed += other.failed;
@@ -110,6 +128,8 @@ impl StageCounters {
         self.rows_in.fetch_add(counts.rows_in, Relaxed);
         self.rows_made.fetch_add(counts.rows_made, Relaxed);
         self.rows_out.fetch_add(counts.rows_out, Relaxed);
+        self.repeated.fetch_add(counts.repeated, Relaxed);
+        self.unread.fetch_add(counts.unread, Relaxed);
         self.filtered.fetch_add(counts.filtered, Relaxed);
         self.skipped.fetch_add(counts.skipped, Relaxed);
         self.failed.fetch_add(counts.failed, Relaxed);
@@ -124,6 +144,8 @@ impl StageCounters {
             rows_in: self.rows_in.load(Relaxed),
             rows_made: self.rows_made.load(Relaxed),
             rows_out: self.rows_out.load(Relaxed),
+            repeated: self.repeated.load(Relaxed),
+            unread: self.unread.load(Relaxed),
             filtered: self.filtered.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
             failed: self.failed.load(Relaxed),
@@ -144,33 +166,47 @@ impl TaskScope {
         batch: BatchLimits,
         cancel: Cancel,
     ) -> Self {
+        Self { splits, partitions, parallel, first, batch, cancel, books: Arc::default(), told: BTreeSet::new() }
+    }
+
+    /// The same for a plan that runs stages which another plan of the task runs too: what happens in them here is told there.
+    #[must_use]
+    pub fn again(&self, told: BTreeSet<Name>) -> Self {
         Self {
-            splits,
-            partitions,
-            parallel,
-            first,
-            batch,
-            cancel,
-            counters: Mutex::default(),
-            failures: Mutex::default(),
+            splits: self.splits.clone(),
+            cancel: self.cancel.clone(),
+            books: self.books.clone(),
+            told,
+            partitions: self.partitions,
+            parallel: self.parallel,
+            first: self.first,
+            batch: self.batch,
         }
     }
 
     /// A stage's counters.
     pub fn counters(&self, stage: &Name) -> Arc<StageCounters> {
-        let mut counters = self.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let books = if self.told.contains(stage) { &self.books.again } else { &self.books.counters };
+        let mut counters = books.lock().unwrap_or_else(PoisonError::into_inner);
         counters.entry(stage.clone()).or_default().clone()
     }
 
-    /// All that was counted until now.
+    /// All that was counted until now, of each stage once.
     pub fn counts(&self) -> BTreeMap<Name, StageCounts> {
-        let counters = self.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        counters.iter().map(|(name, c)| (name.clone(), c.counts())).collect()
+        counted(&self.books.counters)
+    }
+
+    /// What was counted of stages where they run once more.
+    pub fn counts_again(&self) -> BTreeMap<Name, StageCounts> {
+        counted(&self.books.again)
     }
 
     /// Describes a failed row (it is counted apart).
     pub fn fail(&self, failure: RowFailure) {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.told.contains(&failure.stage) {
+            return;
+        }
+        let mut failures = self.books.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let stage = failures.entry(failure.stage.clone()).or_default();
         if stage.len() < DESCRIBED {
             stage.push(failure);
@@ -179,7 +215,12 @@ impl TaskScope {
 
     /// The failed rows that were described.
     pub fn failures(&self) -> Vec<RowFailure> {
-        let failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let failures = self.books.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.values().flatten().cloned().collect()
     }
+}
+
+fn counted(counters: &Mutex<BTreeMap<Name, Arc<StageCounters>>>) -> BTreeMap<Name, StageCounts> {
+    let counters = counters.lock().unwrap_or_else(PoisonError::into_inner);
+    counters.iter().map(|(name, counters)| (name.clone(), counters.counts())).collect()
 }

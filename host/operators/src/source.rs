@@ -99,6 +99,11 @@ pub struct SourceSpec {
 }
 
 impl SourceSpec {
+    /// The name in the plan of a column of the reader.
+    pub fn flat_name(&self, column: &str) -> String {
+        format!("{}.{column}", self.stage)
+    }
+
     /// The index of the id in the plan's schema: after the reader's columns.
     pub fn id_column(&self) -> usize {
         self.reader.schema().fields().len()

@@ -1,7 +1,7 @@
 //! How will it run?
 //!
 //! Start with [`plan`]: it resolves a checked pipeline's files, plugins, columns and types, gathers every mistake, and gives a
-//! [`Plan`]: what each stage's rows look like, and one [`Segment`] for each sink, whose logical plan is optimised once and
+//! [`Plan`]: what each stage's rows look like, and [`Segment`]s that end in the sinks, whose logical plans are optimised once and
 //! made physical for each task.
 //!
 //! Deliberately absent: when tasks run, where their output goes, and what has happened before.
@@ -16,14 +16,18 @@ mod open;
 mod optimize;
 mod order;
 mod parquet;
+mod parts;
 mod planner;
 mod problems;
+mod prune;
 mod query;
 mod segment;
 mod selection;
 mod source;
 mod steps;
 mod tabular;
+mod tee;
+mod together;
 mod types;
 mod verbs;
 
@@ -31,6 +35,7 @@ pub use columns::{Column, Columns};
 pub use edges::graph;
 pub use environment::Environment;
 pub use inline::InlineReader;
+pub use parts::Again;
 pub use planner::{Plan, StagePlan, plan};
-pub use segment::{Segment, SegmentSource};
+pub use segment::{EndPlan, PartText, Segment, SegmentSource};
 pub use types::{parse_type, type_text};

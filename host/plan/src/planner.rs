@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use datafusion::execution::session_state::SessionState;
+use datafusion::{execution::session_state::SessionState, logical_expr::LogicalPlan};
+use dflow_operators::ReadBy;
 use dflow_pipeline::{At, BatchLimits, Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
 use dflow_wasm::{Plugin, RowShape, shipped, shipped_names};
 use indexmap::IndexMap;
@@ -21,6 +22,7 @@ use crate::{
     segment::{Segment, SegmentSource},
     source::{self, Source},
     steps::Step,
+    together::{End, Rows, together},
     verbs,
 };
 
@@ -30,7 +32,7 @@ pub struct Plan {
     pub pipeline: Pipeline,
     /// Each stage's rows, by name, in the order of the file.
     pub stages: IndexMap<Name, StagePlan>,
-    /// One segment for each sink, or the one for the stage that was asked for.
+    /// Segments that end in all sinks, or the one for the stage that was asked for.
     pub segments: Vec<Segment>,
     /// The plugins that are used, by the name that the pipeline gives them.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
@@ -179,10 +181,9 @@ impl Planning<'_> {
     async fn step(&mut self, name: &Name, stage: &Stage) -> Result<Step, Vec<Mistake>> {
         let state = self.state.clone();
         // Operators and sinks count what goes in by themselves.
-        let counts = matches!(stage.verb, Verb::Use(_) | Verb::Write(_));
+        let reader = ReadBy { stage: name.clone(), counts: matches!(stage.verb, Verb::Use(_) | Verb::Write(_)) };
         let inputs = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from));
-        let inputs: Vec<(&Name, Step)> =
-            inputs.map(|(from, step)| (from, if counts { step.clone() } else { step.read_by(name) })).collect();
+        let inputs: Vec<(&Name, Step)> = inputs.map(|(from, step)| (from, step.read_by(&reader))).collect();
         let input = inputs.first().map(|(_, step)| step);
         let input = input.ok_or_else(|| vec![Mistake::new(At::stage(name), format!("stage `{name}` reads nothing"))]);
         match &stage.verb {
@@ -227,7 +228,9 @@ impl Planning<'_> {
     fn source(&mut self, name: &Name, stage: &Stage, source: Source) -> Result<Step, Vec<Mistake>> {
         let spec = source::spec(name, stage, self.batch(stage), &source)?;
         let cut = source.reader.cuts();
-        self.sources.insert(name.clone(), SegmentSource { stage: name.clone(), splits: Arc::from(source.splits), cut });
+        let splits: Arc<[_]> = Arc::from(source.splits);
+        let source = SegmentSource { stage: name.clone(), kept: splits.clone(), splits, cut };
+        self.sources.insert(name.clone(), source);
         Step::source(spec)
     }
 
@@ -292,7 +295,7 @@ impl Planning<'_> {
         }
     }
 
-    /// One segment for each sink, or for the stage asked for.
+    /// Segments for all sinks, those that run together in one, or for the stage asked for.
     fn segments(&mut self, target: Option<&Name>) -> Vec<Segment> {
         let ends: Vec<Name> = match target {
             Some(name) if self.pipeline.stage.contains_key(name) => vec![name.clone()],
@@ -311,7 +314,7 @@ impl Planning<'_> {
                 .map(|(n, _)| n.clone())
                 .collect(),
         };
-        let mut segments = Vec::new();
+        let mut found = Vec::new();
         for end in ends {
             // A stage that isn't a sink shows its visible columns.
             let step = match self.steps.get(&end) {
@@ -321,14 +324,24 @@ impl Planning<'_> {
             };
             let mut stages = Vec::new();
             self.reach(&end, &mut stages);
-            let sources = stages.iter().filter_map(|s| self.sources.get(s).cloned()).collect();
-            let segment = step.and_then(|step| {
-                Segment::new(end.clone(), stages, sources, self.state.clone(), &step.plan)
-                    .map_err(|e| vec![of_sql(At::stage(&end), &e)])
+            let planned = step.and_then(|step| {
+                let way = Rows::of(&step.plan).map_err(|e| vec![of_sql(At::stage(&end), &e)])?.way();
+                Ok(End { stage: end, plan: step.plan, stages, way })
             });
-            match segment {
-                Ok(segment) => segments.push(segment),
+            match planned {
+                Ok(end) => found.push(end),
                 Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        let operators = self.shapes.keys().collect();
+        let mut segments = Vec::new();
+        for mut group in together(found, &operators) {
+            group.sort_by_key(|end| self.pipeline.stage.get_index_of(&end.stage));
+            let mut plans: BTreeMap<&Name, &LogicalPlan> = self.steps.iter().map(|(n, s)| (n, &s.plan)).collect();
+            plans.extend(group.iter().map(|end| (&end.stage, &end.plan)));
+            match Segment::new(&group, &self.from, &plans, &self.sources, self.state.clone()) {
+                Ok(segment) => segments.push(segment),
+                Err(e) => self.mistakes.push(of_sql(At::stage(&group[0].stage), &e)),
             }
         }
         segments

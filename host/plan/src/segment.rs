@@ -1,6 +1,9 @@
-//! A segment: stages that stream without storing, from sources to one sink.
+//! A segment: stages that stream without storing, from sources to one or several sinks.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use datafusion::{
     common::{Result, tree_node::TreeNodeRecursion},
@@ -9,8 +12,16 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::{OperatorNode, TaskScope, UniqueNode};
+use dflow_operators::{OperatorNode, TaskScope, Tees};
 use dflow_pipeline::Name;
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::{
+    parts::{Again, Part, parts},
+    prune, tee,
+    together::{End, Way},
+};
 
 /// A source of a segment, with all that there is to read.
 #[derive(Clone, Debug)]
@@ -19,15 +30,25 @@ pub struct SegmentSource {
     pub stage: Name,
     /// Its splits, in source order.
     pub splits: Arc<[Split]>,
+    /// Those of them that filters may let rows of through, as far as that is known before they are read.
+    pub kept: Arc<[Split]>,
     /// Whether a task may read a piece of a split.
     pub cut: bool,
 }
 
-/// Stages that stream without storing, from sources to one sink.
+impl SegmentSource {
+    /// The splits to read. The first rows are those of the source, not the first that a filter lets through: with `--first` it
+    /// is all of them.
+    pub fn to_read(&self, first: Option<u64>) -> &Arc<[Split]> {
+        if first.is_some() { &self.splits } else { &self.kept }
+    }
+}
+
+/// Stages that stream without storing, from sources to one sink, or to several that share some of them.
 #[derive(Clone)]
 pub struct Segment {
-    /// The stage at its end: a sink, or the stage that is asked for.
-    pub stage: Name,
+    /// The stages at its ends, in the order of the file: sinks, or the stage that is asked for.
+    pub ends: Vec<Name>,
     /// Its stages, each after those it reads.
     pub stages: Vec<Name>,
     /// Its sources.
@@ -36,78 +57,141 @@ pub struct Segment {
     pub operators: Vec<Name>,
     /// Whether rows regroup (sort, limit, join, group, …), so that one task must see them all.
     pub global: bool,
-    /// Whether the order of rows matters to a limit, so that a global task may not deal them into partitions.
+    /// Whether the order of rows matters, to a limit or to a sink that would get them in order by itself, so that a global task
+    /// may not deal them into partitions.
     pub ordered: bool,
+    /// The stages that run once and are read by several.
+    pub shared: Vec<Name>,
+    /// The stages that several read and that run for each nevertheless, since their rows meet again.
+    pub again: Vec<Again>,
+    /// The stages whose rows may be on their way when a limit ends the reading.
+    pub early: BTreeSet<Name>,
+    parts: Vec<Part>,
     state: SessionState,
-    logical: LogicalPlan,
+}
+
+/// A plan of a segment as text.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartText {
+    /// The stage whose rows it gives.
+    pub stage: Name,
+    /// The stages that read it, when it is shared.
+    pub readers: Vec<Name>,
+    /// The optimised logical plan.
+    pub logical: String,
+    /// The physical plan of one task.
+    pub physical: String,
+}
+
+/// What a task drives: the plan of one end.
+pub struct EndPlan {
+    /// The sink, or the stage that is asked for.
+    pub stage: Name,
+    /// The plan that gives its rows.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// What the plan runs in.
+    pub context: Arc<TaskContext>,
 }
 
 impl Segment {
+    /// Of sinks that run together. `plans` gives each stage's whole plan.
     pub(crate) fn new(
-        stage: Name,
-        stages: Vec<Name>,
-        sources: Vec<SegmentSource>,
+        group: &[End],
+        from: &IndexMap<Name, Vec<Name>>,
+        plans: &BTreeMap<&Name, &LogicalPlan>,
+        sources: &BTreeMap<Name, SegmentSource>,
         state: SessionState,
-        logical: &LogicalPlan,
     ) -> Result<Self> {
-        let (global, ordered) = regroups(logical)?;
-        let logical = state.optimize(logical)?;
-        let (global, operators) = (global || sources_join(&logical)?, operators(&logical)?);
-        Ok(Self { stage, stages, sources, operators, global, ordered, state, logical })
-    }
-
-    /// The optimised logical plan.
-    pub fn logical(&self) -> &LogicalPlan {
-        &self.logical
-    }
-
-    /// Makes the plan physical for a task, whose splits are in its scope.
-    pub async fn physical(&self, scope: Arc<TaskScope>) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
-        let config = self
-            .state
-            .config()
-            .clone()
-            .with_target_partitions(scope.partitions.max(1))
-            .with_batch_size((scope.batch.rows as usize).max(1))
-            .with_extension(scope);
-        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
-        let plan = state.query_planner().create_physical_plan(&self.logical, &state).await?;
-        Ok((plan, Arc::new(TaskContext::from(&state))))
-    }
-
-    /// The logical and the physical plan as text.
-    pub async fn explain(&self, scope: Arc<TaskScope>) -> Result<(String, String)> {
-        let (physical, _) = self.physical(scope).await?;
-        Ok((self.logical.display_indent().to_string(), displayable(physical.as_ref()).indent(false).to_string()))
-    }
-}
-
-/// Whether rows regroup, and whether by their order.
-fn regroups(plan: &LogicalPlan) -> Result<(bool, bool)> {
-    let (mut global, mut ordered) = (false, false);
-    plan.apply_with_subqueries(|node| {
-        match node {
-            LogicalPlan::Limit(_) => (global, ordered) = (true, true),
-            LogicalPlan::Sort(_)
-            | LogicalPlan::Aggregate(_)
-            | LogicalPlan::Window(_)
-            | LogicalPlan::Distinct(_)
-            | LogicalPlan::Join(_)
-            | LogicalPlan::Union(_)
-            | LogicalPlan::Repartition(_)
-            | LogicalPlan::RecursiveQuery(_)
-            | LogicalPlan::Subquery(_) => global = true,
-            // Two rows with one id may be in any two splits.
-            LogicalPlan::Extension(extension) => global |= extension.node.as_any().is::<UniqueNode>(),
-            _ => {}
+        let mut stages: Vec<Name> = Vec::new();
+        for stage in group.iter().flat_map(|end| &end.stages) {
+            if !stages.contains(stage) {
+                stages.push(stage.clone());
+            }
         }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok((global, ordered))
+        let ends: Vec<&Name> = group.iter().map(|end| &end.stage).collect();
+        let (parts, again) = parts(&state, &stages, from, plans, &ends)?;
+        let (mut scans, mut operators) = (0, Vec::new());
+        for part in &parts {
+            scans += count_sources(&part.plan)?;
+            operators.extend(operators_of(&part.plan)?);
+        }
+        let mut sources: Vec<SegmentSource> = stages.iter().filter_map(|stage| sources.get(stage).cloned()).collect();
+        for source in &mut sources {
+            source.kept = prune::kept(&state, parts.iter().map(|part| &part.plan), &source.stage, &source.splits)?;
+        }
+        let limited = parts.iter().any(|part| part.rows.ordered);
+        let global = scans != 1 || limited || parts.iter().any(|part| part.rows.regroup);
+        Ok(Self {
+            ends: ends.into_iter().cloned().collect(),
+            sources,
+            stages,
+            operators,
+            global,
+            ordered: limited || (global && group.len() > 1 && group.iter().any(|end| end.way == Way::Single)),
+            shared: parts.iter().filter(|part| !part.readers.is_empty()).map(|part| part.stage.clone()).collect(),
+            again,
+            early: parts.iter().filter(|part| part.early).flat_map(|part| part.stages.iter().cloned()).collect(),
+            parts,
+            state,
+        })
+    }
+
+    /// Makes the plan physical for a task, whose splits are in its scope: a plan for each end. They must be driven together.
+    pub async fn physical(&self, scope: Arc<TaskScope>) -> Result<Vec<EndPlan>> {
+        let mut ends = Vec::new();
+        for (part, plan, context) in self.physical_parts(scope).await? {
+            if part.readers.is_empty() {
+                ends.push(EndPlan { stage: part.stage.clone(), plan, context });
+            }
+        }
+        Ok(ends)
+    }
+
+    async fn physical_parts(
+        &self,
+        scope: Arc<TaskScope>,
+    ) -> Result<Vec<(&Part, Arc<dyn ExecutionPlan>, Arc<TaskContext>)>> {
+        let config = self.state.config().clone().with_batch_size((scope.batch.rows as usize).max(1));
+        // Only planning looks shared plans up. Who runs them mustn't hold them: a shared plan ends when its readers do.
+        let tees = Arc::new(Tees::default());
+        let limited = self.parts.iter().any(|part| part.rows.ordered);
+        let mut planned = Vec::new();
+        for part in &self.parts {
+            // In a task of one partition, what only regroups rows may still use all cores, unless a limit needs them in order.
+            let alone = part.rows.ordered || scope.first.is_some() || (limited && !part.readers.is_empty());
+            let partitions = match part.rows.regroup && !alone {
+                true => scope.partitions * scope.parallel,
+                false => scope.partitions,
+            };
+            let scope = if part.told.is_empty() { scope.clone() } else { Arc::new(scope.again(part.told.clone())) };
+            let config = config.clone().with_target_partitions(partitions.max(1)).with_extension(scope);
+            let session =
+                |config| SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
+            let context = Arc::new(TaskContext::from(&session(config.clone())));
+            let planning = session(config.with_extension(tees.clone()));
+            let plan = planning.query_planner().create_physical_plan(&part.plan, &planning).await?;
+            if !part.readers.is_empty() {
+                tees.share(&part.stage, plan.clone(), context.clone());
+            }
+            planned.push((part, plan, context));
+        }
+        Ok(planned)
+    }
+
+    /// Its plans as text: those of shared stages before those that read them.
+    pub async fn explain(&self, scope: Arc<TaskScope>) -> Result<Vec<PartText>> {
+        let text = |(part, plan, _): (&Part, Arc<dyn ExecutionPlan>, _)| PartText {
+            stage: part.stage.clone(),
+            readers: part.readers.clone(),
+            logical: part.plan.display_indent().to_string(),
+            physical: displayable(plan.as_ref()).indent(false).to_string(),
+        };
+        Ok(self.physical_parts(scope).await?.into_iter().map(text).collect())
+    }
 }
 
 /// The stages whose operators are part of a plan.
-fn operators(plan: &LogicalPlan) -> Result<Vec<Name>> {
+fn operators_of(plan: &LogicalPlan) -> Result<Vec<Name>> {
     let mut stages = Vec::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Extension(extension) = node
@@ -120,12 +204,12 @@ fn operators(plan: &LogicalPlan) -> Result<Vec<Name>> {
     Ok(stages)
 }
 
-/// Whether the plan reads more than one source, or one twice.
-fn sources_join(plan: &LogicalPlan) -> Result<bool> {
+/// How many sources a plan reads, one twice if it does.
+fn count_sources(plan: &LogicalPlan) -> Result<usize> {
     let mut scans = 0;
     plan.apply_with_subqueries(|node| {
-        scans += usize::from(matches!(node, LogicalPlan::TableScan(_)));
+        scans += usize::from(tee::is_source(node));
         Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok(scans != 1)
+    Ok(scans)
 }

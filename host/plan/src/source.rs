@@ -8,7 +8,7 @@ use datafusion::{
     catalog::{Session, TableProvider},
     common::{Result, internal_err},
     datasource::TableType,
-    logical_expr::Expr,
+    logical_expr::{Expr, TableProviderFilterPushDown},
     physical_plan::ExecutionPlan,
 };
 use dflow_io::{FileReader, IoError, LineReader, SourceReader, Split};
@@ -19,6 +19,7 @@ use crate::{
     Environment,
     inline::{InlineReader, fit},
     problems::of_io,
+    prune,
     tabular::TabularReader,
     types::{parse_type, type_names},
 };
@@ -38,6 +39,15 @@ impl TableProvider for SourceTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        // The filter stays, too: which splits are read is decided elsewhere, and with `--first` it is all of them.
+        let told = |filter: &&Expr| match prune::decides(&self.0, filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(told).collect())
     }
 
     async fn scan(

@@ -9,7 +9,7 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder},
 };
-use dflow_operators::{ChildColumns, MeterNode, OperatorNode, OperatorSpec, Reads, SourceSpec};
+use dflow_operators::{ChildColumns, MeterNode, OperatorNode, OperatorSpec, ReadBy, Reads, SourceSpec};
 use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError, Stage, Use};
 use dflow_wasm::{OperatorDescription, Plugin, PortType, RowShape};
 use indexmap::IndexMap;
@@ -48,13 +48,13 @@ impl Step {
         Ok(Self { plan: LogicalPlan::Extension(Extension { node }), columns: self.columns })
     }
 
-    /// The same rows, counted as the input of a stage that doesn't count by itself.
-    pub(crate) fn read_by(&self, reader: &Name) -> Self {
+    /// The same rows for the stage that reads them.
+    pub(crate) fn read_by(&self, reader: &ReadBy) -> Self {
         let mut step = self.clone();
         if let LogicalPlan::Extension(extension) = &mut step.plan
             && let Some(meter) = extension.node.as_any().downcast_ref::<MeterNode>()
         {
-            extension.node = Arc::new(meter.read_by(reader));
+            extension.node = Arc::new(meter.read_by(reader.clone()));
         }
         step
     }

@@ -14,6 +14,7 @@ use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope};
 use dflow_pipeline::{Fault, Name, Verb, exit};
 use dflow_plan::{Plan, Segment};
 use futures::{StreamExt, stream};
+use indexmap::IndexMap;
 
 use crate::{
     engine::{Engine, EngineSettings},
@@ -60,7 +61,7 @@ impl From<StepError> for RunError {
 }
 
 impl Engine {
-    /// Runs a plan: all of its sinks, one segment after the other.
+    /// Runs a plan: all of its sinks, those of one segment together, one segment after the other.
     ///
     /// # Errors
     /// What ended the run. Rows that failed end no run: they are in the report, whose exit code tells.
@@ -80,7 +81,10 @@ impl Engine {
             .segments
             .iter()
             .zip(&sinks)
-            .map(|(segment, sink)| specs(&self.settings, plan, segment, &run, &|number| sink.output(number)))
+            .map(|(segment, sinks)| {
+                let output = |name: &Name, number| sinks[name].output(number);
+                specs(&self.settings, plan, segment, &run, &output)
+            })
             .collect();
         journal.append(Record::RunStarted { run: run.clone(), pipeline: plan.pipeline.name.clone() })?;
         let mut stages: Vec<&Name> = Vec::new();
@@ -89,7 +93,8 @@ impl Engine {
                 stages.push(stage);
             }
         }
-        let splits = plan.segments.iter().flat_map(|s| &s.sources).flat_map(|s| s.splits.iter());
+        let splits = plan.segments.iter().flat_map(|s| &s.sources);
+        let splits = splits.flat_map(|s| s.to_read(self.settings.first).iter());
         let tasks = specs.iter().map(Vec::len).sum();
         observer.event(&Event::Started {
             schema_version: SCHEMA_VERSION,
@@ -100,10 +105,10 @@ impl Engine {
             bytes: splits.map(|s| s.size).sum(),
         });
         let mut state = Totals::new(started);
-        for ((segment, sink), specs) in plan.segments.iter().zip(&sinks).zip(&specs) {
-            let result = self.segment(plan, segment, sink, specs, &run, &mut journal, &mut state, observer).await;
+        for ((segment, sinks), specs) in plan.segments.iter().zip(&sinks).zip(&specs) {
+            let result = self.segment(plan, segment, sinks, specs, &run, &mut journal, &mut state, observer).await;
             if let Err(error) = result {
-                sink.drop_parts();
+                sinks.values().for_each(Sink::drop_parts);
                 let exit = if self.cancel.is_raised() && !self.failing() {
                     exit::INTERRUPTED
                 } else {
@@ -132,34 +137,40 @@ impl Engine {
         Ok(report)
     }
 
-    /// The sinks of the plan's segments; two on one place are refused.
-    fn sinks(&self, plan: &Plan, stores: &Stores, journal: &Journal, run: &str) -> Result<Vec<Sink>, StepError> {
-        let mut sinks: Vec<Sink> = Vec::new();
+    /// The sinks of each of the plan's segments, by name; two on one place are refused.
+    fn sinks(
+        &self,
+        plan: &Plan,
+        stores: &Stores,
+        journal: &Journal,
+        run: &str,
+    ) -> Result<Vec<IndexMap<Name, Sink>>, StepError> {
+        let mut segments: Vec<IndexMap<Name, Sink>> = Vec::new();
         for segment in &plan.segments {
-            let Verb::Write(write) = &plan.pipeline.stage[&segment.stage].verb else {
-                return Err(StepError::new(Fault::Internal, format!("`{}` isn't a sink", segment.stage)));
-            };
-            let sink = Sink::open(
-                &segment.stage,
-                write,
-                stores,
-                journal,
-                run,
-                &self.settings.state,
-                self.settings.first.is_some(),
-            )?;
-            if let Some(other) = sinks.iter().find(|s| s.place() == sink.place()) {
-                let what =
-                    format!("stages `{}` and `{}` write to the same place, `{}`", other.name, sink.name, write.path);
-                return Err(StepError::new(Fault::Pipeline, what).hint("give each a place of its own"));
+            let mut sinks: IndexMap<Name, Sink> = IndexMap::new();
+            for end in &segment.ends {
+                let Verb::Write(write) = &plan.pipeline.stage[end].verb else {
+                    return Err(StepError::new(Fault::Internal, format!("`{end}` isn't a sink")));
+                };
+                let (state, first) = (&self.settings.state, self.settings.first.is_some());
+                let sink = Sink::open(end, write, stores, journal, run, state, first)?;
+                let same = |other: &&Sink| other.place() == sink.place();
+                if let Some(other) = segments.iter().chain([&sinks]).flat_map(IndexMap::values).find(same) {
+                    let what = format!(
+                        "stages `{}` and `{}` write to the same place, `{}`",
+                        other.name, sink.name, write.path
+                    );
+                    return Err(StepError::new(Fault::Pipeline, what).hint("give each a place of its own"));
+                }
+                sinks.insert(end.clone(), sink);
             }
-            sinks.push(sink);
+            segments.push(sinks);
         }
-        if sinks.is_empty() {
+        if segments.is_empty() {
             return Err(StepError::new(Fault::Pipeline, "this pipeline writes nothing")
                 .hint("add a stage with `write`, or look at a stage's rows with `dflow-host eval`"));
         }
-        Ok(sinks)
+        Ok(segments)
     }
 
     /// Runs a segment's tasks and publishes what they made.
@@ -171,7 +182,7 @@ impl Engine {
         &self,
         plan: &Arc<Plan>,
         segment: &Segment,
-        sink: &Sink,
+        sinks: &IndexMap<Name, Sink>,
         specs: &[TaskSpec],
         run: &str,
         journal: &mut Journal,
@@ -200,13 +211,11 @@ impl Engine {
             }
         });
         for spec in specs {
-            let file = std::path::absolute(spec.output.folder.join(&spec.output.name)).unwrap_or_default();
-            journal.write(Record::TaskStarted {
-                run: run.to_owned(),
-                sink: sink.name.clone(),
-                task: spec.number,
-                file,
-            })?;
+            for (sink, output) in &spec.outputs {
+                let file = std::path::absolute(output.folder.join(&output.name)).unwrap_or_default();
+                let (run, sink) = (run.to_owned(), sink.clone());
+                journal.write(Record::TaskStarted { run, sink, task: spec.number, file })?;
+            }
         }
         journal.sync()?;
         let mut tasks = std::pin::pin!(tasks.buffer_unordered(self.settings.workers.max(1)));
@@ -219,14 +228,13 @@ impl Engine {
                     None => break,
                     Some(Ok((spec, result))) => {
                         if error.is_none() {
-                            match result.file.rows {
-                                0 if sink.is_folder() && spec.number == 0 => {}
-                                0 if sink.is_folder() => result.file.discard(),
-                                _ => self.publish(sink, &result.file, run, journal)?,
+                            self.keep(sinks, &spec, &result, run, journal)?;
+                            let seconds = result.elapsed.as_secs_f64();
+                            for (sink, file) in sinks.keys().filter_map(|sink| result.files.get_key_value(sink)) {
+                                observer.event(&Event::TaskDone { sink, task: spec.number, rows: file.rows, seconds });
                             }
-                            observer.event(&Event::TaskDone { sink: &sink.name, task: spec.number, rows: result.file.rows, seconds: result.elapsed.as_secs_f64() });
                         } else {
-                            result.file.discard();
+                            result.files.values().for_each(Prepared::discard);
                         }
                         totals.add(&result);
                         done.insert(spec.number, result);
@@ -245,29 +253,93 @@ impl Engine {
                 }
             }
         }
-        // The first task's file without rows was kept back: it shows the columns when nothing has any rows.
-        let empty = done.get(&0).filter(|first| sink.is_folder() && first.file.rows == 0);
-        let alone = done.values().all(|result| result.file.rows == 0);
-        match empty {
-            Some(first) if error.is_none() && alone => self.publish(sink, &first.file, run, journal)?,
-            Some(first) => first.file.discard(),
-            None => {}
+        // The first task's files without rows were kept back: they show the columns when nothing has any rows.
+        let alone = |sink: &Name| done.values().all(|result| result.files[sink].rows == 0);
+        let first = done.get(&0).into_iter().flat_map(|first| &first.files);
+        for (name, file) in first.filter(|(name, file)| sinks[*name].is_folder() && file.rows == 0) {
+            match error {
+                None if alone(name) => self.publish(&[(&sinks[name], file)], run, journal)?,
+                _ => file.discard(),
+            }
         }
         if let Some(error) = error {
             return Err(error);
         }
         let mut counts: BTreeMap<Name, StageCounts> = BTreeMap::new();
-        for result in done.values() {
-            result.counts.iter().for_each(|(name, c)| counts.entry(name.clone()).or_default().add(c));
+        let mut add = |name: &Name, more| counts.entry(name.clone()).or_default().add(more);
+        done.values().flat_map(|result| &result.counts).for_each(|(name, more)| add(name, more));
+        let mut stages = ledger::stages(plan, segment, &counts);
+        for source in &segment.sources {
+            let pruned = source.splits.len() - source.to_read(self.settings.first).len();
+            stages.iter_mut().filter(|s| s.stage == source.stage).for_each(|s| s.pruned = pruned as u64);
         }
-        let stages = ledger::stages(plan, segment, &counts);
-        ledger::check(plan, segment, &stages)?;
-        let parts: Vec<Prepared> = done
-            .into_iter()
-            .filter(|(number, r)| r.file.rows > 0 || (*number == 0 && alone) || !sink.is_folder())
-            .map(|(_, r)| r.file)
-            .collect();
-        let assembled = sink.assemble(&parts)?;
+        // The report tells of each stage once, but the books are of all that was done.
+        let mut add = |name: &Name, more| counts.entry(name.clone()).or_default().add(more);
+        done.values().flat_map(|result| &result.again).for_each(|(name, more)| add(name, more));
+        ledger::check(plan, segment, &counts)?;
+        for sink in sinks.values() {
+            let alone = alone(&sink.name);
+            let parts = done.iter().map(|(number, result)| (*number, &result.files[&sink.name]));
+            let parts: Vec<Prepared> = parts
+                .filter(|(number, file)| file.rows > 0 || (*number == 0 && alone) || !sink.is_folder())
+                .map(|(_, file)| file.clone())
+                .collect();
+            self.close(sink, &parts, run, journal, totals)?;
+            let rows = parts.iter().map(|file| file.rows).sum();
+            observer.event(&Event::SinkDone { sink: &sink.name, tasks: specs.len(), rows });
+        }
+        totals.close(stages);
+        Ok(())
+    }
+
+    /// Publishes what a task made, but files without rows.
+    fn keep(
+        &self,
+        sinks: &IndexMap<Name, Sink>,
+        spec: &TaskSpec,
+        result: &TaskResult,
+        run: &str,
+        journal: &mut Journal,
+    ) -> Result<(), StepError> {
+        let mut files = Vec::new();
+        for (sink, file) in sinks.iter().filter_map(|(name, sink)| Some((sink, result.files.get(name)?))) {
+            match file.rows {
+                0 if sink.is_folder() && spec.number == 0 => {}
+                0 if sink.is_folder() => file.discard(),
+                _ => files.push((sink, file)),
+            }
+        }
+        self.publish(&files, run, journal)
+    }
+
+    /// Publishes a task's files: into their folders, or among the parts of a single file. All are prepared before any is seen.
+    fn publish(&self, files: &[(&Sink, &Prepared)], run: &str, journal: &mut Journal) -> Result<(), StepError> {
+        let journaled = || files.iter().filter(|(sink, _)| sink.is_folder());
+        for (sink, file) in journaled() {
+            let (sink, file) = (sink.name.clone(), (*file).clone());
+            journal.write(Record::Prepared { run: run.to_owned(), sink, file })?;
+        }
+        journal.sync()?;
+        for (_, file) in files {
+            file.publish()?;
+        }
+        for (sink, file) in journaled() {
+            let (sink, path) = (sink.name.clone(), file.path.clone());
+            journal.write(Record::Done { run: run.to_owned(), sink, path })?;
+        }
+        journal.sync()
+    }
+
+    /// Puts a sink's files together, where they are one, and removes older ones.
+    fn close(
+        &self,
+        sink: &Sink,
+        parts: &[Prepared],
+        run: &str,
+        journal: &mut Journal,
+        totals: &mut Totals,
+    ) -> Result<(), StepError> {
+        let assembled = sink.assemble(parts)?;
         if let Some(file) = &assembled {
             journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: file.clone() })?;
             file.publish()?;
@@ -278,29 +350,18 @@ impl Engine {
         if !removed.is_empty() {
             journal.append(Record::Removed { run: run.to_owned(), sink: sink.name.clone(), paths: removed })?;
         }
-        totals.outputs.extend(sink.outputs(&parts, assembled.as_ref()));
-        totals.close(stages);
+        totals.outputs.extend(sink.outputs(parts, assembled.as_ref()));
         Ok(())
-    }
-
-    /// Publishes a task's file: into its folder, or among the parts of a single file.
-    fn publish(&self, sink: &Sink, file: &Prepared, run: &str, journal: &mut Journal) -> Result<(), StepError> {
-        if !sink.is_folder() {
-            return Ok(file.publish()?);
-        }
-        journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: file.clone() })?;
-        file.publish()?;
-        journal.append(Record::Done { run: run.to_owned(), sink: sink.name.clone(), path: file.path.clone() })
     }
 }
 
-/// A segment's tasks, and the file that each makes.
+/// A segment's tasks, and the files that each makes.
 pub(crate) fn specs(
     settings: &EngineSettings,
     plan: &Plan,
     segment: &Segment,
     run: &str,
-    output: &dyn Fn(u32) -> TaskOutput,
+    output: &dyn Fn(&Name, u32) -> TaskOutput,
 ) -> Vec<TaskSpec> {
     let spec = |number: u32, splits, partitions, tasks: usize| TaskSpec {
         version: TaskSpec::VERSION,
@@ -308,21 +369,22 @@ pub(crate) fn specs(
         number,
         pipeline: plan.pipeline.clone(),
         pins: plan.plugins.iter().map(|(name, plugin)| (name.clone(), plugin.digest().to_owned())).collect(),
-        segment: segment.stage.clone(),
+        segment: segment.ends[0].clone(),
         splits,
         partitions,
         parallel: settings.workers.div_ceil(partitions * tasks),
         first: settings.first,
-        output: output(number),
+        outputs: segment.ends.iter().map(|end| (end.clone(), output(end, number))).collect(),
     };
     // A global task sees all rows; where their order counts, or each source gives only its first rows, in one partition.
     if segment.global || settings.first.is_some() {
-        let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.to_vec())).collect();
+        let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(settings.first).to_vec()));
+        let splits = splits.collect();
         let partitions = if segment.ordered || settings.first.is_some() { 1 } else { settings.workers };
         return vec![spec(0, splits, partitions, 1)];
     }
     let source = &segment.sources[0];
-    let tasks = grouping::tasks(&source.splits, settings.workers, settings.task_bytes, source.cut);
+    let tasks = grouping::tasks(&source.kept, settings.workers, settings.task_bytes, source.cut);
     let count = tasks.len();
     let splits = tasks.into_iter().map(|splits| BTreeMap::from([(source.stage.clone(), splits)]));
     splits.enumerate().map(|(number, splits)| spec(number as u32, splits, 1, count)).collect()

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use datafusion::{arrow::array::RecordBatch, physical_plan::execute_stream};
 use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
 use dflow_pipeline::{Fault, Name};
-use dflow_plan::Plan;
+use dflow_plan::{EndPlan, Plan};
 
 use crate::{engine::Engine, task::next};
 
@@ -29,15 +29,17 @@ impl Engine {
                 format!("{} stages are asked for, one can be evaluated", plan.segments.len()),
             ));
         };
-        let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.clone())).collect();
+        let splits =
+            segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(self.settings.first).clone())).collect();
         let scope =
             Arc::new(TaskScope::new(splits, 1, 1, self.settings.first, plan.pipeline.batch, self.cancel.clone()));
         let task = async {
-            let (physical, context) = segment.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
-            let mut stream = execute_stream(physical, context).map_err(|e| step_error(&e))?;
             let mut rows = Vec::new();
-            while let Some(batch) = next(&mut stream, &self.cancel).await? {
-                rows.push(batch);
+            for EndPlan { plan, context, .. } in segment.physical(scope.clone()).await.map_err(|e| step_error(&e))? {
+                let mut stream = execute_stream(plan, context).map_err(|e| step_error(&e))?;
+                while let Some(batch) = next(&mut stream, &self.cancel).await? {
+                    rows.push(batch);
+                }
             }
             Ok::<_, StepError>(rows)
         };

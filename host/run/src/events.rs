@@ -50,6 +50,15 @@ pub enum Event<'a> {
         /// Seconds that it took.
         seconds: f64,
     },
+    /// A sink is done: all that it got is at its place.
+    SinkDone {
+        /// The sink.
+        sink: &'a Name,
+        /// In how many tasks.
+        tasks: usize,
+        /// All rows that it wrote.
+        rows: u64,
+    },
     /// The run is over.
     Finished {
         /// What came of it.

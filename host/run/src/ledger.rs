@@ -15,10 +15,8 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
     let report = |name: &Name| {
         let (stage, own) = (&plan.pipeline.stage[name], of(name));
         let from = &plan.stages[name].from;
-        let below: StageCounts = from.iter().fold(StageCounts::default(), |mut sum, from| {
-            sum.add(&of(from));
-            sum
-        });
+        // What several read runs beside them, so its time isn't within theirs.
+        let below = from.iter().filter(|from| !segment.shared.contains(from)).map(|from| of(from).nanos).sum();
         let rows_in = match stage.verb {
             // A map whose columns nobody reads doesn't run: what goes in comes out.
             Verb::Use(_) if !segment.operators.contains(name) => own.rows_out,
@@ -42,11 +40,12 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             rows_in,
             rows_out: own.rows_out,
             filtered,
+            pruned: 0,
             expanded: matches!(stage.verb, Verb::Explode(_)) || plan.shapes.get(name) == Some(&RowShape::Expand),
             skipped: own.skipped,
             failed: own.failed,
             // Each stage's time holds that of the stages below it.
-            seconds: (own.nanos.saturating_sub(below.nanos) + own.aside) as f64 / 1e9,
+            seconds: (own.nanos.saturating_sub(below) + own.aside) as f64 / 1e9,
             bytes: own.bytes,
         }
     };
@@ -56,15 +55,15 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
 /// Checks that each row of each row-wise stage ended as exactly one of: out, filtered, skipped, failed; and that what stages give
 /// is what those that read them got. Verbs that gather rows (`sql`, `join`, `group`) or make more of them say only what went in.
 ///
-/// Where a limit ends the reading early, stages below it have rows on their way that nobody asked for; their books are open.
+/// Where a limit ends the reading early, stages below it have rows on their way that nobody asked for; their books are open, as
+/// long as nobody else reads them to the end.
 ///
 /// # Errors
 /// Names the stage and both sides.
-pub(crate) fn check(plan: &Plan, segment: &Segment, stages: &[StageReport]) -> Result<(), StepError> {
-    if segment.ordered {
-        return Ok(());
-    }
-    for report in stages {
+pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, StageCounts>) -> Result<(), StepError> {
+    let stages = stages(plan, segment, counts);
+    let open = |report: &&StageReport| segment.early.contains(&report.stage);
+    for report in stages.iter().filter(|report| !open(report)) {
         let stage = &plan.pipeline.stage[&report.stage];
         let kept = report.rows_out + report.filtered + report.skipped + report.failed;
         let balances = match (&stage.verb, plan.shapes.get(&report.stage)) {
@@ -80,8 +79,14 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, stages: &[StageReport]) -> R
             return Err(unbalanced(what));
         }
     }
-    for Exchange { giving, reading } in exchanges(plan, stages) {
-        let given: u64 = giving.iter().map(|s| s.rows_out).sum();
+    for Exchange { giving, reading } in exchanges(plan, &stages) {
+        if giving.iter().chain(&reading).any(open) {
+            continue;
+        }
+        // What is shared comes out once, and goes to each reader that is still there.
+        let beyond = |s: &&StageReport| counts.get(&s.stage).map_or((0, 0), |c| (c.repeated, c.unread));
+        let (repeated, unread) = giving.iter().map(beyond).fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
+        let given = (giving.iter().map(|s| s.rows_out).sum::<u64>() + repeated).saturating_sub(unread);
         let read: u64 = reading.iter().map(|s| s.rows_in).sum();
         if given != read {
             let names =

@@ -20,13 +20,13 @@ mod sink;
 mod task;
 
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
-pub use dflow_plan::{Column, Columns, Plan, Segment, StagePlan, graph, type_text};
+pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
 pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, RowShape, shipped_names};
 pub use driver::RunError;
 pub use engine::{Engine, EngineSettings};
 pub use eval::Evaluated;
 pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
-pub use explain::Explained;
+pub use explain::{Explained, ExplainedSource, Why};
 pub use journal::Journal;
 pub use report::{OutputFile, RunReport, StageReport};
 pub use task::{TaskOutput, TaskResult, TaskSpec, run_task};

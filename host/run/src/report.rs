@@ -44,6 +44,8 @@ pub struct StageReport {
     pub rows_out: u64,
     /// Rows that a filter dropped, or that a limit cut.
     pub filtered: u64,
+    /// Of a source: splits that weren't read, since a filter lets none of their rows through.
+    pub pruned: u64,
     /// Rows that came out beyond one for each row that went in and gave any.
     pub expanded: bool,
     /// Failed rows that were dropped because the stage says so.

@@ -14,9 +14,9 @@ use datafusion::{arrow::array::RecordBatch, execution::SendableRecordBatchStream
 use dflow_io::{Encoder, Prepared, Split, StagedFile};
 use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
 use dflow_pipeline::{BatchLimits, Fault, Format, Name, Pipeline};
-use dflow_plan::{Plan, Segment};
+use dflow_plan::{EndPlan, Plan, Segment};
 use dflow_wasm::Cancel;
-use futures::StreamExt;
+use futures::{StreamExt, future::try_join_all};
 use serde::{Deserialize, Serialize};
 
 /// All that a task needs to know.
@@ -32,7 +32,7 @@ pub struct TaskSpec {
     pub pipeline: Pipeline,
     /// The digests that its plugins must have.
     pub pins: BTreeMap<String, String>,
-    /// The segment: the name of the stage at its end.
+    /// The segment: the name of its first end.
     pub segment: Name,
     /// The splits that each source reads.
     pub splits: BTreeMap<Name, Vec<Split>>,
@@ -42,11 +42,11 @@ pub struct TaskSpec {
     pub parallel: usize,
     /// With `--first N`: the rows that each source gives.
     pub first: Option<u64>,
-    /// The file that is made: its folder, its name, its format.
-    pub output: TaskOutput,
+    /// The file that is made for each sink: its folder, its name, its format.
+    pub outputs: BTreeMap<Name, TaskOutput>,
 }
 
-/// The file that a task makes.
+/// A file that a task makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskOutput {
     /// The folder.
@@ -60,10 +60,12 @@ pub struct TaskOutput {
 /// What came of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
-    /// The file, under its temporary name.
-    pub file: Prepared,
+    /// Each sink's file, under its temporary name.
+    pub files: BTreeMap<Name, Prepared>,
     /// What was counted, by stage.
     pub counts: BTreeMap<Name, StageCounts>,
+    /// What was counted of stages where they ran once more.
+    pub again: BTreeMap<Name, StageCounts>,
     /// Failed rows, described up to a number; all are counted.
     pub failures: Vec<RowFailure>,
     /// How long it took.
@@ -72,7 +74,7 @@ pub struct TaskResult {
 
 impl TaskSpec {
     /// The version of the description that this host writes and reads.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// What the task's operators share.
     pub fn scope(&self, cancel: Cancel) -> Arc<TaskScope> {
@@ -104,7 +106,7 @@ impl TaskSpec {
                 }
             }
         }
-        let segment = plan.segments.iter().find(|s| s.stage == self.segment);
+        let segment = plan.segments.iter().find(|s| s.ends.first() == Some(&self.segment));
         segment.ok_or_else(|| StepError::new(Fault::Internal, format!("no segment ends in `{}`", self.segment)))
     }
 }
@@ -128,30 +130,57 @@ pub(crate) async fn next(
     }
 }
 
-/// Runs a task: its rows go to a file under a temporary name. On an error nothing is left behind.
+/// Runs a task: its rows go to a file for each sink, under temporary names. On an error nothing is left behind.
 pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Result<TaskResult, StepError> {
     let started = Instant::now();
-    let segment = spec.segment(plan)?;
-    let (physical, context) = segment.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
-    let file = StagedFile::create(&spec.output.folder, &spec.output.name)?;
-    let mut encoder = Encoder::new(spec.output.format, physical.schema(), file)?;
-    let mut stream = execute_stream(physical, context).map_err(|e| step_error(&e))?;
-    let written = scope.counters(&spec.segment);
-    while let Some(batch) = next(&mut stream, &scope.cancel).await? {
-        encoder.write(&batch)?;
-        written.add(&StageCounts {
-            rows_in: batch.num_rows() as u64,
-            rows_out: batch.num_rows() as u64,
-            ..StageCounts::default()
-        });
-    }
+    let ends = spec.segment(plan)?.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
+    // What they share waits for the slowest, so all go on together. The first error drops them all.
+    let written = try_join_all(ends.into_iter().map(|end| write(spec, end, &scope))).await?;
     // A source that was told to stop ends its stream early and in order; such rows are not all that there are.
     if scope.cancel.is_raised() {
         return Err(StepError::new(Fault::Outside, "interrupted"));
     }
-    let rows = encoder.rows();
+    let mut files: BTreeMap<Name, Prepared> = BTreeMap::new();
+    for (sink, encoder) in written {
+        match finish(&sink, encoder, &scope) {
+            Ok(file) => files.insert(sink, file),
+            Err(e) => {
+                files.values().for_each(Prepared::discard);
+                return Err(e);
+            }
+        };
+    }
+    let (counts, again) = (scope.counts(), scope.counts_again());
+    Ok(TaskResult { files, counts, again, failures: scope.failures(), elapsed: started.elapsed() })
+}
+
+/// Writes the rows of one end.
+async fn write(
+    spec: &TaskSpec,
+    EndPlan { stage, plan, context }: EndPlan,
+    scope: &TaskScope,
+) -> Result<(Name, Encoder<StagedFile>), StepError> {
+    let Some(output) = spec.outputs.get(&stage) else {
+        return Err(StepError::new(Fault::Internal, format!("the task has no place for what `{stage}` writes")));
+    };
+    let file = StagedFile::create(&output.folder, &output.name)?;
+    let mut encoder = Encoder::new(output.format, plan.schema(), file)?;
+    let mut stream = execute_stream(plan, context).map_err(|e| step_error(&e))?;
+    let written = scope.counters(&stage);
+    while let Some(batch) = next(&mut stream, &scope.cancel).await? {
+        let (started, rows) = (Instant::now(), batch.num_rows() as u64);
+        encoder.write(&batch)?;
+        let aside = started.elapsed().as_nanos() as u64;
+        written.add(&StageCounts { rows_in: rows, rows_out: rows, aside, ..StageCounts::default() });
+    }
+    Ok((stage, encoder))
+}
+
+/// Makes a sink's file whole.
+fn finish(sink: &Name, encoder: Encoder<StagedFile>, scope: &TaskScope) -> Result<Prepared, StepError> {
+    let (started, rows) = (Instant::now(), encoder.rows());
     let file = encoder.finish()?.finish()?.with_rows(rows);
-    let elapsed = started.elapsed();
-    written.add(&StageCounts { nanos: elapsed.as_nanos() as u64, bytes: file.bytes, ..StageCounts::default() });
-    Ok(TaskResult { file, counts: scope.counts(), failures: scope.failures(), elapsed })
+    let aside = started.elapsed().as_nanos() as u64;
+    scope.counters(sink).add(&StageCounts { aside, bytes: file.bytes, ..StageCounts::default() });
+    Ok(file)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dflow_pipeline::{Bytes, exit};
-use dflow_run::{Engine, Explained};
+use dflow_run::{Engine, Explained, Why};
 
 use crate::{failure::Failure, outside::Outside, settings::PlanSettings, terminal::Terminal, words};
 
@@ -27,19 +27,35 @@ fn shown(segment: &Explained) -> String {
         (true, _) => "one task, as rows regroup or come from several sources".to_owned(),
         (false, tasks) => format!("{}, as rows go their way one by one", words::plural(tasks as u64, "task")),
     };
-    let mut text = format!("segment `{}`: {tasks}\n", segment.stage);
-    for (source, splits, bytes) in &segment.sources {
-        let (splits, bytes) = (words::plural(*splits as u64, "split"), Bytes(*bytes));
-        text.push_str(&format!("  source `{source}`: {splits}, {bytes}"));
-        if let Some(columns) = columns(&segment.logical, source.as_str()) {
+    let mut text = format!("segment {}: {tasks}\n", words::names(&segment.ends));
+    for source in &segment.sources {
+        let (splits, bytes) = (words::plural(source.splits as u64, "split"), Bytes(source.bytes));
+        let pruned = match source.pruned {
+            0 => String::new(),
+            pruned => format!(" ({} left out by their names, sizes or ages)", words::count(pruned as u64)),
+        };
+        let source = &source.stage;
+        text.push_str(&format!("  source `{source}`: {splits}{pruned}, {bytes}"));
+        if let Some(columns) = segment.parts.iter().find_map(|part| columns(&part.logical, source.as_str())) {
             text.push_str(&format!("; reads {columns}"));
         }
         text.push('\n');
     }
-    text.push_str("  logical plan\n");
-    text.push_str(&indented(&segment.logical));
-    text.push_str(if segment.tasks > 1 { "  physical plan of the first task\n" } else { "  physical plan\n" });
-    text.push_str(&indented(&segment.physical));
+    for part in segment.parts.iter().filter(|part| !part.readers.is_empty()) {
+        text.push_str(&format!("  stage `{}`: runs once for {}\n", part.stage, words::names(&part.readers)));
+    }
+    for (stage, reader, why) in &segment.again {
+        text.push_str(&match why {
+            Why::Meets => format!("  stage `{stage}`: runs by itself for `{reader}`, where its rows meet again\n"),
+            Why::Apart => format!("  stage `{stage}`: runs here once more, apart from segment `{reader}`\n"),
+        });
+    }
+    for part in &segment.parts {
+        let of = if segment.parts.len() > 1 { format!(" of `{}`", part.stage) } else { String::new() };
+        let task = if segment.tasks > 1 { " in the first task" } else { "" };
+        text.push_str(&format!("  logical plan{of}\n{}", indented(&part.logical)));
+        text.push_str(&format!("  physical plan{of}{task}\n{}", indented(&part.physical)));
+    }
     text
 }
 
@@ -61,22 +77,34 @@ fn indented(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dflow_run::{ExplainedSource, PartText};
+
     use super::*;
 
     #[test]
     fn a_segment_says_what_it_reads_and_why_it_is_one_task() {
         let segment = Explained {
-            stage: "out".parse().expect("a name"),
+            ends: vec!["out".parse().expect("a name")],
             global: true,
-            sources: vec![("pages".parse().expect("a name"), 112, 3 << 20)],
+            sources: vec![ExplainedSource {
+                stage: "pages".parse().expect("a name"),
+                splits: 112,
+                pruned: 2,
+                bytes: 3 << 20,
+            }],
             tasks: 1,
-            logical: "Limit\n  TableScan: pages projection=[pages.uri, pages.content#bytes]".to_owned(),
-            physical: "LimitExec\n  SourceExec\n".to_owned(),
+            again: Vec::new(),
+            parts: vec![PartText {
+                stage: "out".parse().expect("a name"),
+                readers: Vec::new(),
+                logical: "Limit\n  TableScan: pages projection=[pages.uri, pages.content#bytes]".to_owned(),
+                physical: "LimitExec\n  SourceExec\n".to_owned(),
+            }],
         };
         assert_eq!(
             shown(&segment),
             "segment `out`: one task, as rows regroup or come from several sources
-  source `pages`: 112 splits, 3.0 MiB; reads `uri`, `content#bytes`
+  source `pages`: 112 splits (2 left out by their names, sizes or ages), 3.0 MiB; reads `uri`, `content#bytes`
   logical plan
     Limit
       TableScan: pages projection=[pages.uri, pages.content#bytes]

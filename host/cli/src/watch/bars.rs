@@ -62,7 +62,7 @@ impl Observer for Bars {
             Event::Progress { stages, tasks_done, seconds } => {
                 self.show(&self.stages.now(stages, *seconds), *tasks_done, *seconds);
             }
-            Event::TaskDone { .. } | Event::Finished { .. } => {}
+            Event::TaskDone { .. } | Event::SinkDone { .. } | Event::Finished { .. } => {}
         }
     }
 }

@@ -25,14 +25,6 @@ struct State {
     /// When the last line was told.
     told: f64,
     tasks: usize,
-    /// The sink whose tasks are being done, and what is done of them.
-    sink: Option<Done>,
-}
-
-struct Done {
-    name: String,
-    tasks: u64,
-    rows: u64,
 }
 
 impl Lines {
@@ -58,24 +50,12 @@ impl Observer for Lines {
                     self.terminal.say(&progress(&now, *tasks_done, state.tasks, *seconds));
                 }
             }
-            Event::TaskDone { sink, rows, .. } => {
-                if state.sink.as_ref().is_some_and(|done| done.name != sink.as_str()) {
-                    ended(state.sink.take(), &self.terminal);
-                }
-                let done = state.sink.get_or_insert_with(|| Done { name: sink.to_string(), tasks: 0, rows: 0 });
-                done.tasks += 1;
-                done.rows += rows;
+            Event::SinkDone { sink, tasks, rows } => {
+                let (rows, tasks) = (words::plural(*rows, "row"), words::plural(*tasks as u64, "task"));
+                self.terminal.say(&format!("sink `{sink}` is done: {rows} in {tasks}"));
             }
-            Event::Finished { .. } => ended(state.sink.take(), &self.terminal),
+            Event::TaskDone { .. } | Event::Finished { .. } => {}
         }
-    }
-}
-
-/// Sinks run one after the other: the next one's first task, or the end of the run, is the end of this one.
-fn ended(sink: Option<Done>, terminal: &Terminal) {
-    if let Some(Done { name, tasks, rows }) = sink {
-        let (rows, tasks) = (words::plural(rows, "row"), words::plural(tasks, "task"));
-        terminal.say(&format!("sink `{name}` is done: {rows} in {tasks}"));
     }
 }
 

@@ -35,6 +35,7 @@ fn stages(stages: &[StageReport]) -> String {
         ("rows in", Align::Right),
         ("rows out", Align::Right),
         ("filtered", Align::Right),
+        ("pruned", Align::Right),
         ("expanded", Align::Right),
         ("failed", Align::Right),
         ("skipped", Align::Right),
@@ -49,6 +50,7 @@ fn stages(stages: &[StageReport]) -> String {
             words::count(stage.rows_in),
             words::count(stage.rows_out),
             words::some(stage.filtered),
+            if stage.pruned == 0 { String::new() } else { words::plural(stage.pruned, "file") },
             if stage.expanded && each.is_finite() { format!("×{each:.1}") } else { String::new() },
             words::count(stage.failed),
             words::some(stage.skipped),
@@ -56,7 +58,7 @@ fn stages(stages: &[StageReport]) -> String {
             words::rate(stage.rows_in, stage.seconds),
         ]);
     }
-    table.without_blank(&["filtered", "expanded", "skipped"]).lines(None)
+    table.without_blank(&["filtered", "pruned", "expanded", "skipped"]).lines(None)
 }
 
 fn outputs(outputs: &[OutputFile], folder: &Path) -> String {
@@ -119,7 +121,21 @@ mod tests {
             _ => "use",
         };
         let stage = name.parse().expect("a name");
-        StageReport { stage, verb, operator, rows_in, rows_out, filtered, expanded, skipped, failed, seconds, bytes: 0 }
+        let (pruned, bytes) = (0, 0);
+        StageReport {
+            stage,
+            verb,
+            operator,
+            rows_in,
+            rows_out,
+            filtered,
+            pruned,
+            expanded,
+            skipped,
+            failed,
+            seconds,
+            bytes,
+        }
     }
 
     fn file(sink: &str, path: &str, rows: u64, bytes: u64) -> OutputFile {

@@ -1,0 +1,104 @@
+//! Which sinks run together, so that what they share runs once.
+//!
+//! Sinks whose rows go their way one by one run as many tasks; sinks behind a sort, a join, a group run as one. Those of one
+//! kind that share any stage run together. Those of both kinds run together, as one task, when they share an operator of a
+//! plugin: to run it twice costs more than the tasks gain. A sink that a limit ends early is left alone by the many tasks
+//! of others: it reads a few batches.
+
+use std::collections::BTreeSet;
+
+use datafusion::{
+    common::{Result, tree_node::TreeNodeRecursion},
+    logical_expr::LogicalPlan,
+};
+use dflow_operators::UniqueNode;
+use dflow_pipeline::Name;
+
+/// How a sink's rows go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// One by one: rows of different splits never meet.
+    Single,
+    /// One by one until there are enough.
+    Limited,
+    /// Rows meet: they are sorted, joined, grouped.
+    Regrouped,
+}
+
+/// What a plan does with rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rows {
+    /// Whether rows meet, so that one task must see all of them.
+    pub(crate) regroup: bool,
+    /// Whether their order matters to a limit.
+    pub(crate) ordered: bool,
+}
+
+impl Rows {
+    /// Of a plan that isn't optimised yet.
+    pub(crate) fn of(plan: &LogicalPlan) -> Result<Self> {
+        let mut rows = Self::default();
+        plan.apply_with_subqueries(|node| {
+            match node {
+                LogicalPlan::Limit(_) => rows.ordered = true,
+                LogicalPlan::Sort(_)
+                | LogicalPlan::Aggregate(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Distinct(_)
+                | LogicalPlan::Join(_)
+                | LogicalPlan::Union(_)
+                | LogicalPlan::Repartition(_)
+                | LogicalPlan::RecursiveQuery(_)
+                | LogicalPlan::Subquery(_) => rows.regroup = true,
+                // Two rows with one id may be in any two splits.
+                LogicalPlan::Extension(extension) => rows.regroup |= extension.node.as_any().is::<UniqueNode>(),
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(rows)
+    }
+
+    pub(crate) fn way(self) -> Way {
+        match self {
+            Self { regroup: true, .. } => Way::Regrouped,
+            Self { ordered: true, .. } => Way::Limited,
+            Self { .. } => Way::Single,
+        }
+    }
+}
+
+/// A sink, or the stage that is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) stage: Name,
+    pub(crate) plan: LogicalPlan,
+    /// It and all that it reads, each after those it reads.
+    pub(crate) stages: Vec<Name>,
+    pub(crate) way: Way,
+}
+
+impl End {
+    fn runs_with(&self, other: &Self, operators: &BTreeSet<&Name>) -> bool {
+        let mut shared = self.stages.iter().filter(|stage| other.stages.contains(stage)).peekable();
+        if shared.peek().is_none() || self.way == other.way {
+            return shared.peek().is_some();
+        }
+        let apart = [Way::Single, Way::Limited];
+        let apart = apart.contains(&self.way) && apart.contains(&other.way);
+        !apart && shared.any(|stage| operators.contains(stage))
+    }
+}
+
+/// Groups of sinks that run together, ordered by their first ones. `operators` are the stages that run one.
+pub(crate) fn together(ends: Vec<End>, operators: &BTreeSet<&Name>) -> Vec<Vec<End>> {
+    let mut groups: Vec<Vec<End>> = Vec::new();
+    for end in ends {
+        let joins = |group: &Vec<End>| group.iter().any(|other| other.runs_with(&end, operators));
+        let at = groups.iter().position(joins).unwrap_or(groups.len());
+        let (with, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(joins);
+        groups = apart;
+        groups.insert(at, with.into_iter().flatten().chain([end]).collect());
+    }
+    groups
+}
