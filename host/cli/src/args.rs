@@ -86,6 +86,9 @@ pub(crate) struct WorkArgs {
     /// Tasks at a time [default: one for each core].
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub(crate) workers: Option<usize>,
+    /// Memory for everything, plugins included [default: three quarters of what the machine or the container has].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
     /// Input for one task, about.
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub(crate) task_bytes: Bytes,

@@ -8,6 +8,7 @@ mod commands;
 mod failure;
 mod interrupt;
 mod log;
+mod machine;
 mod outside;
 mod pipeline_file;
 mod schema;

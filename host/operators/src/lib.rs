@@ -9,6 +9,7 @@
 mod cut;
 mod error;
 mod functions;
+mod held;
 mod ids;
 mod meter;
 mod number;
@@ -18,11 +19,12 @@ mod parquet_files;
 mod planner;
 mod reads;
 mod scope;
+mod sized;
 mod source;
 mod unique;
 
 pub use cut::{cut, row_sizes};
-pub use error::{StepError, step_error};
+pub use error::{StepError, no_memory, step_error};
 pub use functions::{TypeNames, functions};
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
 pub use meter::{MeterExec, MeterNode};
@@ -33,5 +35,6 @@ pub use parquet_files::{ParquetFiles, parquet_metadata, unreadable_parquet};
 pub use planner::StepPlanner;
 pub use reads::Reads;
 pub use scope::{RowFailure, StageCounters, StageCounts, TaskScope};
+pub use sized::sized;
 pub use source::{Reader, SourceExec, SourceSpec, deal, source_schema};
 pub use unique::{UniqueExec, UniqueNode};

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use datafusion::{
     common::{Result, tree_node::TreeNodeRecursion},
-    execution::{SessionStateBuilder, TaskContext, session_state::SessionState},
+    execution::{SessionStateBuilder, TaskContext, memory_pool::MemoryLimit, session_state::SessionState},
     logical_expr::LogicalPlan,
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::{OperatorNode, TaskScope, UniqueNode};
+use dflow_operators::{OperatorNode, TaskScope, UniqueNode, sized};
 use dflow_pipeline::Name;
+
+/// The part of the memory that sorts keep for merging: one of so many.
+const MERGES: usize = 16;
 
 /// A source of a segment, with all that there is to read.
 #[derive(Clone, Debug)]
@@ -63,10 +66,18 @@ impl Segment {
 
     /// Makes the plan physical for a task, whose splits are in its scope.
     pub async fn physical(&self, scope: Arc<TaskScope>) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
-        let config = self
-            .state
-            .config()
-            .clone()
+        let (plan, context) = self.planned(scope).await?;
+        Ok((sized(plan)?, context))
+    }
+
+    async fn planned(&self, scope: Arc<TaskScope>) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
+        let mut config = self.state.config().clone();
+        if let MemoryLimit::Finite(bytes) = self.state.runtime_env().memory_pool.memory_limit() {
+            // What a sort keeps for merging what it holds is for each partition; of little memory it would be most.
+            let kept = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+            *kept = (*kept).min(bytes / MERGES / scope.partitions.max(1));
+        }
+        let config = config
             .with_target_partitions(scope.partitions.max(1))
             .with_batch_size((scope.batch.rows as usize).max(1))
             .with_extension(scope);
@@ -77,7 +88,7 @@ impl Segment {
 
     /// The logical and the physical plan as text.
     pub async fn explain(&self, scope: Arc<TaskScope>) -> Result<(String, String)> {
-        let (physical, _) = self.physical(scope).await?;
+        let (physical, _) = self.planned(scope).await?;
         Ok((self.logical.display_indent().to_string(), displayable(physical.as_ref()).indent(false).to_string()))
     }
 }

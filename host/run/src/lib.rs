@@ -15,6 +15,7 @@ mod explain;
 mod grouping;
 mod journal;
 mod ledger;
+mod memory;
 mod report;
 mod sink;
 mod task;
