@@ -6,6 +6,7 @@ use dflow_pipeline::Name;
 use dflow_run::EngineSettings;
 
 use crate::{
+    allocator,
     args::{CheckArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, PipelineArgs, RunArgs, WorkArgs},
     failure::Failure,
     outside::Outside,
@@ -185,6 +186,7 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         workers: 1,
         task_bytes: 0,
         memory: share(outside),
+        tight: allocator::give_back_at_once,
         first: None,
     }
 }
@@ -197,6 +199,7 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
         workers: work.workers.unwrap_or(outside.cores).max(1),
         task_bytes: work.task_bytes.0.max(1),
         memory: work.memory.map_or_else(|| share(outside), |memory| memory.0),
+        tight: allocator::give_back_at_once,
         first,
     }
 }

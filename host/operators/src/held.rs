@@ -14,11 +14,11 @@ const UNASKED: usize = 8 << 20;
 
 /// Memory that is held until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held(MemoryReservation);
+pub struct Held(MemoryReservation);
 
 impl Held {
     /// Nothing yet; `name` says to a user who holds it.
-    pub(crate) fn new(pool: &Arc<dyn MemoryPool>, name: impl Into<String>) -> Self {
+    pub fn new(pool: &Arc<dyn MemoryPool>, name: impl Into<String>) -> Self {
         Self(MemoryConsumer::new(name).register(pool))
     }
 
@@ -26,12 +26,17 @@ impl Held {
     ///
     /// # Errors
     /// It is much, and there isn't so much left.
-    pub(crate) fn set(&self, bytes: usize) -> Result<()> {
+    pub fn set(&self, bytes: usize) -> Result<()> {
         if bytes <= UNASKED {
-            self.0.resize(bytes);
+            self.take(bytes);
             return Ok(());
         }
         self.0.try_resize(bytes)
+    }
+
+    /// As much more or less as makes it `bytes`, whether there is room or not: for what is there already.
+    pub fn take(&self, bytes: usize) {
+        self.0.resize(bytes);
     }
 }
 

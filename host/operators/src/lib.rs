@@ -26,6 +26,7 @@ mod unique;
 pub use cut::{cut, row_sizes};
 pub use error::{StepError, no_memory, step_error};
 pub use functions::{TypeNames, functions};
+pub use held::Held;
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
 pub use meter::{MeterExec, MeterNode};
 pub use number::{NumberExec, NumberNode};

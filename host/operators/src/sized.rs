@@ -17,10 +17,10 @@ use datafusion::{
         datatypes::{BinaryViewType, ByteViewType, DataType, StringViewType},
     },
     common::{
-        Result, internal_err,
+        DataFusionError, Result, internal_err,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
-    execution::{SendableRecordBatchStream, TaskContext, memory_pool::MemoryConsumer},
+    execution::{SendableRecordBatchStream, TaskContext, memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool}},
     physical_expr::PhysicalExpr,
     physical_plan::{
         ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
@@ -31,6 +31,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use std::sync::{Mutex, PoisonError};
 
 use crate::{cut::row_sizes, scope::TaskScope};
+
+/// What is gathered makes batches of so many times the bytes of ours: sorting and merging more at a time is quicker.
+const GATHERED: u64 = 4;
+/// A batch is at most this part of the memory, one of so many: merging a few files takes four of each.
+const BATCHES: u64 = 128;
+/// From this part of the memory on, one of so many, copying is better than holding what nobody needs.
+const USED: u64 = 8;
 
 /// Lets the nodes of a plan that gather rows look at their first ones before they say how many make a batch.
 pub fn sized(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -101,29 +108,57 @@ impl ExecutionPlan for SizedExec {
         let kept = (!node.is::<FilterExec>())
             .then(|| MemoryConsumer::new(node.name()).with_can_spill(true).register(context.memory_pool()));
         let keeps = node.is::<SortExec>();
+        let pool = Memory::of(&context);
         let mut rows = input.execute(partition, context.clone())?;
         let stream = stream::once(async move {
             let most = scope.batch.rows.max(1) as usize;
+            let target = (scope.batch.bytes.0 * GATHERED).min(pool.limit / BATCHES);
             let (mut first, mut count, mut bytes) = (Vec::new(), 0, 0u64);
-            while count < most && bytes < scope.batch.bytes.0 {
+            while count < most && bytes < target {
                 let Some(batch) = rows.try_next().await? else { break };
                 count += batch.num_rows();
                 bytes += row_sizes(batch.columns(), batch.num_rows()).iter().sum::<u64>();
                 first.push(Ok(batch));
             }
             let each = (bytes / (count as u64).max(1)).max(1);
-            let size = usize::try_from(scope.batch.bytes.0 / each).unwrap_or(most).clamp(1, most);
+            let size = usize::try_from(target / each).unwrap_or(most).clamp(1, most);
             let rows = stream::iter(first).chain(rows);
-            let rows = rows.map(move |batch| if keeps { compact(batch?) } else { batch });
+            let memory = pool.clone();
+            let rows = rows.flat_map(move |batch| stream::iter(parts(batch, size, keeps, &memory)));
             let rows: SendableRecordBatchStream =
                 Box::pin(RecordBatchStreamAdapter::new(properties.eq_properties.schema().clone(), rows));
             let given = Arc::new(Given { properties, partition, rows: Mutex::new(Some(rows)) });
             let node = node.replace_children(vec![given], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?;
             let stream = node.execute(partition, Arc::new(with_batch_size(&context, size)));
             drop(kept);
-            stream
+            // What comes out of a merge refers to all that was merged.
+            let stream = stream?.map(move |batch| if keeps && pool.is_used() { compact(batch?) } else { batch });
+            Ok::<_, DataFusionError>(stream)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream.try_flatten())))
+    }
+}
+
+/// The memory that all share.
+#[derive(Clone)]
+struct Memory {
+    pool: Arc<dyn MemoryPool>,
+    limit: u64,
+}
+
+impl Memory {
+    fn of(context: &TaskContext) -> Self {
+        let pool = context.memory_pool().clone();
+        let limit = match pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes as u64,
+            _ => u64::MAX,
+        };
+        Self { pool, limit }
+    }
+
+    /// Whether so much is taken that copying is better than holding.
+    fn is_used(&self) -> bool {
+        self.pool.reserved() as u64 > self.limit / USED
     }
 }
 
@@ -190,6 +225,18 @@ impl ExecutionPlan for Given {
             Some(rows) => Ok(rows),
             None => internal_err!("rows of partition {} are asked for as those of {partition}", self.partition),
         }
+    }
+}
+
+/// The parts of a batch that a node is given. One that keeps them counts for each what its buffers hold: parts share none.
+fn parts(batch: Result<RecordBatch>, rows: usize, keeps: bool, memory: &Memory) -> Vec<Result<RecordBatch>> {
+    match batch {
+        Ok(batch) if keeps && batch.num_rows() > rows => (0..batch.num_rows())
+            .step_by(rows)
+            .map(|start| compact(batch.slice(start, rows.min(batch.num_rows() - start))))
+            .collect(),
+        Ok(batch) if keeps && memory.is_used() => vec![compact(batch)],
+        batch => vec![batch],
     }
 }
 

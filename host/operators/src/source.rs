@@ -30,6 +30,7 @@ use futures::{StreamExt, stream::BoxStream};
 
 use crate::{
     error::StepError,
+    held::Held,
     ids::{ID_FIELD_TYPE, Ids},
     parquet_files::{ParquetFiles, Reading},
     scope::{RowFailure, StageCounters, StageCounts, TaskScope},
@@ -104,6 +105,9 @@ impl SourceSpec {
         self.reader.schema().fields().len()
     }
 }
+
+/// What readers of whole files read ahead at most, in bytes.
+const AHEAD: u64 = 8 << 20;
 
 /// The physical node.
 #[derive(Clone, Debug)]
@@ -351,9 +355,16 @@ impl ExecutionPlan for SourceExec {
             limits: self.spec.batch,
             rows: left,
             counters: counters.clone(),
-            context,
+            context: context.clone(),
         });
+        let pool = context.memory_pool();
+        let held = Held::new(pool, "files that are read");
+        if let Reader::Whole(_) = &self.reader {
+            let bytes = splits.iter().map(Split::bytes).sum();
+            held.take(AHEAD.min(bytes) as usize);
+        }
         let source = Source {
+            held,
             counters,
             scope,
             spec: self.spec.clone(),
@@ -385,6 +396,9 @@ impl ExecutionPlan for SourceExec {
 
 /// One partition's reading.
 struct Source {
+    /// What is read ahead.
+    #[expect(dead_code, reason = "it is held for as long as the source is read")]
+    held: Held,
     scope: Arc<TaskScope>,
     counters: Arc<StageCounters>,
     spec: Arc<SourceSpec>,

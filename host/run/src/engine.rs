@@ -36,6 +36,8 @@ pub struct EngineSettings {
     pub task_bytes: u64,
     /// Bytes of memory for all that runs: rows, plugins and the process itself.
     pub memory: u64,
+    /// Called when memory is short: what keeps memory that is free is to give it back.
+    pub tight: fn(),
     /// With `--first N`: the rows that each source gives.
     pub first: Option<u64>,
 }
@@ -55,7 +57,7 @@ pub struct Engine {
 impl Engine {
     /// Starts the runtimes and the sandbox. Nothing else is made before it is needed.
     pub fn new(settings: EngineSettings) -> Result<Self, StepError> {
-        let memory = Memory::new(settings.memory, &settings.state.join("tmp"))?;
+        let memory = Memory::new(settings.memory, settings.tight, &settings.state.join("tmp"))?;
         let failed = |e: std::io::Error| StepError::new(Fault::Outside, format!("failed to start threads: {e}"));
         let io = Builder::new_multi_thread()
             .worker_threads(2)

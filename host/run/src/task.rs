@@ -10,9 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use datafusion::{arrow::array::RecordBatch, execution::SendableRecordBatchStream, physical_plan::execute_stream};
+use datafusion::{
+    arrow::array::RecordBatch,
+    execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
+    physical_plan::execute_stream,
+};
 use dflow_io::{Encoder, Prepared, Split, StagedFile};
-use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
+use dflow_operators::{Held, RowFailure, StageCounts, StepError, TaskScope, step_error};
 use dflow_pipeline::{BatchLimits, Fault, Format, Name, Pipeline};
 use dflow_plan::{Plan, Segment};
 use dflow_wasm::Cancel;
@@ -109,6 +113,9 @@ impl TaskSpec {
     }
 }
 
+/// An output holds at most this part of the memory before it is written: one of so many.
+const ENCODED: usize = 16;
+
 /// How often a task that gives nothing looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -135,10 +142,19 @@ pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Re
     let (physical, context) = segment.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
     let file = StagedFile::create(&spec.output.folder, &spec.output.name)?;
     let mut encoder = Encoder::new(spec.output.format, physical.schema(), file)?;
+    let held = Held::new(context.memory_pool(), "the output");
+    let most = match context.memory_pool().memory_limit() {
+        MemoryLimit::Finite(bytes) => bytes / ENCODED,
+        _ => usize::MAX,
+    };
     let mut stream = execute_stream(physical, context).map_err(|e| step_error(&e))?;
     let written = scope.counters(&spec.segment);
     while let Some(batch) = next(&mut stream, &scope.cancel).await? {
         encoder.write(&batch)?;
+        if held.set(encoder.buffered_bytes()).is_err() || encoder.buffered_bytes() > most {
+            encoder.spill()?;
+            held.take(encoder.buffered_bytes());
+        }
         written.add(&StageCounts {
             rows_in: batch.num_rows() as u64,
             rows_out: batch.num_rows() as u64,

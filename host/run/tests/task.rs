@@ -31,6 +31,7 @@ fn engine(folder: &Path) -> Engine {
         workers: 1,
         task_bytes: 1 << 20,
         memory: 1 << 30,
+        tight: || {},
         first: None,
     };
     Engine::new(settings).expect("the engine starts")

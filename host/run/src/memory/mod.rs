@@ -20,6 +20,8 @@ use self::{pool::Pool, spill::SpillFolder};
 const FIXED: u64 = 24 << 20;
 /// The least with which anything can be run.
 const LEAST: u64 = 64 << 20;
+/// Below this, memory is always short.
+const SMALL: u64 = 256 << 20;
 /// Of what is left, so many of 100 parts are accounted for; the others are for what nobody counts: batches on their way from one
 /// operator to the next, decoders, and the memory that is free but not given back yet.
 const COUNTED: u64 = 70;
@@ -36,18 +38,21 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// A memory of `limit` bytes, all that isn't counted included. What doesn't fit goes into files in `folder`, which is made
-    /// when the first one is.
+    /// A memory of `limit` bytes, all that isn't counted included. `tight` is called when it is short. What doesn't fit goes into
+    /// files in `folder`, which is made when the first one is.
     ///
     /// # Errors
     /// The limit is too small to start (fault `Limit`).
-    pub(crate) fn new(limit: u64, folder: &Path) -> Result<Self, StepError> {
+    pub(crate) fn new(limit: u64, tight: fn(), folder: &Path) -> Result<Self, StepError> {
         if limit < LEAST {
             let what = format!("{} of memory are too few to start: the least is {}", Bytes(limit), Bytes(LEAST));
             return Err(StepError::new(Fault::Limit, what).hint("raise `--memory`, or the limit of the container"));
         }
+        if limit < SMALL {
+            tight();
+        }
         let size = (limit - FIXED) / 100 * COUNTED;
-        let pool = Arc::new(Pool::new(size as usize, limit));
+        let pool = Arc::new(Pool::new(size as usize, limit, tight));
         let spilled = Arc::new(SpillFolder::new(folder));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(pool.clone())
@@ -104,13 +109,13 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_too_small_is_named() {
-        let error = Memory::new(1 << 20, Path::new("/nowhere")).expect_err("it is too small");
+        let error = Memory::new(1 << 20, || {}, Path::new("/nowhere")).expect_err("it is too small");
         assert_eq!((error.fault, error.message.contains("1.0 MiB")), (Fault::Limit, true), "{error}");
     }
 
     #[test]
     fn guests_take_from_the_same_memory_as_all_others() {
-        let memory = Memory::new(128 << 20, Path::new("/nowhere")).expect("it is enough");
+        let memory = Memory::new(128 << 20, || {}, Path::new("/nowhere")).expect("it is enough");
         let guests = memory.guests();
         assert!(guests.try_take(40 << 20) && !guests.try_take(40 << 20));
         guests.give_back(40 << 20);

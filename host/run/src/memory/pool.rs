@@ -32,6 +32,8 @@ pub(crate) struct Pool {
     size: usize,
     /// What the user knows: the limit of the whole process.
     limit: u64,
+    /// Called when it is short for the first time.
+    tight: fn(),
     state: Mutex<State>,
 }
 
@@ -44,6 +46,7 @@ struct State {
     /// What those hold who can't spill.
     fixed: usize,
     peak: usize,
+    tight: bool,
 }
 
 #[derive(Debug)]
@@ -93,18 +96,19 @@ impl State {
         self.held + self.exchanged.min(size / EXCHANGES)
     }
 
-    /// Whether a holder may have so much more.
-    fn allows(&self, size: usize, holder: &Holder, more: usize) -> bool {
+    /// Whether a holder may have so much more, on top of `before` that this reservation of its has.
+    fn allows(&self, size: usize, holder: &Holder, before: usize, more: usize) -> bool {
         let fits = self.all(size) + more <= size;
         match holder.kind {
             Kind::Fixed => fits,
             Kind::Exchanges => true,
             Kind::Spills | Kind::Merges => {
-                let most = self.shared(size) / self.count(Kind::Spills);
-                // A sort that puts its rows on disk merges them meanwhile: both have one part together.
+                let most = self.shared(size) / 4 * 3 / self.count(Kind::Spills);
+                // A sort that puts its rows on disk merges them meanwhile: both have one part together. A group that merges
+                // what it put on disk has half a part for its rows beside what the files take.
                 let merges = holder.merges.and_then(|id| self.holders.get(&id)).map_or(0, |merges| merges.held);
-                let own = holder.held + merges + more;
-                own <= most / ALWAYS || (own <= most && fits)
+                let all = holder.held + more;
+                all + merges <= most / ALWAYS || (before + merges + more <= most && all <= most / 2 * 3 && fits)
             }
         }
     }
@@ -124,8 +128,8 @@ impl State {
 
 impl Pool {
     /// A memory of `size` bytes, for a process that may have `limit`.
-    pub(crate) fn new(size: usize, limit: u64) -> Self {
-        Self { size, limit, state: Mutex::default() }
+    pub(crate) fn new(size: usize, limit: u64, tight: fn()) -> Self {
+        Self { size, limit, tight, state: Mutex::default() }
     }
 
     /// The most that was held at a time.
@@ -215,8 +219,11 @@ impl MemoryPool for Pool {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut state = self.state();
         let id = reservation.consumer().id();
-        let allowed = state.holders.get(&id).is_none_or(|holder| state.allows(self.size, holder, additional));
+        let allowed = state.holders.get(&id).is_none_or(|holder| state.allows(self.size, holder, reservation.size(), additional));
         if !allowed {
+            if !std::mem::replace(&mut state.tight, true) {
+                (self.tight)();
+            }
             return Err(self.refused(&state, id, additional));
         }
         state.change(id, |held| held + additional);
@@ -245,7 +252,7 @@ mod tests {
     use super::*;
 
     fn pool(size: usize) -> Arc<dyn MemoryPool> {
-        Arc::new(Pool::new(size, 2 * size as u64))
+        Arc::new(Pool::new(size, 2 * size as u64, || {}))
     }
 
     fn holder(pool: &Arc<dyn MemoryPool>, name: &str, spills: bool) -> MemoryReservation {
@@ -256,36 +263,39 @@ mod tests {
     fn who_can_spill_has_a_part_and_leaves_room() {
         let pool = pool(1600);
         let (a, b) = (holder(&pool, "ExternalSorter[0]", true), holder(&pool, "ExternalSorter[1]", true));
-        assert!(a.try_grow(600).is_ok() && a.try_grow(1).is_err());
-        assert!(b.try_grow(600).is_ok());
-        // What can't spill gets the room, and nothing more.
+        assert!(a.try_grow(450).is_ok() && a.try_grow(1).is_err());
+        assert!(b.try_grow(450).is_ok());
+        // What can't spill gets the rest, and nothing more.
         let plugin = holder(&pool, "plugins", false);
-        assert!(plugin.try_grow(400).is_ok() && plugin.try_grow(1).is_err());
+        assert!(plugin.try_grow(700).is_ok() && plugin.try_grow(1).is_err());
         // The more it holds, the less is left to share.
         a.free();
-        assert!(plugin.try_grow(400).is_ok() && a.try_grow(401).is_err());
+        assert!(a.try_grow(337).is_ok() && a.try_grow(1).is_err());
+        // What a group merges is beside what it holds, up to a half more.
+        let files = b.new_empty();
+        plugin.free();
+        assert!(files.try_grow(225).is_ok() && files.try_grow(1).is_err());
     }
 
     #[test]
     fn who_comes_late_gets_something_all_the_same() {
         let pool = pool(1600);
         let first = holder(&pool, "SingleHashAggregateStream[0]", true);
-        first.try_grow(1200).expect("it is alone");
-        holder(&pool, "plugins", false).try_grow(400).expect("there is room");
+        first.try_grow(900).expect("it is alone");
         let plugin = holder(&pool, "plugins", false);
-        plugin.try_grow(400).expect("there is room");
+        plugin.try_grow(700).expect("there is room");
         let late = holder(&pool, "ExternalSorter[0]", true);
-        assert!(late.try_grow(150).is_ok() && late.try_grow(1).is_err());
+        assert!(late.try_grow(84).is_ok() && late.try_grow(1).is_err());
     }
 
     #[test]
     fn a_sort_and_its_merge_have_one_part() {
         let pool = pool(1600);
         let (sort, merge) = (holder(&pool, "ExternalSorter[0]", true), holder(&pool, "ExternalSorterMerge[0]", false));
-        assert!(sort.try_grow(1000).is_ok() && merge.try_grow(200).is_ok());
+        assert!(sort.try_grow(800).is_ok() && merge.try_grow(100).is_ok());
         assert!(sort.try_grow(1).is_err());
-        sort.shrink(900);
-        assert!(merge.try_grow(900).is_ok() && sort.try_grow(1).is_err());
+        sort.shrink(700);
+        assert!(merge.try_grow(700).is_ok() && sort.try_grow(1).is_err());
     }
 
     #[test]
@@ -294,8 +304,8 @@ mod tests {
         let exchanges: Vec<_> = (0..8).map(|i| holder(&pool, &format!("RepartitionExec[{i}]"), true)).collect();
         let sort = holder(&pool, "ExternalSorter[0]", true);
         assert!(exchanges.iter().all(|exchange| exchange.try_grow(1000).is_ok()));
-        assert!(sort.try_grow(1200).is_ok());
-        assert_eq!(pool.reserved(), 1400);
+        assert!(sort.try_grow(900).is_ok());
+        assert_eq!(pool.reserved(), 1100);
     }
 
     #[test]
