@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dflow_pipeline::Name;
-use dflow_run::EngineSettings;
+use dflow_run::{EngineSettings, workers_for};
 
 use crate::{
     allocator,
@@ -192,13 +192,14 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
 }
 
 fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outside: &Outside) -> EngineSettings {
+    let memory = work.memory.map_or_else(|| share(outside), |memory| memory.0);
     EngineSettings {
         folder: pipeline.folder.clone(),
         state: work.state.map_or_else(|| pipeline.folder.join(".dflow"), |state| outside.folder.join(state)),
         cache: compiled(outside),
-        workers: work.workers.unwrap_or(outside.cores).max(1),
+        workers: work.workers.unwrap_or_else(|| workers_for(memory, outside.cores)).max(1),
         task_bytes: work.task_bytes.0.max(1),
-        memory: work.memory.map_or_else(|| share(outside), |memory| memory.0),
+        memory,
         tight: allocator::give_back_at_once,
         first,
     }

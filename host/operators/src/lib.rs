@@ -36,6 +36,6 @@ pub use parquet_files::{ParquetFiles, parquet_metadata, unreadable_parquet};
 pub use planner::StepPlanner;
 pub use reads::Reads;
 pub use scope::{RowFailure, StageCounters, StageCounts, TaskScope};
-pub use sized::sized;
+pub use sized::{gathered_bytes, sized};
 pub use source::{Reader, SourceExec, SourceSpec, deal, source_schema};
 pub use unique::{UniqueExec, UniqueNode};

@@ -27,6 +27,7 @@ use datafusion::{
         aggregates::AggregateExec, filter::FilterExec, sorts::sort::SortExec, stream::RecordBatchStreamAdapter,
     },
 };
+use dflow_pipeline::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::sync::{Mutex, PoisonError};
 
@@ -34,10 +35,15 @@ use crate::{cut::row_sizes, scope::TaskScope};
 
 /// What is gathered makes batches of so many times the bytes of ours: sorting and merging more at a time is quicker.
 const GATHERED: u64 = 4;
-/// A batch is at most this part of the memory, one of so many: merging a few files takes four of each.
-const BATCHES: u64 = 128;
+/// A batch is at most this part of the memory, one of so many, since merging files holds several of each.
+const BATCHES: u64 = 512;
 /// From this part of the memory on, one of so many, copying is better than holding what nobody needs.
 const USED: u64 = 8;
+
+/// The bytes of a batch of what is gathered, about, with so much memory for all.
+pub fn gathered_bytes(batch: Bytes, memory: u64) -> u64 {
+    (batch.0 * GATHERED).min(memory / BATCHES).max(1)
+}
 
 /// Lets the nodes of a plan that gather rows look at their first ones before they say how many make a batch.
 pub fn sized(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -112,7 +118,7 @@ impl ExecutionPlan for SizedExec {
         let mut rows = input.execute(partition, context.clone())?;
         let stream = stream::once(async move {
             let most = scope.batch.rows.max(1) as usize;
-            let target = (scope.batch.bytes.0 * GATHERED).min(pool.limit / BATCHES);
+            let target = gathered_bytes(scope.batch.bytes, pool.limit);
             let (mut first, mut count, mut bytes) = (Vec::new(), 0, 0u64);
             while count < most && bytes < target {
                 let Some(batch) = rows.try_next().await? else { break };

@@ -57,7 +57,7 @@ pub struct Engine {
 impl Engine {
     /// Starts the runtimes and the sandbox. Nothing else is made before it is needed.
     pub fn new(settings: EngineSettings) -> Result<Self, StepError> {
-        let memory = Memory::new(settings.memory, settings.tight, &settings.state.join("tmp"))?;
+        let memory = Memory::new(settings.memory, settings.workers, settings.tight, &settings.state.join("tmp"))?;
         let failed = |e: std::io::Error| StepError::new(Fault::Outside, format!("failed to start threads: {e}"));
         let io = Builder::new_multi_thread()
             .worker_threads(2)

@@ -29,5 +29,6 @@ pub use eval::Evaluated;
 pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
 pub use explain::Explained;
 pub use journal::Journal;
+pub use memory::workers_for;
 pub use report::{OutputFile, RunReport, StageReport};
 pub use task::{TaskOutput, TaskResult, TaskSpec, run_task};
