@@ -149,6 +149,16 @@ impl SourceExec {
         Ok(Self { spec, projection, reader, takes_filters: true, statistics: None, partitions, fetch, properties })
     }
 
+    /// About how many bytes its rows are in memory. Too many rather than too few, as columns that aren't read count too.
+    pub fn bytes_in_memory(&self) -> u64 {
+        let bytes: u64 = self.partitions.iter().flat_map(|splits| splits.iter()).map(Split::bytes).sum();
+        bytes.saturating_mul(match self.reader {
+            // What is compressed and has dictionaries.
+            Reader::Parquet(_) => 4,
+            Reader::Whole(_) => 2,
+        })
+    }
+
     /// Gives all rows to filters, so that the first rows are the first of the source and not the first that a filter lets through.
     #[must_use]
     pub fn unfiltered(mut self) -> Self {
