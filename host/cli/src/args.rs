@@ -83,9 +83,12 @@ pub(crate) struct WorkArgs {
     /// The folder for the journal and for what is in the making [default: `.dflow` beside the pipeline].
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Tasks at a time [default: one for each core].
+    /// Tasks at a time [default: one for each core, fewer with little memory].
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub(crate) workers: Option<usize>,
+    /// Memory for everything, plugins included [default: three quarters of what the machine or the container has].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
     /// Input for one task, about.
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub(crate) task_bytes: Bytes,

@@ -3,11 +3,13 @@
 //! Arguments are data ([`args`]); [`settings`] resolves them, once, with the environment and the machine; each of the
 //! [`commands`] sees settings only. [`terminal`] is the one place that writes to stdout and stderr.
 
+mod allocator;
 mod args;
 mod commands;
 mod failure;
 mod interrupt;
 mod log;
+mod machine;
 mod outside;
 mod pages;
 mod pipeline_file;
@@ -23,10 +25,6 @@ use std::{process::ExitCode, sync::Arc};
 use clap::Parser;
 
 use crate::{args::Args, outside::Outside, terminal::Terminal};
-
-/// Large batches come and go all the time; the system's allocator would hand their pages back to the kernel each time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     pages::keep_small();

@@ -1,6 +1,11 @@
 //! What is asked of the machine and the environment, in one place, so that everything else can be told something else.
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
+
+use crate::machine;
 
 /// Looks something up by its name.
 type Lookup = dyn Fn(&str) -> Option<String>;
@@ -13,6 +18,8 @@ pub(crate) struct Outside {
     pub(crate) folder: PathBuf,
     /// How many cores there are.
     pub(crate) cores: usize,
+    /// How many bytes of memory there are for this process.
+    pub(crate) memory: u64,
     /// Whether a person types what comes on stdin.
     pub(crate) stdin_is_terminal: bool,
     /// Whether a person sees what goes to stdout.
@@ -28,6 +35,7 @@ impl Outside {
             env: Box::new(|name| std::env::var(name).ok()),
             folder: std::env::current_dir().unwrap_or_default(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: machine::memory(Path::new("/")),
             stdin_is_terminal: std::io::stdin().is_terminal(),
             stdout_is_terminal: std::io::stdout().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
@@ -55,8 +63,6 @@ impl Outside {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::path::Path;
-
     use super::*;
 
     /// A machine of four cores at which nobody sits, in the folder `/here`.
@@ -66,6 +72,7 @@ pub(crate) mod tests {
             env: Box::new(of),
             folder: PathBuf::from("/here"),
             cores: 4,
+            memory: 8 << 30,
             stdin_is_terminal: false,
             stdout_is_terminal: false,
             stderr_is_terminal: false,

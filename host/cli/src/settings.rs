@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use dflow_pipeline::Name;
-use dflow_run::EngineSettings;
+use dflow_run::{EngineSettings, workers_for};
 
 use crate::{
+    allocator,
     args::{CheckArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, PipelineArgs, RunArgs, WorkArgs},
     failure::Failure,
     outside::Outside,
@@ -147,7 +148,7 @@ impl EvalSettings {
         };
         let pipeline = PipelineSettings::resolve(file, args.pipeline, outside);
         // A few rows don't gain from more cores, and threads that nobody needs cost time at the start.
-        let work = WorkArgs { state: None, workers: Some(outside.cores.min(2)), task_bytes: dflow_pipeline::Bytes(0) };
+        let work = WorkArgs { state: None, workers: Some(outside.cores.min(2)), memory: None, task_bytes: dflow_pipeline::Bytes(0) };
         let engine = engine(&pipeline, work, None, outside);
         let json = args.json || !outside.stdout_is_terminal;
         Ok(Self { pipeline, engine, stage: args.stage, given, json })
@@ -157,7 +158,7 @@ impl EvalSettings {
 impl PlanSettings {
     /// `check`, as it was typed.
     pub(crate) fn of_check(args: CheckArgs, outside: &Outside) -> Self {
-        let work = WorkArgs { state: None, workers: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
+        let work = WorkArgs { state: None, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
         Self::of_explain(ExplainArgs { file: args.file, pipeline: args.pipeline, work }, outside)
     }
 
@@ -184,19 +185,29 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         cache: compiled(outside),
         workers: 1,
         task_bytes: 0,
+        memory: share(outside),
+        tight: allocator::give_back_at_once,
         first: None,
     }
 }
 
 fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outside: &Outside) -> EngineSettings {
+    let memory = work.memory.map_or_else(|| share(outside), |memory| memory.0);
     EngineSettings {
         folder: pipeline.folder.clone(),
         state: work.state.map_or_else(|| pipeline.folder.join(".dflow"), |state| outside.folder.join(state)),
         cache: compiled(outside),
-        workers: work.workers.unwrap_or(outside.cores).max(1),
+        workers: work.workers.unwrap_or_else(|| workers_for(memory, outside.cores)).max(1),
         task_bytes: work.task_bytes.0.max(1),
+        memory,
+        tight: allocator::give_back_at_once,
         first,
     }
+}
+
+/// The memory that is taken when nobody says how much: some is left for the rest of the machine and for the page cache.
+fn share(outside: &Outside) -> u64 {
+    outside.memory / 4 * 3
 }
 
 fn compiled(outside: &Outside) -> Option<PathBuf> {
@@ -237,6 +248,7 @@ mod tests {
         assert_eq!(settings.engine.state, Path::new("/here/.dflow"));
         assert_eq!(settings.engine.cache.as_deref(), Some(Path::new("/home/me/.cache/dflow/compiled")));
         assert_eq!((settings.engine.workers, settings.engine.task_bytes, settings.engine.first), (4, 64 << 20, None));
+        assert_eq!(settings.engine.memory, 6 << 30);
         assert_eq!(settings.watch, Watch::Person);
     }
 
@@ -257,6 +269,8 @@ mod tests {
             "2",
             "--task-bytes",
             "1KiB",
+            "--memory",
+            "512MB",
             "--quiet",
             "--target",
             "prod",
@@ -266,6 +280,7 @@ mod tests {
         assert_eq!(settings.engine.folder, Path::new("/here/jobs"));
         assert_eq!(settings.engine.state, Path::new("/here/s"));
         assert_eq!((settings.engine.workers, settings.engine.task_bytes, settings.engine.first), (2, 1024, Some(10)));
+        assert_eq!(settings.engine.memory, 512_000_000);
         assert_eq!(settings.watch, Watch::Json);
         assert_eq!(run(&["-q"]).watch, Watch::Quiet);
         assert_eq!(run(&["/abs/p.toml"]).engine.state, Path::new("/abs/.dflow"));

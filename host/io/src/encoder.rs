@@ -159,6 +159,15 @@ impl<W: Write + Send> Encoder<W> {
         Ok(out.out)
     }
 
+    /// Writes out what is held in memory: for Parquet, the row group that is being filled is ended.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn spill(&mut self) -> Result<(), IoError> {
+        let Writer::Parquet(writer) = &mut self.writer else { return Ok(()) };
+        writer.flush().map_err(|error| failure(self.format, &self.noted, Fault::Data, error.into()))
+    }
+
     /// How many rows were encoded.
     pub fn rows(&self) -> u64 {
         self.rows

@@ -62,6 +62,15 @@ impl From<StepError> for DataFusionError {
     }
 }
 
+/// The words with which a refusal of the memory that all share begins.
+const NO_MEMORY: &str = "no memory is left for ";
+
+/// The text of an error that says that there is no more memory, for whoever keeps it; [`step_error`] finds it among the words
+/// that operators put around it. `what` names who asked, what was asked for, and who holds it.
+pub fn no_memory(what: &str) -> String {
+    format!("{NO_MEMORY}{what}")
+}
+
 /// The step's error inside one of DataFusion's; one of DataFusion's own is classified by its kind.
 pub fn step_error(error: &DataFusionError) -> StepError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
@@ -78,6 +87,11 @@ pub fn step_error(error: &DataFusionError) -> StepError {
                 datafusion::arrow::error::ArrowError::ExternalError(inner) => Some(inner.as_ref()),
                 other => Some(other),
             },
+            // An error of io's with one of ours in it names only the source of ours.
+            None => match e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => e.source(),
+            },
             _ => e.source(),
         };
     }
@@ -91,5 +105,9 @@ pub fn step_error(error: &DataFusionError) -> StepError {
         _ => Fault::Data,
     };
     let text = error.strip_backtrace();
+    if let Some(start) = text.find(NO_MEMORY) {
+        let text = text[start..].lines().next().unwrap_or_default();
+        return StepError::new(Fault::Limit, text).hint("raise `--memory`, or do less at a time with `--workers`");
+    }
     StepError::new(fault, text.lines().next().unwrap_or_default())
 }

@@ -19,7 +19,7 @@ use datafusion::{
     },
     common::{Result, internal_err, runtime::SpawnedTask, tree_node::TreeNodeRecursion},
     config::ConfigOptions,
-    execution::{SendableRecordBatchStream, TaskContext},
+    execution::{SendableRecordBatchStream, TaskContext, memory_pool::MemoryPool},
     physical_expr::{EquivalenceProperties, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
@@ -38,6 +38,7 @@ use futures::{StreamExt, stream};
 use crate::{
     cut::{cut, row_sizes},
     error::StepError,
+    held::{Held, memory_of},
     ids::{Ids, child_id},
     operator_node::{OperatorSpec, label},
     reads::Reads,
@@ -177,6 +178,7 @@ impl ExecutionPlan for OperatorExec {
         let Some(scope) = context.session_config().get_extension::<TaskScope>() else {
             return internal_err!("an operator runs outside of a task");
         };
+        let pool = context.memory_pool().clone();
         let input = self.input.execute(partition, context)?;
         let carried = self.input.schema().fields().len();
         let all = carried + self.spec.new_fields().len();
@@ -188,6 +190,7 @@ impl ExecutionPlan for OperatorExec {
             carried,
             kept: self.projection.clone().unwrap_or_else(|| (0..all).collect()),
             schema: self.schema(),
+            pool,
         });
         let parallel = work.scope.parallel.max(1);
         let results = if parallel == 1 {
@@ -197,12 +200,21 @@ impl ExecutionPlan for OperatorExec {
             input.map(move |batch| work.clone().spawned(batch)).buffered(parallel).boxed()
         };
         let batches = results.flat_map(|ready| match ready {
-            Ok(ready) => stream::iter(ready).map(Ok).boxed(),
+            Ok((ready, held)) => stream::iter(ready)
+                .map(move |batch| {
+                    // What is held of all of them is until the last one is asked for.
+                    let _ = &held;
+                    Ok(batch)
+                })
+                .boxed(),
             Err(e) => stream::iter([Err(e)]).boxed(),
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }
+
+/// Batches, and the memory that they hold.
+type Results = (VecDeque<RecordBatch>, Held);
 
 /// One partition's work.
 struct Work {
@@ -215,19 +227,30 @@ struct Work {
     /// The columns that come out.
     kept: Vec<usize>,
     schema: SchemaRef,
+    /// Where the memory of batches on their way comes from.
+    pool: Arc<dyn MemoryPool>,
 }
 
 impl Work {
-    async fn results_of(self: Arc<Self>, batch: Result<RecordBatch>) -> Result<VecDeque<RecordBatch>> {
-        self.batch(batch?).await
+    async fn results_of(self: Arc<Self>, batch: Result<RecordBatch>) -> Result<Results> {
+        self.held(batch?).await
+    }
+
+    /// The results of one batch, with the memory that they and the batch take.
+    async fn held(&self, batch: RecordBatch) -> Result<Results> {
+        let held = Held::new(&self.pool, format!("the rows of stage `{}`", self.spec.stage));
+        held.set(memory_of([&batch]))?;
+        let ready = self.batch(batch.clone()).await?;
+        held.set(memory_of(ready.iter().chain([&batch])))?;
+        Ok((ready, held))
     }
 
     /// The same on whichever core is free. Its time isn't within that of who waits for it, so it is counted here.
-    async fn spawned(self: Arc<Self>, batch: Result<RecordBatch>) -> Result<VecDeque<RecordBatch>> {
+    async fn spawned(self: Arc<Self>, batch: Result<RecordBatch>) -> Result<Results> {
         let batch = batch?;
         let work = SpawnedTask::spawn(async move {
             let started = Instant::now();
-            let results = self.batch(batch).await;
+            let results = self.held(batch).await;
             let aside = started.elapsed().as_nanos() as u64;
             self.counters.add(&StageCounts { aside, ..StageCounts::default() });
             results

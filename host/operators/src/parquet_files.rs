@@ -34,6 +34,7 @@ use parquet::{
 
 use crate::{
     error::StepError,
+    held::Held,
     scope::{StageCounters, StageCounts},
 };
 
@@ -161,7 +162,10 @@ impl ParquetFiles {
         let runtime = reading.context.runtime_env();
         let metadata = parquet_metadata(&self.stores, split, &runtime).await?;
         let (store, meta) = object(&self.stores, split)?;
-        let bytes = row_bytes(&metadata, Some(&names(&self.schema, &reading.columns)));
+        let wanted_names = names(&self.schema, &reading.columns);
+        let bytes = row_bytes(&metadata, Some(&wanted_names));
+        let group = largest_group(&metadata, &wanted_names);
+        let held = Held::new(&runtime.memory_pool, "files that are read");
         let rows =
             (reading.limits.bytes.0 * READ_AT_ONCE / bytes.max(1)).clamp(1, u64::from(reading.limits.rows.max(1)));
         let cache = runtime.cache_manager.get_file_metadata_cache();
@@ -190,14 +194,15 @@ impl ParquetFiles {
         let wanted = wanted.clone();
         // What a filter spares is known when all of the rest is read.
         let all = self.predicate().is_some().then(|| rows_within(&metadata, split.range));
-        let state = (AssertUnwindSafe(batches), 0u64);
+        let state = (AssertUnwindSafe(batches), 0u64, held);
         let batches = stream::try_unfold(Some(state), move |state| {
             let (reading, wanted) = (reading.clone(), wanted.clone());
             let failure = move |reading: &Reading, wanted: &SchemaRef, read, e: &_| {
                 failure(&reading.splits, index, read, wanted, e)
             };
             async move {
-                let Some((mut batches, read)) = state else { return Ok(None) };
+                let Some((mut batches, read, held)) = state else { return Ok(None) };
+                held.take(group);
                 let next = AssertUnwindSafe(batches.next()).catch_unwind().await.map_err(panicked);
                 let batch = match next.and_then(Option::transpose) {
                     Ok(None) => {
@@ -222,7 +227,7 @@ impl ParquetFiles {
                     Ok(rows) => SourceBatch { rows, runs, failed: Vec::new() },
                     Err(e) => return Ok(Some((failure(&reading, &wanted, read, &e.into()), None))),
                 };
-                Ok(Some((batch, Some((batches, read + count)))))
+                Ok(Some((batch, Some((batches, read + count, held)))))
             }
         });
         Ok(batches.boxed())
@@ -265,6 +270,16 @@ fn row_bytes(metadata: &ParquetMetaData, names: Option<&[String]>) -> u64 {
         }
     }
     bytes.checked_div(rows).unwrap_or(0)
+}
+
+/// The largest row group as it is read, in bytes, of some columns: the reader holds all of it.
+fn largest_group(metadata: &ParquetMetaData, names: &[String]) -> usize {
+    let of = |group: &RowGroupMetaData| {
+        let columns = group.columns().iter();
+        let read = columns.filter(|c| c.column_path().parts().first().is_some_and(|root| names.contains(root)));
+        read.map(|column| column.compressed_size().max(0) as usize).sum()
+    };
+    metadata.row_groups().iter().map(of).max().unwrap_or(0)
 }
 
 /// The rows of the row groups that begin within a range of the file.

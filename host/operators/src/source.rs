@@ -30,6 +30,7 @@ use futures::{StreamExt, stream::BoxStream};
 
 use crate::{
     error::StepError,
+    held::Held,
     ids::{ID_FIELD_TYPE, Ids},
     parquet_files::{ParquetFiles, Reading},
     scope::{RowFailure, StageCounters, StageCounts, TaskScope},
@@ -110,6 +111,9 @@ impl SourceSpec {
     }
 }
 
+/// What readers of whole files read ahead at most, in bytes.
+const AHEAD: u64 = 8 << 20;
+
 /// The physical node.
 #[derive(Clone, Debug)]
 pub struct SourceExec {
@@ -148,6 +152,16 @@ impl SourceExec {
         let reader = spec.reader.clone();
         let properties = Arc::new(properties);
         Ok(Self { spec, projection, reader, takes_filters: true, statistics: None, partitions, fetch, properties })
+    }
+
+    /// About how many bytes its rows are in memory. Too many rather than too few, as columns that aren't read count too.
+    pub fn bytes_in_memory(&self) -> u64 {
+        let bytes: u64 = self.partitions.iter().flat_map(|splits| splits.iter()).map(Split::bytes).sum();
+        bytes.saturating_mul(match self.reader {
+            // What is compressed and has dictionaries.
+            Reader::Parquet(_) => 4,
+            Reader::Whole(_) => 2,
+        })
     }
 
     /// Gives all rows to filters, so that the first rows are the first of the source and not the first that a filter lets through.
@@ -356,9 +370,16 @@ impl ExecutionPlan for SourceExec {
             limits: self.spec.batch,
             rows: left,
             counters: counters.clone(),
-            context,
+            context: context.clone(),
         });
+        let pool = context.memory_pool();
+        let held = Held::new(pool, "files that are read");
+        if let Reader::Whole(_) = &self.reader {
+            let bytes = splits.iter().map(Split::bytes).sum();
+            held.take(AHEAD.min(bytes) as usize);
+        }
         let source = Source {
+            held,
             counters,
             scope,
             spec: self.spec.clone(),
@@ -390,6 +411,9 @@ impl ExecutionPlan for SourceExec {
 
 /// One partition's reading.
 struct Source {
+    /// What is read ahead.
+    #[expect(dead_code, reason = "it is held for as long as the source is read")]
+    held: Held,
     scope: Arc<TaskScope>,
     counters: Arc<StageCounters>,
     spec: Arc<SourceSpec>,

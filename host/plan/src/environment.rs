@@ -8,8 +8,8 @@ use datafusion::{
     catalog::Session,
     common::Result,
     execution::{
-        FunctionRegistry, SessionStateBuilder, context::QueryPlanner, runtime_env::RuntimeEnv,
-        session_state::SessionState,
+        FunctionRegistry, SessionStateBuilder, context::QueryPlanner, memory_pool::MemoryLimit,
+        runtime_env::RuntimeEnv, session_state::SessionState,
     },
     logical_expr::LogicalPlan,
     physical_plan::ExecutionPlan,
@@ -75,12 +75,16 @@ pub(crate) fn config() -> SessionConfig {
 impl Environment {
     /// A session with our planner.
     pub(crate) fn session(&self) -> SessionState {
+        let memory = match self.runtime.memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes as u64,
+            _ => u64::MAX,
+        };
         let mut state = SessionStateBuilder::new()
             .with_config(config())
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
             .with_optimizer_rules(optimize::logical_rules())
-            .with_physical_optimizer_rules(optimize::physical_rules())
+            .with_physical_optimizer_rules(optimize::physical_rules(memory))
             .with_query_planner(Arc::new(StepQueryPlanner))
             .build();
         let types = TypeNames { parse: parse_type, known: type_names };

@@ -12,6 +12,7 @@ mod environment;
 mod expression;
 mod hashes;
 mod inline;
+mod large_joins;
 mod open;
 mod optimize;
 mod order;

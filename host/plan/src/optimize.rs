@@ -18,6 +18,8 @@ use datafusion::{
 };
 use dflow_operators::OperatorNode;
 
+use crate::large_joins::SortLargeJoins;
+
 /// From how many rows on, sorting all and cutting is quicker than keeping the first ones while reading. A study of DataFusion 55.2
 /// on TPC-H's lineitem, two partitions, found 0.27 against 0.50 s for 1,000 rows and 1.58 against 0.51 s for 100,000; this
 /// number lies between them and was not tuned here.
@@ -35,9 +37,12 @@ pub(crate) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// DataFusion's rules of the physical plan, and ours.
-pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+/// DataFusion's rules of the physical plan, and ours, for a memory of so many bytes.
+pub(crate) fn physical_rules(memory: u64) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    // When it is known which side a join holds, and before the sides are dealt into partitions and sorted.
+    let chosen = rules.iter().position(|rule| rule.name() == "join_selection").map_or(0, |i| i + 1);
+    rules.insert(chosen, Arc::new(SortLargeJoins { memory }));
     // Before filters that grow while a sort keeps its first rows are handed down.
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown")).unwrap_or(rules.len());
     rules.insert(last, Arc::new(SortAllOfLongLimits));

@@ -7,12 +7,12 @@ use std::{
 
 use datafusion::{
     common::{Result, tree_node::TreeNodeRecursion},
-    execution::{SessionStateBuilder, TaskContext, session_state::SessionState},
+    execution::{SessionStateBuilder, TaskContext, memory_pool::MemoryLimit, session_state::SessionState},
     logical_expr::LogicalPlan,
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::{OperatorNode, TaskScope, Tees};
+use dflow_operators::{OperatorNode, TaskScope, Tees, sized};
 use dflow_pipeline::Name;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -22,6 +22,9 @@ use crate::{
     prune, tee,
     together::{End, Way},
 };
+
+/// The part of the memory that sorts keep for merging: one of so many.
+const MERGES: usize = 16;
 
 /// A source of a segment, with all that there is to read.
 #[derive(Clone, Debug)]
@@ -164,12 +167,17 @@ impl Segment {
                 false => scope.partitions,
             };
             let scope = if part.told.is_empty() { scope.clone() } else { Arc::new(scope.again(part.told.clone())) };
-            let config = config.clone().with_target_partitions(partitions.max(1)).with_extension(scope);
+            let mut config = config.clone().with_target_partitions(partitions.max(1)).with_extension(scope);
+            if let MemoryLimit::Finite(bytes) = self.state.runtime_env().memory_pool.memory_limit() {
+                // What a sort keeps for merging what it holds is for each partition; of little memory it would be most.
+                let kept = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+                *kept = (*kept).min(bytes / MERGES / partitions.max(1));
+            }
             let session =
                 |config| SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
             let context = Arc::new(TaskContext::from(&session(config.clone())));
             let planning = session(config.with_extension(tees.clone()));
-            let plan = planning.query_planner().create_physical_plan(&part.plan, &planning).await?;
+            let plan = sized(planning.query_planner().create_physical_plan(&part.plan, &planning).await?)?;
             if !part.readers.is_empty() {
                 tees.share(&part.stage, plan.clone(), context.clone());
             }

@@ -76,6 +76,7 @@ impl Engine {
         let stores = self.stores(&plan.pipeline)?;
         let mut journal = Journal::open(&self.settings.state)?;
         journal.recover()?;
+        self.memory.sweep()?;
         let sinks = self.sinks(plan, &stores, &journal, &run)?;
         let specs: Vec<Vec<TaskSpec>> = plan
             .segments
@@ -130,6 +131,8 @@ impl Engine {
             failures: state.failures,
             failed_beyond,
             tasks,
+            memory: self.memory.peak(),
+            spilled: self.memory.spilled(),
             seconds: started.elapsed().as_secs_f64(),
             exit,
         };

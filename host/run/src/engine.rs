@@ -11,13 +11,15 @@ use std::{
     },
 };
 
-use datafusion::{arrow::array::RecordBatch, execution::runtime_env::RuntimeEnvBuilder};
+use datafusion::arrow::array::RecordBatch;
 use dflow_io::Stores;
 use dflow_operators::StepError;
 use dflow_pipeline::{Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline};
 use dflow_plan::{Environment, Plan, plan};
 use dflow_wasm::{Cancel, Plugin, Sandbox, SandboxSettings, shipped};
 use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::memory::Memory;
 
 /// How an engine is made.
 #[derive(Clone, Debug)]
@@ -32,6 +34,10 @@ pub struct EngineSettings {
     pub workers: usize,
     /// Bytes of input for one task, about.
     pub task_bytes: u64,
+    /// Bytes of memory for all that runs: rows, plugins and the process itself.
+    pub memory: u64,
+    /// Called when memory is short: what keeps memory that is free is to give it back.
+    pub tight: fn(),
     /// With `--first N`: the rows that each source gives.
     pub first: Option<u64>,
 }
@@ -41,7 +47,7 @@ pub struct Engine {
     pub(crate) settings: EngineSettings,
     pub(crate) cancel: Cancel,
     sandbox: Sandbox,
-    memory: Arc<datafusion::execution::runtime_env::RuntimeEnv>,
+    pub(crate) memory: Memory,
     io: Runtime,
     compute: Runtime,
     /// Whether the flag was raised because a task failed, and not by the user.
@@ -51,6 +57,7 @@ pub struct Engine {
 impl Engine {
     /// Starts the runtimes and the sandbox. Nothing else is made before it is needed.
     pub fn new(settings: EngineSettings) -> Result<Self, StepError> {
+        let memory = Memory::new(settings.memory, settings.workers, settings.tight, &settings.state.join("tmp"))?;
         let failed = |e: std::io::Error| StepError::new(Fault::Outside, format!("failed to start threads: {e}"));
         let io = Builder::new_multi_thread()
             .worker_threads(2)
@@ -65,8 +72,8 @@ impl Engine {
             .build()
             .map_err(failed)?;
         let cancel = Cancel::new();
-        let sandbox = Sandbox::new(SandboxSettings { cache: settings.cache.clone(), cancel: cancel.clone() })?;
-        let memory = RuntimeEnvBuilder::new().build_arc().map_err(|e| dflow_operators::step_error(&e))?;
+        let account = Some(memory.guests());
+        let sandbox = Sandbox::new(SandboxSettings { cache: settings.cache.clone(), cancel: cancel.clone(), account })?;
         Ok(Self { settings, cancel, sandbox, memory, io, compute, failing: AtomicBool::new(false) })
     }
 
@@ -100,7 +107,7 @@ impl Engine {
     }
 
     fn environment(&self, pipeline: &Pipeline, input: Option<RecordBatch>) -> Result<Environment, StepError> {
-        let (sandbox, runtime, folder) = (self.sandbox.clone(), self.memory.clone(), self.settings.folder.clone());
+        let (sandbox, runtime, folder) = (self.sandbox.clone(), self.memory.runtime.clone(), self.settings.folder.clone());
         Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, input })
     }
 

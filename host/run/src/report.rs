@@ -23,6 +23,10 @@ pub struct RunReport {
     pub failed_beyond: u64,
     /// Tasks.
     pub tasks: usize,
+    /// The most memory that rows and plugins took at a time, in bytes.
+    pub memory: u64,
+    /// Bytes of rows that were put on disk as they didn't fit into memory.
+    pub spilled: u64,
     /// Seconds from beginning to end.
     pub seconds: f64,
     /// The exit code.

@@ -10,9 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use datafusion::{arrow::array::RecordBatch, execution::SendableRecordBatchStream, physical_plan::execute_stream};
+use datafusion::{
+    arrow::array::RecordBatch,
+    execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
+    physical_plan::execute_stream,
+};
 use dflow_io::{Encoder, Prepared, Split, StagedFile};
-use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
+use dflow_operators::{Held, RowFailure, StageCounts, StepError, TaskScope, step_error};
 use dflow_pipeline::{BatchLimits, Fault, Format, Name, Pipeline};
 use dflow_plan::{EndPlan, Plan, Segment};
 use dflow_wasm::Cancel;
@@ -111,6 +115,9 @@ impl TaskSpec {
     }
 }
 
+/// An output holds at most this part of the memory before it is written: one of so many.
+const ENCODED: usize = 16;
+
 /// How often a task that gives nothing looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -165,11 +172,20 @@ async fn write(
     };
     let file = StagedFile::create(&output.folder, &output.name)?;
     let mut encoder = Encoder::new(output.format, plan.schema(), file)?;
+    let held = Held::new(context.memory_pool(), "the output");
+    let most = match context.memory_pool().memory_limit() {
+        MemoryLimit::Finite(bytes) => bytes / ENCODED,
+        _ => usize::MAX,
+    };
     let mut stream = execute_stream(plan, context).map_err(|e| step_error(&e))?;
     let written = scope.counters(&stage);
     while let Some(batch) = next(&mut stream, &scope.cancel).await? {
         let (started, rows) = (Instant::now(), batch.num_rows() as u64);
         encoder.write(&batch)?;
+        if held.set(encoder.buffered_bytes()).is_err() || encoder.buffered_bytes() > most {
+            encoder.spill()?;
+            held.take(encoder.buffered_bytes());
+        }
         let aside = started.elapsed().as_nanos() as u64;
         written.add(&StageCounts { rows_in: rows, rows_out: rows, aside, ..StageCounts::default() });
     }

@@ -30,6 +30,8 @@ fn engine(folder: &Path) -> Engine {
         cache: Some(std::env::temp_dir().join(format!("dflow-run-tests-{}", std::process::id()))),
         workers: 1,
         task_bytes: 1 << 20,
+        memory: 1 << 30,
+        tight: || {},
         first: None,
     };
     Engine::new(settings).expect("the engine starts")

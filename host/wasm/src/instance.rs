@@ -38,7 +38,8 @@ impl Guest {
         limits: GuestLimits,
         label: Arc<str>,
     ) -> Result<Self, WasmError> {
-        let mut store = Store::new(sandbox.engine(), State::new(limits, label.clone(), sandbox.cancel().clone()));
+        let state = State::new(limits, label.clone(), sandbox.cancel().clone(), sandbox.account());
+        let mut store = Store::new(sandbox.engine(), state);
         store.limiter(|state| state);
         // Each tick that passes while the guest computes calls back here; those that pass while the host works call once,
         // afterwards, so that the host's time isn't the guest's.
@@ -296,6 +297,11 @@ fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: 
         return limit(label, &format!("{doing}: it used up its time"), "time", limits.time, Millis(used));
     }
     let words = state.panic.as_deref().map(|p| format!(": {p}"));
+    if let Some(refused) = state.refused.filter(|_| state.exhausted) {
+        let what = format!("{label} {doing}: it asked for {} of memory, and the run has no more", Bytes(refused));
+        let hint = "`--memory` says how much a run may use, and `--workers` how much it does at a time";
+        return WasmError::limit(what, hint);
+    }
     if let Some(refused) = state.refused {
         let what = format!("{doing}: it asked for more memory{}", words.unwrap_or_default());
         return limit(label, &what, "memory", limits.memory, Bytes(refused));

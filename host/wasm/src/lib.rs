@@ -8,6 +8,7 @@
 //! Deliberately absent: plans, stages' policies for failed rows, and where components come from.
 
 mod abi;
+mod account;
 mod cache;
 mod description;
 mod emission;
@@ -21,6 +22,7 @@ mod schema;
 mod shipped;
 mod state;
 
+pub use account::MemoryAccount;
 pub use description::{Description, OperatorDescription, PortDescription, PortType, RowShape};
 pub use emission::{Piece, Processed, RowError};
 pub use error::WasmError;

@@ -18,6 +18,7 @@ use wasmtime::{
 
 use crate::{
     abi,
+    account::MemoryAccount,
     cache::{Cache, hex},
     error::WasmError,
     plugin::Plugin,
@@ -52,6 +53,8 @@ pub struct SandboxSettings {
     pub cache: Option<PathBuf>,
     /// Ends guests when raised.
     pub cancel: Cancel,
+    /// Where their memory comes from; without one, only each instance's own limit counts.
+    pub account: Option<Arc<dyn MemoryAccount>>,
 }
 
 /// The engine that runs guests. Cheap to clone.
@@ -63,6 +66,7 @@ struct Inner {
     linker: Linker<State>,
     cache: Option<Cache>,
     cancel: Cancel,
+    account: Option<Arc<dyn MemoryAccount>>,
     /// Keeps the ticker going while it is there.
     _alive: Arc<()>,
 }
@@ -98,12 +102,17 @@ impl Sandbox {
         let cache = settings.cache.as_deref().map(Cache::open).transpose()?;
         let alive = Arc::new(());
         tick(engine.clone(), Arc::downgrade(&alive))?;
-        Ok(Self(Arc::new(Inner { engine, linker, cache, cancel: settings.cancel, _alive: alive })))
+        let SandboxSettings { cancel, account, .. } = settings;
+        Ok(Self(Arc::new(Inner { engine, linker, cache, cancel, account, _alive: alive })))
     }
 
     /// The flag that ends guests.
     pub fn cancel(&self) -> &Cancel {
         &self.0.cancel
+    }
+
+    pub(crate) fn account(&self) -> Option<Arc<dyn MemoryAccount>> {
+        self.0.account.clone()
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
 
 use crate::{
     abi::{EmittedOutput, Level},
+    account::MemoryAccount,
     emission::{Collector, Emission, Refusal, RowError},
     inert,
     sandbox::Cancel,
@@ -33,6 +34,9 @@ pub(crate) struct State {
     /// The memory in use, and the size that was refused last.
     pub(crate) memory: u64,
     pub(crate) refused: Option<u64>,
+    /// Whether it was refused because the process has no more, and not because of its own limit.
+    pub(crate) exhausted: bool,
+    account: Option<Arc<dyn MemoryAccount>>,
     /// Ticks left of the current call.
     pub(crate) ticks: u64,
     pub(crate) cancel: Cancel,
@@ -42,7 +46,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(limits: GuestLimits, label: Arc<str>, cancel: Cancel) -> Self {
+    pub(crate) fn new(
+        limits: GuestLimits,
+        label: Arc<str>,
+        cancel: Cancel,
+        account: Option<Arc<dyn MemoryAccount>>,
+    ) -> Self {
         let printed = MemoryOutputPipe::new(PRINTED);
         Self {
             wasi: inert::context(&printed),
@@ -55,6 +64,8 @@ impl State {
             panic: None,
             memory: 0,
             refused: None,
+            exhausted: false,
+            account,
             ticks: 0,
             cancel,
             collector: None,
@@ -68,6 +79,7 @@ impl State {
         self.lines = 0;
         self.panic = None;
         self.refused = None;
+        self.exhausted = false;
         self.refusal = None;
     }
 
@@ -128,6 +140,14 @@ fn cut(text: &str, most: Bytes) -> String {
     format!("{}… ({} bytes more)", clean(&text[..end]), text.len() - end)
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.give_back(self.memory);
+        }
+    }
+}
+
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
@@ -140,6 +160,10 @@ impl ResourceLimiter for State {
         let total = self.memory - (current as u64).min(self.memory) + desired as u64;
         if total > self.limits.memory.0 || maximum.is_some_and(|m| desired > m) {
             self.refused = Some(total);
+            return Ok(false);
+        }
+        if self.account.as_ref().is_some_and(|account| !account.try_take(total.saturating_sub(self.memory))) {
+            (self.refused, self.exhausted) = (Some(total), true);
             return Ok(false);
         }
         self.memory = total;

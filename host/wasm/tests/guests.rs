@@ -23,7 +23,7 @@ fn cache() -> PathBuf {
 }
 
 fn sandbox() -> Sandbox {
-    Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: Cancel::new() }).expect("the sandbox starts")
+    Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: Cancel::new(), account: None }).expect("the sandbox starts")
 }
 
 fn texts(values: &[&str]) -> RecordBatch {
@@ -104,7 +104,7 @@ async fn what_breaks_names_the_stage_the_operator_the_rows_and_the_guests_own_wo
 async fn a_guest_ends_within_a_tick_when_the_user_says_so() {
     let cancel = Cancel::new();
     let sandbox =
-        Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: cancel.clone() }).expect("the sandbox starts");
+        Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: cancel.clone(), account: None }).expect("the sandbox starts");
     let plugin = sandbox.load("faulty", &guest("faulty"), None, GuestLimits::default()).await.expect("loads");
     let operator = plugin.open("a_stage", "spin", &serde_json::Map::new(), &utf8()).await.expect("opens");
     let mut instance = operator.instance().await.expect("starts");
@@ -149,7 +149,7 @@ async fn settings_that_break_the_schema_are_the_pipelines_fault() {
 async fn compiled_code_is_found_again_and_a_broken_file_is_compiled_anew() {
     let folder = cache().join("again");
     let make = || {
-        Sandbox::new(SandboxSettings { cache: Some(folder.clone()), cancel: Cancel::new() })
+        Sandbox::new(SandboxSettings { cache: Some(folder.clone()), cancel: Cancel::new(), account: None })
             .expect("the sandbox starts")
     };
     let bytes = guest("faulty");

@@ -95,11 +95,15 @@ fn end(report: &RunReport) -> String {
     let time = words::seconds(report.seconds);
     let failed: u64 = report.stages.iter().map(|stage| stage.failed).sum();
     let rows = words::plural(failed, "row");
+    let disk = match report.spilled {
+        0 => String::new(),
+        bytes => format!("; {} of rows didn't fit into memory and went through the disk", Bytes(bytes)),
+    };
     match (failed, report.failed_beyond) {
-        (0, _) => format!("done in {time}\n"),
-        (_, 0) => format!("done in {time}; {rows} failed, as many as may\n"),
+        (0, _) => format!("done in {time}{disk}\n"),
+        (_, 0) => format!("done in {time}{disk}; {rows} failed, as many as may\n"),
         _ => format!(
-            "done in {time}, but {rows} failed (exit {})\n\
+            "done in {time}{disk}, but {rows} failed (exit {})\n\
              hint: `on_error = \"skip\"` or `max_failures = {failed}` in a stage says that this is no failure of the run\n",
             report.exit
         ),
@@ -162,6 +166,8 @@ mod tests {
             ],
             failed_beyond: 1,
             tasks: 4,
+            memory: 12 << 20,
+            spilled: 0,
             seconds: 1.234,
             exit: 4,
         }
@@ -182,6 +188,14 @@ mod tests {
             (0..12).map(|i| file("out", &format!("/here/out/out-{i:05}.parquet"), 1000, 1 << 10)).collect();
         (report.failed_beyond, report.exit) = (0, 0);
         insta::assert_snapshot!(summary(&report, Path::new("/here"), Some(100)));
+    }
+
+    #[test]
+    fn what_went_through_the_disk_is_told() {
+        let report = RunReport { failed_beyond: 0, exit: 0, failures: Vec::new(), spilled: 3 << 20, ..report() };
+        let expected = "done in 1.2 s; 3.0 MiB of rows didn't fit into memory and went through the disk; 1 row failed, as many \
+                        as may\n";
+        assert_eq!(end(&report), expected);
     }
 
     #[test]
