@@ -19,6 +19,7 @@ mod planner;
 mod reads;
 mod scope;
 mod source;
+mod template;
 mod unique;
 
 pub use cut::{cut, row_sizes};
@@ -34,4 +35,5 @@ pub use planner::StepPlanner;
 pub use reads::Reads;
 pub use scope::{RowFailure, StageCounters, StageCounts, TaskScope};
 pub use source::{Reader, SourceExec, SourceSpec, deal, source_schema};
+pub use template::{Escape, Template};
 pub use unique::{UniqueExec, UniqueNode};

@@ -67,6 +67,9 @@ fn stage(definitions: &mut Map<String, Value>) -> Value {
         keys.insert(key.to_owned(), united(schemas));
     }
     set(&mut keys, "columns", columns());
+    for list in ["key", "partition_by"] {
+        set(&mut keys, list, one_or_many(json!({ "type": "string" })));
+    }
 
     stage["properties"] = Value::Object(keys);
     stage["oneOf"] = VERBS.iter().map(|verb| json!({ "required": [verb] })).collect();
