@@ -3,13 +3,17 @@
 use std::{
     error::Error,
     fmt,
+    fs::File,
     io::{self, BufRead, BufReader, Read},
+    path::Path,
 };
 
 use bzip2::bufread::MultiBzDecoder;
 use dflow_pipeline::{Codec, Fault};
 use flate2::bufread::MultiGzDecoder;
 use liblzma::{bufread::XzDecoder, stream};
+
+use crate::IoError;
 
 /// What of a compressed file is read at once.
 const STORED: usize = 64 << 10;
@@ -60,6 +64,18 @@ impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content").field("codec", &self.codec).finish_non_exhaustive()
     }
+}
+
+/// The content of a file on this machine that isn't of a source.
+///
+/// # Errors
+/// It can't be read (fault `Outside`), or is empty although it should be compressed (`Data`).
+pub fn content_of(path: &Path, codec: Codec) -> Result<impl Read + Send + use<>, IoError> {
+    let content = File::open(path).and_then(|file| Content::new(codec, Box::new(file)));
+    content.map_err(|error| {
+        let (fault, message) = describe(codec, &path.display().to_string(), "", error);
+        IoError::new(fault, message)
+    })
 }
 
 /// An xz decoder that gives what it made before it failed.

@@ -32,6 +32,7 @@ mod web;
 mod testing;
 
 pub use assemble::assemble;
+pub use content::content_of;
 pub use dflow_pipeline::Codec;
 pub use encoder::Encoder;
 pub use error::IoError;

@@ -293,6 +293,12 @@ impl Codec {
         Self::ALL.iter().find(|c| c.0 == self).map_or("", |c| c.1)
     }
 
+    /// What a file's name ends with behind its format's ending: `.gz`.
+    pub fn ending(self) -> String {
+        let ending = Self::ALL.iter().find(|c| c.0 == self).and_then(|c| c.2.first());
+        ending.map_or_else(String::new, |ending| format!(".{ending}"))
+    }
+
     /// The codec that a file's name means: [`Codec::None`] when its ending is none of a codec.
     pub fn of_name(name: &str) -> Self {
         Self::split_name(name).1

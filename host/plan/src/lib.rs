@@ -6,12 +6,17 @@
 //!
 //! Deliberately absent: when tasks run, where their output goes, and what has happened before.
 
+mod arrow_file;
 mod columns;
 mod edges;
 mod environment;
 mod expression;
 mod hashes;
 mod inline;
+mod json_document;
+mod json_object;
+mod json_rows;
+mod json_types;
 mod open;
 mod optimize;
 mod order;
@@ -21,8 +26,10 @@ mod problems;
 mod query;
 mod segment;
 mod selection;
+mod sink;
 mod source;
 mod steps;
+mod stored;
 mod tabular;
 mod types;
 mod verbs;
@@ -33,4 +40,6 @@ pub use environment::Environment;
 pub use inline::InlineReader;
 pub use planner::{Plan, StagePlan, plan};
 pub use segment::{Segment, SegmentSource};
+pub use sink::named;
+pub use stored::{StoredRows, stored_rows};
 pub use types::{parse_type, type_text};

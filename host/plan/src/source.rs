@@ -103,7 +103,7 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
         }
         (Format::Text, ReadAs::Line) => Arc::new(LineReader::new(stores).codec(read.codec)),
         (Format::Html | Format::Text, ReadAs::File) => Arc::new(FileReader::new(stores).codec(read.codec)),
-        (Format::Parquet | Format::Csv | Format::Jsonl | Format::Blob, _) if read.row.is_some() => {
+        (_, _) if read.row.is_some() => {
             return Err(vec![Mistake::new(
                 at.key("as"),
                 format!("`as` belongs to text and html, not to {}", format.as_str()),
@@ -115,7 +115,7 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
             let reader = Reader::Parquet(files.map_err(|e| vec![of_io(at.key("read"), &e)])?);
             return Ok(Source { reader, splits });
         }
-        (Format::Csv | Format::Jsonl, _) => {
+        (Format::Csv | Format::Jsonl | Format::Json | Format::Arrow, _) => {
             let (stores, csv, codec, files) = (stores.clone(), read.csv.clone(), read.codec, splits.clone());
             let reading = environment
                 .stores

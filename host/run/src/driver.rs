@@ -3,8 +3,9 @@
 //! The driver alone writes the journal. It talks to tasks through their specs and results, and to who watches through events.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -23,7 +24,8 @@ use crate::{
     ledger,
     report::{OutputFile, RunReport, StageReport},
     sink::Sink,
-    task::{TaskOutput, TaskResult, TaskSpec, run_task},
+    task::{TaskResult, TaskSpec, run_task},
+    writer::{TaskOutput, two_rows},
 };
 
 /// How often progress is told.
@@ -201,12 +203,11 @@ impl Engine {
         });
         for spec in specs {
             let file = std::path::absolute(spec.output.folder.join(&spec.output.name)).unwrap_or_default();
-            journal.write(Record::TaskStarted {
-                run: run.to_owned(),
-                sink: sink.name.clone(),
-                task: spec.number,
-                file,
-            })?;
+            let kept = spec.output.kept().map(|name| file.with_file_name(name));
+            for file in std::iter::once(file).chain(kept) {
+                let (run, sink) = (run.to_owned(), sink.name.clone());
+                journal.write(Record::TaskStarted { run, sink, task: spec.number, file })?;
+            }
         }
         journal.sync()?;
         let mut tasks = std::pin::pin!(tasks.buffer_unordered(self.settings.workers.max(1)));
@@ -219,14 +220,15 @@ impl Engine {
                     None => break,
                     Some(Ok((spec, result))) => {
                         if error.is_none() {
-                            match result.file.rows {
-                                0 if sink.is_folder() && spec.number == 0 => {}
-                                0 if sink.is_folder() => result.file.discard(),
-                                _ => self.publish(sink, &result.file, run, journal)?,
+                            match result.rows() {
+                                _ if sink.publishes_last() => {}
+                                0 if sink.is_folder() && spec.number == 0 && result.replaced.is_empty() => {}
+                                0 if sink.is_folder() && result.replaced.is_empty() => Prepared::discard_all(&result.files),
+                                _ => self.publish(sink, &result, run, journal)?,
                             }
-                            observer.event(&Event::TaskDone { sink: &sink.name, task: spec.number, rows: result.file.rows, seconds: result.elapsed.as_secs_f64() });
+                            observer.event(&Event::TaskDone { sink: &sink.name, task: spec.number, rows: result.rows(), seconds: result.elapsed.as_secs_f64() });
                         } else {
-                            result.file.discard();
+                            Prepared::discard_all(&result.files);
                         }
                         totals.add(&result);
                         done.insert(spec.number, result);
@@ -245,12 +247,22 @@ impl Engine {
                 }
             }
         }
+        if sink.publishes_last() {
+            let together = if error.is_none() { together(sink, &done) } else { Ok(Vec::new()) };
+            match together {
+                Ok(files) if error.is_none() => journal.publish(run, &sink.name, files, Vec::new())?,
+                refused => {
+                    done.values().for_each(|result| Prepared::discard_all(&result.files));
+                    error = error.or(refused.err());
+                }
+            }
+        }
         // The first task's file without rows was kept back: it shows the columns when nothing has any rows.
-        let empty = done.get(&0).filter(|first| sink.is_folder() && first.file.rows == 0);
-        let alone = done.values().all(|result| result.file.rows == 0);
-        match empty {
-            Some(first) if error.is_none() && alone => self.publish(sink, &first.file, run, journal)?,
-            Some(first) => first.file.discard(),
+        let empty = done.get(&0).filter(|first| sink.is_folder() && first.rows() == 0 && first.replaced.is_empty());
+        let alone = done.values().all(|result| result.rows() == 0);
+        match empty.filter(|_| sink.one_file_a_task()) {
+            Some(first) if error.is_none() && alone => self.publish(sink, first, run, journal)?,
+            Some(first) => Prepared::discard_all(&first.files),
             None => {}
         }
         if let Some(error) = error {
@@ -262,16 +274,16 @@ impl Engine {
         }
         let stages = ledger::stages(plan, segment, &counts);
         ledger::check(plan, segment, &stages)?;
+        let replaced: Vec<_> = done.values().flat_map(|r| r.replaced.clone()).collect();
+        sink.drop_empty_folders(&replaced);
         let parts: Vec<Prepared> = done
             .into_iter()
-            .filter(|(number, r)| r.file.rows > 0 || (*number == 0 && alone) || !sink.is_folder())
-            .map(|(_, r)| r.file)
+            .filter(|(number, r)| r.rows() > 0 || (*number == 0 && alone) || !sink.is_folder())
+            .flat_map(|(_, r)| r.files)
             .collect();
         let assembled = sink.assemble(&parts)?;
         if let Some(file) = &assembled {
-            journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: file.clone() })?;
-            file.publish()?;
-            journal.append(Record::Done { run: run.to_owned(), sink: sink.name.clone(), path: file.path.clone() })?;
+            journal.publish(run, &sink.name, vec![file.clone()], Vec::new())?;
         }
         let written: Vec<_> = parts.iter().map(|p| p.path.clone()).chain(sink.single()).collect();
         let removed = sink.clean(&written)?;
@@ -283,15 +295,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Publishes a task's file: into its folder, or among the parts of a single file.
-    fn publish(&self, sink: &Sink, file: &Prepared, run: &str, journal: &mut Journal) -> Result<(), StepError> {
+    /// Publishes a task's files: into their folder, or among the parts of a single file.
+    fn publish(&self, sink: &Sink, result: &TaskResult, run: &str, journal: &mut Journal) -> Result<(), StepError> {
         if !sink.is_folder() {
-            return Ok(file.publish()?);
+            return Ok(Prepared::publish_all(&result.files)?);
         }
-        journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: file.clone() })?;
-        file.publish()?;
-        journal.append(Record::Done { run: run.to_owned(), sink: sink.name.clone(), path: file.path.clone() })
+        journal.publish(run, &sink.name, result.files.clone(), result.replaced.clone())
     }
+}
+
+/// The files of all tasks of a sink that publishes them together: no two of one name, and none that others have.
+fn together(sink: &Sink, done: &BTreeMap<u32, TaskResult>) -> Result<Vec<Prepared>, StepError> {
+    let mut names: HashMap<&Path, &Prepared> = HashMap::new();
+    for file in done.values().flat_map(|result| &result.files) {
+        if let Some(first) = names.insert(&file.path, file) {
+            let name = file.path.strip_prefix(sink.folder()).unwrap_or(&file.path).to_string_lossy().into_owned();
+            return Err(two_rows(&sink.name, &name, first.row.as_deref(), file.row.as_deref()));
+        }
+    }
+    let files: Vec<Prepared> = done.values().flat_map(|result| result.files.clone()).collect();
+    sink.refuse_taken(&files)?;
+    Ok(files)
 }
 
 /// A segment's tasks, and the file that each makes.
@@ -316,9 +340,10 @@ pub(crate) fn specs(
         output: output(number),
     };
     // A global task sees all rows; where their order counts, or each source gives only its first rows, in one partition.
-    if segment.global || settings.first.is_some() {
+    let merges = output(0).merge.is_some();
+    if segment.global || merges || settings.first.is_some() {
         let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.splits.to_vec())).collect();
-        let partitions = if segment.ordered || settings.first.is_some() { 1 } else { settings.workers };
+        let partitions = if segment.ordered || merges || settings.first.is_some() { 1 } else { settings.workers };
         return vec![spec(0, splits, partitions, 1)];
     }
     let source = &segment.sources[0];

@@ -15,9 +15,11 @@ mod explain;
 mod grouping;
 mod journal;
 mod ledger;
+mod merge;
 mod report;
 mod sink;
 mod task;
+mod writer;
 
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
 pub use dflow_plan::{Column, Columns, Plan, Segment, StagePlan, graph, type_text};
@@ -29,4 +31,5 @@ pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
 pub use explain::Explained;
 pub use journal::Journal;
 pub use report::{OutputFile, RunReport, StageReport};
-pub use task::{TaskOutput, TaskResult, TaskSpec, run_task};
+pub use task::{TaskResult, TaskSpec, run_task};
+pub use writer::{Files, Merge, TaskOutput};

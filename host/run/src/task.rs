@@ -11,13 +11,18 @@ use std::{
 };
 
 use datafusion::{arrow::array::RecordBatch, execution::SendableRecordBatchStream, physical_plan::execute_stream};
-use dflow_io::{Encoder, Prepared, Split, StagedFile};
+use dflow_io::{Prepared, Split};
 use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
-use dflow_pipeline::{BatchLimits, Fault, Format, Name, Pipeline};
+use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline};
 use dflow_plan::{Plan, Segment};
 use dflow_wasm::Cancel;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    merge::{Keys, Merged},
+    writer::{SinkWriter, TaskOutput},
+};
 
 /// All that a task needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,32 +47,30 @@ pub struct TaskSpec {
     pub parallel: usize,
     /// With `--first N`: the rows that each source gives.
     pub first: Option<u64>,
-    /// The file that is made: its folder, its name, its format.
+    /// What it writes, and where.
     pub output: TaskOutput,
-}
-
-/// The file that a task makes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskOutput {
-    /// The folder.
-    pub folder: PathBuf,
-    /// The name in it, with the task's id.
-    pub name: String,
-    /// The format.
-    pub format: Format,
 }
 
 /// What came of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
-    /// The file, under its temporary name.
-    pub file: Prepared,
+    /// The files, under their temporary names; of one file of parts, in their order.
+    pub files: Vec<Prepared>,
+    /// Files that were there and that these replace.
+    pub replaced: Vec<PathBuf>,
     /// What was counted, by stage.
     pub counts: BTreeMap<Name, StageCounts>,
     /// Failed rows, described up to a number; all are counted.
     pub failures: Vec<RowFailure>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+impl TaskResult {
+    /// The rows that were written.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
 }
 
 impl TaskSpec {
@@ -133,25 +136,42 @@ pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Re
     let started = Instant::now();
     let segment = spec.segment(plan)?;
     let (physical, context) = segment.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
-    let file = StagedFile::create(&spec.output.folder, &spec.output.name)?;
-    let mut encoder = Encoder::new(spec.output.format, physical.schema(), file)?;
+    let schema = physical.schema();
+    let mut writer = SinkWriter::create(&spec.segment, &spec.output, schema.clone())?;
+    let merge = spec.output.merge.as_ref();
+    let mut keys = merge.map(|merge| Keys::new(&spec.segment, &merge.key, &schema)).transpose()?;
     let mut stream = execute_stream(physical, context).map_err(|e| step_error(&e))?;
     let written = scope.counters(&spec.segment);
+    let on_error = spec.pipeline.stage.get(&spec.segment).map(|stage| stage.on_error).unwrap_or_default();
     while let Some(batch) = next(&mut stream, &scope.cancel).await? {
-        encoder.write(&batch)?;
-        written.add(&StageCounts {
-            rows_in: batch.num_rows() as u64,
-            rows_out: batch.num_rows() as u64,
-            ..StageCounts::default()
-        });
+        if let Some(keys) = &mut keys {
+            keys.add(&batch)?;
+        }
+        let failures = writer.write(&batch)?;
+        let lost = failures.len() as u64;
+        if let (OnError::Fail, Some(first)) = (on_error, failures.first()) {
+            let what = format!("stage `{}`: {}", first.stage, first.message);
+            return Err(StepError::new(first.fault, what));
+        }
+        failures.into_iter().for_each(|failure| scope.fail(failure));
+        let (skipped, failed) = if on_error == OnError::Skip { (lost, 0) } else { (0, lost) };
+        let rows_in = batch.num_rows() as u64;
+        written.add(&StageCounts { rows_in, rows_out: rows_in - lost, skipped, failed, ..StageCounts::default() });
     }
     // A source that was told to stop ends its stream early and in order; such rows are not all that there are.
     if scope.cancel.is_raised() {
         return Err(StepError::new(Fault::Outside, "interrupted"));
     }
-    let rows = encoder.rows();
-    let file = encoder.finish()?.finish()?.with_rows(rows);
+    let new = writer.finish()?;
+    let merged = match (&keys, merge) {
+        (Some(keys), Some(merge)) => {
+            keys.merge(&spec.output, merge, &schema).inspect_err(|_| Prepared::discard_all(&new))?
+        }
+        _ => Merged::default(),
+    };
+    let files: Vec<Prepared> = merged.files.into_iter().chain(new).collect();
     let elapsed = started.elapsed();
-    written.add(&StageCounts { nanos: elapsed.as_nanos() as u64, bytes: file.bytes, ..StageCounts::default() });
-    Ok(TaskResult { file, counts: scope.counts(), failures: scope.failures(), elapsed })
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    written.add(&StageCounts { nanos: elapsed.as_nanos() as u64, bytes, ..StageCounts::default() });
+    Ok(TaskResult { files, replaced: merged.replaced, counts: scope.counts(), failures: scope.failures(), elapsed })
 }
