@@ -34,6 +34,7 @@ use parquet::{
 
 use crate::{
     error::StepError,
+    partitions::Partitions,
     scope::{StageCounters, StageCounts},
 };
 
@@ -49,7 +50,9 @@ const WIDE_ROW: u64 = 256;
 #[derive(Clone)]
 pub struct ParquetFiles {
     stores: Stores,
+    /// The files' columns, then those of their folders.
     schema: SchemaRef,
+    partitions: Partitions,
     source: Arc<ParquetSource>,
 }
 
@@ -79,13 +82,17 @@ pub(crate) struct Reading {
 }
 
 impl ParquetFiles {
-    /// Files of this schema. `sample` is the metadata of one of them.
-    pub fn new(stores: &Stores, schema: &SchemaRef, sample: Option<&ParquetMetaData>) -> Self {
+    /// Files of this schema, in folders that say these columns. `sample` is the metadata of one of them.
+    pub fn new(stores: &Stores, schema: &SchemaRef, partitions: Partitions, sample: Option<&ParquetMetaData>) -> Self {
         let row: FieldRef = Arc::new(Field::new("#row", DataType::Int64, false).with_extension_type(RowNumber));
-        let table = TableSchema::builder(schema.clone()).with_virtual_columns(vec![row]).build();
+        let table = TableSchema::builder(schema.clone())
+            .with_table_partition_cols(partitions.fields.clone())
+            .with_virtual_columns(vec![row])
+            .build();
+        let schema = table.schema_without_virtual_columns().clone();
         let wide = sample.is_some_and(|metadata| row_bytes(metadata, None) >= WIDE_ROW);
         let source = ParquetSource::new(table).with_pushdown_filters(wide).with_reorder_filters(wide);
-        Self { stores: stores.clone(), schema: schema.clone(), source: Arc::new(source) }
+        Self { stores: stores.clone(), schema, partitions, source: Arc::new(source) }
     }
 
     /// All columns.
@@ -168,6 +175,7 @@ impl ParquetFiles {
         let factory = CachedParquetFileReaderFactory::new(store.clone(), cache);
         let source = self.source.as_ref().clone().with_parquet_file_reader_factory(Arc::new(factory));
         let mut file = PartitionedFile::new_from_meta(meta);
+        file.partition_values = self.partitions.values(split).map_err(DataFusionError::Execution)?;
         if let Some((start, end)) = split.range {
             file = file.with_range(start as i64, end as i64);
         }

@@ -21,6 +21,7 @@ mod open;
 mod optimize;
 mod order;
 mod parquet;
+mod partitions;
 mod planner;
 mod problems;
 mod query;
