@@ -31,7 +31,7 @@ pub use meter::{MeterExec, MeterNode};
 pub use number::{NumberExec, NumberNode};
 pub use operator_exec::OperatorExec;
 pub use operator_node::{ChildColumns, OperatorNode, OperatorSpec};
-pub use parquet_files::{ParquetFiles, parquet_metadata, unreadable_parquet};
+pub use parquet_files::{ParquetFiles, differs, parquet_metadata, unreadable_parquet};
 pub use partitions::{PartitionedReader, Partitions};
 pub use planner::StepPlanner;
 pub use reads::Reads;

@@ -39,8 +39,10 @@ impl Partitions {
         let value = |field: &FieldRef| match said.iter().find(|(name, _)| name == field.name()) {
             None => Err(format!("`{}` is in no folder `{}=…`", split.uri(), field.name())),
             Some((_, None)) => ScalarValue::try_from(field.data_type()).map_err(|e| e.to_string()),
-            Some((name, Some(value))) => ScalarValue::try_from_string(value.clone(), field.data_type())
-                .map_err(|_| format!("the folder `{name}={value}` of `{}` isn't {}", split.uri(), field.data_type())),
+            Some((name, Some(value))) => ScalarValue::try_from_string(value.clone(), field.data_type()).map_err(|_| {
+                let wanted = field.data_type().to_string().to_lowercase();
+                format!("the folder `{name}={value}` of `{}` isn't {wanted}", split.uri())
+            }),
         };
         self.fields.iter().map(value).collect()
     }

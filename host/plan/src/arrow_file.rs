@@ -11,39 +11,53 @@ use std::{
 use datafusion::arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     compute::{CastOptions, cast_with_options},
-    datatypes::{DataType, Schema, SchemaRef},
+    datatypes::{FieldRef, Schema, SchemaRef},
     error::ArrowError,
     ipc::reader::StreamReader,
 };
 
-use crate::{inline::top, types::type_text};
+use dflow_operators::differs;
 
-/// What a file begins with, two bytes to fill up included, and ends with.
+/// What a file begins and ends with.
 const MAGIC: &[u8] = b"ARROW1";
-const BEGIN: usize = 8;
+/// What messages begin with.
+const CONTINUED: [u8; 4] = [0xff; 4];
+/// What messages are aligned to at least.
+const WORD: u64 = 8;
+/// What is said of a file that isn't whole.
+const CUT: &str = "it ends too early";
 
 type Stream<R> = StreamReader<io::BufReader<io::Chain<Cursor<Vec<u8>>, R>>>;
 
 /// A stream, and whether it is in a file.
 fn open<R: Read>(mut file: R) -> Result<(Stream<R>, bool), String> {
-    let mut begin = vec![0; BEGIN];
-    let mut filled = 0;
-    while filled < BEGIN {
-        match file.read(&mut begin[filled..]).map_err(|e| e.to_string())? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    begin.truncate(filled);
+    let mut begin = word(&mut file)?;
     if begin.is_empty() {
         return Err("it is empty".to_owned());
     }
     let is_file = begin.starts_with(MAGIC);
     if is_file {
+        // Behind the magic word stand zeros, up to the alignment of who wrote it.
         begin.clear();
+        while begin.iter().all(|byte| *byte == 0) {
+            begin = word(&mut file)?;
+            if begin.is_empty() {
+                return Err(CUT.to_owned());
+            }
+        }
+    }
+    if !begin.starts_with(&CONTINUED) {
+        return Err("it is neither a file nor a stream of Arrow's".to_owned());
     }
     let stream = StreamReader::try_new_buffered(Cursor::new(begin).chain(file), None).map_err(|e| said(&e))?;
     Ok((stream, is_file))
+}
+
+/// The next bytes; fewer than a word has at the end.
+fn word(file: &mut impl Read) -> Result<Vec<u8>, String> {
+    let mut word = Vec::with_capacity(WORD as usize);
+    file.by_ref().take(WORD).read_to_end(&mut word).map_err(|e| e.to_string())?;
+    Ok(word)
 }
 
 /// The columns of a file.
@@ -102,7 +116,7 @@ impl<R: Read> Iterator for Batches<R> {
                 self.ended = true;
                 // A file that is cut between two batches looks like a stream that ends.
                 let whole = !self.is_file || ends(self.stream.get_mut()).unwrap_or(false);
-                (!whole).then(|| Err("it ends too early".to_owned()))
+                (!whole).then(|| Err(CUT.to_owned()))
             }
         }
     }
@@ -122,25 +136,14 @@ fn ends(rest: &mut impl Read) -> io::Result<bool> {
     }
 }
 
-/// Whether a file has the columns of a schema.
+/// Whether a file has the columns of a schema, as the first file has them if nobody says how they are.
 fn check(file: &Schema, schema: &Schema, pinned: bool) -> Result<(), String> {
-    for field in schema.fields() {
-        let found = file.field_with_name(field.name()).map_err(|_| format!("it has no column `{}`", field.name()))?;
-        let same = pinned || plain(found.data_type()) == plain(field.data_type());
-        if !same {
-            let (here, first) = (type_text(found.data_type()), type_text(field.data_type()));
-            return Err(format!("its column `{}` is {here}, that of the first file is {first}", field.name()));
-        }
-    }
-    Ok(())
-}
-
-/// What a type stands for, its encoding aside.
-fn plain(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Dictionary(_, value) => top(value),
-        other => top(other),
-    }
+    let wrong = |field: &FieldRef| match file.field_with_name(field.name()) {
+        Err(_) if pinned => Some(format!("it has no column `{}`", field.name())),
+        Ok(_) if pinned => None,
+        _ => differs(file, field),
+    };
+    schema.fields().iter().find_map(wrong).map_or(Ok(()), Err)
 }
 
 fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
@@ -163,7 +166,7 @@ fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
 /// What Arrow says, in our words where a file is cut.
 fn said(error: &ArrowError) -> String {
     match error {
-        ArrowError::IoError(_, e) if e.kind() == io::ErrorKind::UnexpectedEof => "it ends too early".to_owned(),
+        ArrowError::IoError(_, e) if e.kind() == io::ErrorKind::UnexpectedEof => CUT.to_owned(),
         ArrowError::IoError(_, e) => e.to_string(),
         other => other.to_string().trim_start_matches("Ipc error: ").trim_start_matches("Parser error: ").to_owned(),
     }

@@ -186,7 +186,8 @@ mod tests {
         }
         let [fast, slow] = all.try_into().map_err(|_| "two".to_owned())?;
         assert_eq!(fast, slow);
-        let values = serde_json::Deserializer::from_str(&fast?).into_iter::<serde_json::Value>();
+        let fast = fast?;
+        let values = serde_json::Deserializer::from_str(&fast).into_iter::<serde_json::Value>();
         Ok(values.map(|value| value.map_or_else(|e| e.to_string(), |v| v.to_string())).collect())
     }
 

@@ -194,6 +194,12 @@ fn decoder(schema: &SchemaRef, objects: Objects, rows: usize) -> Result<Decoder,
 fn said(error: &ArrowError) -> String {
     let text = error.to_string();
     let text = text.trim_start_matches("Json error: ").trim_start_matches("Io error: ");
+    if text.starts_with("Truncated record") {
+        return "it ends within a row".to_owned();
+    }
+    if let Some((name, _)) = text.strip_prefix("column '").and_then(|t| t.split_once("' missing from schema")) {
+        return format!("`{name}` isn't among the columns");
+    }
     let mut path = Vec::new();
     let mut rest = text;
     while let Some((field, more)) = rest.strip_prefix("whilst decoding field '").and_then(|r| r.split_once("': ")) {

@@ -23,7 +23,7 @@ pub(crate) async fn files(
     };
     let metadata = parquet_metadata(stores, split, runtime).await;
     if let Some(pinned) = pinned {
-        return Ok(ParquetFiles::new(stores, &pinned, partitions, metadata.ok().as_deref()));
+        return Ok(ParquetFiles::new(stores, &pinned, partitions, metadata.ok().as_deref()).pinned());
     }
     let broken = |e: &DataFusionError| failed(IoError::new(Fault::Data, unreadable_parquet(split, e)));
     let metadata = metadata.map_err(|e| broken(&e))?;

@@ -69,7 +69,7 @@ pub(crate) fn partitions(
         *schema = Arc::new(datafusion::arrow::datatypes::Schema::new(files.collect::<Vec<_>>()));
     }
     let partitions = Partitions { fields };
-    splits.iter().try_for_each(|split| partitions.values(split).map(drop)).map_err(|what| wrong(what))?;
+    splits.iter().try_for_each(|split| partitions.values(split).map(drop)).map_err(wrong)?;
     Ok(partitions)
 }
 

@@ -127,8 +127,11 @@ impl Step {
         let template = Template::new(&names.template, name_part);
         let template =
             template.map_err(|e| vec![Mistake::new(at.key("write"), format!("this name is no template: {e}"))])?;
-        let mut mistakes: Vec<Mistake> =
-            template.unknown().map(|what| Mistake::new(at.key("write"), what)).into_iter().collect();
+        let mut mistakes: Vec<Mistake> = template
+            .unknown()
+            .map(|e| Mistake::new(at.key("write"), format!("this name can't be made: {e}")))
+            .into_iter()
+            .collect();
         let mut written = Written::default();
         match self.columns.get(content) {
             None => mistakes.push(self.unknown_column(at.key("column"), content)),
@@ -177,26 +180,27 @@ impl Step {
             };
         };
         let own = self.columns.visible.get(first);
-        let of_stage = self.columns.of_stage(first, member);
-        match (own, of_stage) {
-            (Some(_), Some(_)) => {
+        let members = own.and_then(|column| match column.data_type() {
+            DataType::Struct(fields) => Some(fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>()),
+            _ => None,
+        });
+        let is_member = members.as_ref().is_some_and(|members| members.contains(&member));
+        match (own, self.columns.of_stage(first, member)) {
+            (Some(_), Some(_)) if is_member => {
                 let what = format!("`{name}` is both a column of stage `{first}` and a member of the column `{first}`");
                 Err(Mistake::new(at.clone(), what).hint("give one of them another name with `set`"))
             }
-            (Some(column), None) => match column.data_type() {
-                DataType::Struct(fields) if fields.iter().any(|f| f.name() == member) => Ok((first, column)),
-                DataType::Struct(fields) => {
-                    let known: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
-                    Err(Mistake::unknown(at.clone(), &format!("member of `{first}`"), member, &known))
+            (_, Some(column)) => Ok((name, column)),
+            (Some(column), None) if is_member => Ok((first, column)),
+            (Some(column), None) if !self.columns.has_stage(first) => Err(match members {
+                Some(members) => Mistake::unknown(at.clone(), &format!("member of `{first}`"), member, &members),
+                None => {
+                    let what = format!("`{first}` is {}, and only a struct has members", type_text(column.data_type()));
+                    Mistake::new(at.clone(), what)
                 }
-                other => {
-                    let what = format!("`{first}` is {}, and only a struct has members", type_text(other));
-                    Err(Mistake::new(at.clone(), what))
-                }
-            },
-            (None, Some(column)) => Ok((name, column)),
-            (None, None) if self.columns.ambiguous.contains(first) => Err(ambiguous(at.clone(), first)),
-            (None, None) => Err(self.unknown_column(at.clone(), name)),
+            }),
+            _ if self.columns.ambiguous.contains(first) => Err(ambiguous(at.clone(), first)),
+            _ => Err(self.unknown_column(at.clone(), name)),
         }
     }
 }

@@ -137,16 +137,16 @@ impl TabularReader {
                     RecordBatch::new_empty(wanted.as_ref().cloned().unwrap_or_else(|_| Arc::new(Schema::empty())));
                 SourceBatch { rows, runs: Vec::new(), failed }
             };
-            let broken = |position: u64, bad: &BadRow| match self.format {
-                Format::Json | Format::Jsonl => {
-                    let place = if bad.last {
-                        format!("from row {} on", position + 1)
-                    } else {
-                        format!("row {}", position + 1)
-                    };
-                    unreadable(split, self.format, &format!("{place}: {}", bad.message))
-                }
-                _ => unreadable(split, self.format, &bad.message),
+            let broken = |position: u64, bad: &BadRow| {
+                // What a document's outside says has the row already.
+                let place = match (self.format, bad.last) {
+                    (Format::Json | Format::Jsonl, _) if bad.message.contains("row ") => String::new(),
+                    (Format::Json | Format::Jsonl, true) if position == 0 => String::new(),
+                    (Format::Json | Format::Jsonl, true) => format!("from row {} on: ", position + 1),
+                    (Format::Json | Format::Jsonl, false) => format!("row {}: ", position + 1),
+                    _ => String::new(),
+                };
+                unreadable(split, self.format, &format!("{place}{}", bad.message))
             };
             let mut batches = match self.batches(split, projection, limits) {
                 Ok(batches) => batches,

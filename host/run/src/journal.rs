@@ -141,15 +141,20 @@ impl Journal {
 
     /// After a crash: publishes what was prepared, sweeps what was merely begun.
     pub(crate) fn recover(&mut self) -> Result<(), StepError> {
-        let done: BTreeSet<&PathBuf> = self
-            .records
-            .iter()
-            .flat_map(|r| if let Record::Done { paths, .. } = r { paths.as_slice() } else { &[] })
-            .collect();
-        let prepared = self.records.iter().filter(
-            |r| matches!(r, Record::Prepared { files, .. } if files.iter().any(|file| !done.contains(&file.path))),
-        );
-        let prepared: Vec<Record> = prepared.cloned().collect();
+        // A path may be published by many runs: what is done is so for one run.
+        let mut prepared: Vec<Record> = Vec::new();
+        for record in &self.records {
+            match record {
+                Record::Prepared { .. } => prepared.push(record.clone()),
+                Record::Done { run: ended, sink: of, paths } => prepared.retain(|open| match open {
+                    Record::Prepared { run, sink, files, .. } => {
+                        run != ended || sink != of || !paths.iter().all(|path| files.iter().any(|f| f.path == *path))
+                    }
+                    _ => false,
+                }),
+                _ => {}
+            }
+        }
         // A run that ended well left nothing behind.
         let ended: BTreeSet<&str> = self
             .records

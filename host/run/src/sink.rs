@@ -254,13 +254,23 @@ impl Sink {
             bytes: file.bytes,
             rows: file.rows,
         };
+        let sum = |path: String| {
+            let (bytes, rows) = parts.iter().fold((0, 0), |sum, p| (sum.0 + p.bytes, sum.1 + p.rows));
+            OutputFile { sink: self.name.clone(), path, bytes, rows }
+        };
         match (&self.place, assembled) {
+            // As many as there are rows, or values: nobody wants to read them all.
+            (Place::Folder(folder), _) if self.files != Files::One => {
+                let below = match &self.files {
+                    Files::Named(template) => template.clone(),
+                    Files::Partitioned(columns) => columns.iter().map(|column| format!("{column}=…/")).collect(),
+                    Files::One => String::new(),
+                };
+                vec![sum(folder.join(below).display().to_string())]
+            }
             (Place::Folder(_), _) => parts.iter().map(|p| of(p.path.display().to_string(), p)).collect(),
             (_, Some(file)) => vec![of(file.path.display().to_string(), file)],
-            (_, None) => {
-                let (bytes, rows) = parts.iter().fold((0, 0), |sum, p| (sum.0 + p.bytes, sum.1 + p.rows));
-                vec![OutputFile { sink: self.name.clone(), path: "-".to_owned(), bytes, rows }]
-            }
+            (_, None) => vec![sum("-".to_owned())],
         }
     }
 
