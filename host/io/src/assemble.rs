@@ -7,7 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use dflow_pipeline::{Fault, Format};
+use arrow::{error::ArrowError, ipc::reader::FileReader};
+use dflow_pipeline::{Codec, Fault, Format};
 use parquet::{
     column::writer::ColumnCloseResult,
     errors::ParquetError,
@@ -18,15 +19,21 @@ use parquet::{
     },
 };
 
-use crate::IoError;
+use crate::{
+    Encoder, IoError,
+    encoder::document::{CLOSE, OPEN},
+    packing::Packing,
+};
 
-/// Writes parts that an [`Encoder`](crate::Encoder) made, of one format and one schema, one after another into one file; gives
-/// the output back. Nothing is decoded: bytes of JSONL and CSV (one header), whole row groups of Parquet.
+/// Writes parts that an [`Encoder`](crate::Encoder) made, of one format and one schema and not compressed by a codec, one after
+/// another into one file, which is; gives the output back. Nothing is decoded but Arrow: bytes of JSONL, JSON (one array) and CSV
+/// (one header), whole row groups of Parquet.
 ///
 /// # Errors
 /// A part can't be read or the output can't be written (fault `Outside`); there is no part, or they differ in their columns
 /// (`Internal`).
-pub fn assemble<W: Write + Send>(format: Format, parts: &[PathBuf], mut into: W) -> Result<W, IoError> {
+pub fn assemble<W: Write + Send>(format: Format, codec: Codec, parts: &[PathBuf], into: W) -> Result<W, IoError> {
+    let mut into = Packing::new(codec, into).map_err(unwritten)?;
     if parts.is_empty() {
         return Err(IoError::internal("a file can't be assembled of no parts"));
     }
@@ -37,8 +44,11 @@ pub fn assemble<W: Write + Send>(format: Format, parts: &[PathBuf], mut into: W)
             }
         }
         Format::Csv => append_csv(parts, &mut into)?,
+        Format::Json => append_documents(parts, &mut into)?,
         Format::Parquet => append_row_groups(parts, &mut into)?,
+        Format::Arrow => append_batches(parts, &mut into)?,
     }
+    let mut into = into.finish().map_err(unwritten)?;
     into.flush().map_err(unwritten)?;
     Ok(into)
 }
@@ -56,7 +66,7 @@ fn unwritten(error: io::Error) -> IoError {
 }
 
 /// Copies what is left of a part.
-fn append(part: &Path, file: &mut File, into: &mut impl Write) -> Result<(), IoError> {
+fn append(part: &Path, file: &mut impl Read, into: &mut impl Write) -> Result<(), IoError> {
     let mut buffer = vec![0; 256 << 10];
     loop {
         match file.read(&mut buffer) {
@@ -106,6 +116,48 @@ fn csv_header(file: &mut File) -> io::Result<Vec<u8>> {
         }
         header.extend_from_slice(&buffer[..read]);
     }
+}
+
+/// The rows of documents as one: without the brackets of each, and with a comma between one's last row and the next one's first.
+fn append_documents(parts: &[PathBuf], into: &mut impl Write) -> Result<(), IoError> {
+    into.write_all(OPEN).map_err(unwritten)?;
+    let mut comma = false;
+    for part in parts {
+        let mut file = open(part)?;
+        let whole = file.metadata().map_err(|error| IoError::os("read", part, error))?.len();
+        let rows = whole.saturating_sub((OPEN.len() + CLOSE.len()) as u64);
+        if rows > 0 {
+            if comma {
+                into.write_all(b",").map_err(unwritten)?;
+            }
+            comma = true;
+            file.seek(SeekFrom::Start(OPEN.len() as u64)).map_err(|error| IoError::os("read", part, error))?;
+            append(part, &mut file.take(rows), into)?;
+        }
+    }
+    into.write_all(CLOSE).map_err(unwritten)
+}
+
+fn append_batches(parts: &[PathBuf], into: &mut (impl Write + Send)) -> Result<(), IoError> {
+    let broken = |part: &Path, error: ArrowError| {
+        IoError::new(Fault::Outside, format!("can't read `{}`: {error}", part.display())).because(error)
+    };
+    let mut encoder: Option<Encoder<_>> = None;
+    let mut into = Some(into);
+    for part in parts {
+        let reader = FileReader::try_new_buffered(open(part)?, None).map_err(|error| broken(part, error))?;
+        if let Some(out) = into.take() {
+            encoder = Some(Encoder::new(Format::Arrow, reader.schema(), out)?);
+        }
+        let encoder = encoder.as_mut().expect("made for the first part");
+        if encoder.schema() != &reader.schema() {
+            return Err(differing(part));
+        }
+        for batch in reader {
+            encoder.write(&batch.map_err(|error| broken(part, error))?)?;
+        }
+    }
+    encoder.map_or(Ok(()), |encoder| encoder.finish().map(drop))
 }
 
 fn differing(part: &Path) -> IoError {
@@ -191,7 +243,7 @@ mod tests {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
-    use crate::{Encoder, StagedFile, testing::Ground};
+    use crate::{StagedFile, testing::Ground};
 
     const NAME: &str = "a \"quoted\"\nname";
 
@@ -213,7 +265,7 @@ mod tests {
 
     #[test]
     fn parts_make_the_file_that_would_have_been_written_at_once() {
-        for format in [Format::Jsonl, Format::Csv, Format::Parquet] {
+        for format in [Format::Jsonl, Format::Json, Format::Csv, Format::Parquet] {
             let ground = Ground::new();
             let rows = [batch(0, 0), batch(0, 3), batch(3, 3), batch(3, 10_000)];
             let parts: Vec<_> =
@@ -221,7 +273,7 @@ mod tests {
             let whole = concat_batches(&rows[0].schema(), &rows).unwrap();
             let at_once = write(&ground, format, "at-once", &whole);
             let into = StagedFile::create(ground.root(), "assembled").unwrap();
-            let assembled = assemble(format, &parts, into).unwrap().finish().unwrap();
+            let assembled = assemble(format, Codec::None, &parts, into).unwrap().finish().unwrap();
             assert_eq!(assembled.bytes, fs::metadata(&assembled.temporary).unwrap().len());
             if format == Format::Parquet {
                 let reader =
@@ -238,7 +290,7 @@ mod tests {
             }
             // Of empty parts comes an empty file.
             let into = StagedFile::create(ground.root(), "empty").unwrap();
-            let empty = assemble(format, &parts[..1], into).unwrap().finish().unwrap();
+            let empty = assemble(format, Codec::None, &parts[..1], into).unwrap().finish().unwrap();
             if format != Format::Parquet {
                 assert_eq!(fs::read(empty.temporary).unwrap(), fs::read(&parts[0]).unwrap());
             } else {
@@ -252,34 +304,35 @@ mod tests {
     fn parts_that_don_t_fit_are_refused() {
         let ground = Ground::new();
         let into = || StagedFile::create(ground.root(), "assembled").unwrap();
-        for format in [Format::Csv, Format::Parquet] {
+        for format in [Format::Csv, Format::Parquet, Format::Arrow] {
             let one = write(&ground, format, "one", &batch(0, 3));
             let other = write(&ground, format, "other", &batch(0, 3).project(&[0]).unwrap());
-            let error = assemble(format, &[one, other], into()).unwrap_err();
+            let error = assemble(format, Codec::None, &[one, other], into()).unwrap_err();
             assert_eq!(error.fault, Fault::Internal);
             assert!(error.message.contains(".other.tmp` has other columns"), "{error}");
         }
-        assert_eq!(assemble(Format::Jsonl, &[], into()).unwrap_err().fault, Fault::Internal);
-        for format in [Format::Jsonl, Format::Csv, Format::Parquet] {
-            let error = assemble(format, &[ground.path("gone")], into()).unwrap_err();
+        assert_eq!(assemble(Format::Jsonl, Codec::None, &[], into()).unwrap_err().fault, Fault::Internal);
+        for format in [Format::Jsonl, Format::Json, Format::Csv, Format::Parquet] {
+            let error = assemble(format, Codec::None, &[ground.path("gone")], into()).unwrap_err();
             assert_eq!(
                 error.message,
                 format!("can't read `{}`: No such file or directory (os error 2)", ground.path("gone").display())
             );
         }
         ground.write("torn", "PAR1 and no end");
-        let error = assemble(Format::Parquet, &[ground.path("torn")], into()).unwrap_err();
+        let error = assemble(Format::Parquet, Codec::None, &[ground.path("torn")], into()).unwrap_err();
         assert!(error.message.starts_with(&format!("can't read `{}`: ", ground.path("torn").display())), "{error}");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_named() {
-        for format in [Format::Jsonl, Format::Csv, Format::Parquet] {
+        for format in [Format::Jsonl, Format::Json, Format::Csv, Format::Parquet] {
             let ground = Ground::new();
             let part = write(&ground, format, "part", &batch(0, 200_000));
             std::os::unix::fs::symlink("/dev/full", ground.path(".x.tmp")).unwrap();
-            let error = assemble(format, &[part], StagedFile::create(ground.root(), "x").unwrap()).unwrap_err();
+            let error =
+                assemble(format, Codec::None, &[part], StagedFile::create(ground.root(), "x").unwrap()).unwrap_err();
             let expected =
                 format!("can't write `{}`: No space left on device (os error 28)", ground.path("x").display());
             assert_eq!((error.fault, error.message), (Fault::Outside, expected), "{format:?}");

@@ -5,7 +5,9 @@ mod frames;
 use std::{
     error::Error,
     fmt,
+    fs::File,
     io::{self, BufRead, BufReader, Read},
+    path::Path,
 };
 
 use bzip2::bufread::MultiBzDecoder;
@@ -15,6 +17,8 @@ use liblzma::{bufread::XzDecoder, stream};
 use tokio::runtime::Handle;
 
 use self::frames::Frames;
+
+use crate::IoError;
 
 /// What of a compressed file is read at once.
 const STORED: usize = 64 << 10;
@@ -70,6 +74,18 @@ impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content").field("codec", &self.codec).finish_non_exhaustive()
     }
+}
+
+/// The content of a file on this machine that isn't of a source.
+///
+/// # Errors
+/// It can't be read (fault `Outside`), or is empty although it should be compressed (`Data`).
+pub fn content_of(path: &Path, codec: Codec) -> Result<impl Read + Send + use<>, IoError> {
+    let content = File::open(path).and_then(|file| Content::new(codec, Box::new(file)));
+    content.map_err(|error| {
+        let (fault, message) = describe(codec, &path.display().to_string(), "", error);
+        IoError::new(fault, message)
+    })
 }
 
 /// An xz decoder that gives what it made before it failed.

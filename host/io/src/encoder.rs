@@ -1,5 +1,7 @@
 //! Batches into the bytes of a format.
 
+mod arrow_file;
+pub(crate) mod document;
 mod unfit;
 
 use std::{
@@ -21,8 +23,8 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use self::unfit::refuse_unfit;
-use crate::IoError;
+use self::{arrow_file::ArrowFile, document::Document, unfit::refuse_unfit};
+use crate::{Codec, IoError, packing::Packing};
 
 /// Rows of a Parquet row group at most.
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -34,7 +36,10 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 /// - Parquet: zstd at level 1, row groups of about 64 MiB or 1,048,576 rows, written as they fill; the Arrow schema is kept.
 /// - CSV: a header always, RFC 4180 quoting, nulls as nothing, timestamps as RFC 3339, binary as hexadecimal digits.
 /// - JSONL: an object a line with every column, nulls included; timestamps as RFC 3339, binary as hexadecimal digits.
+/// - JSON: the same objects as one array.
+/// - Arrow: an IPC file, its buffers compressed as zstd at level 1; no views and no dictionaries.
 ///
+/// All but Parquet and Arrow may be compressed by a codec.
 /// No rows make a whole file, too.
 #[derive(Debug)]
 pub struct Encoder<W: Write + Send> {
@@ -47,10 +52,14 @@ pub struct Encoder<W: Write + Send> {
 
 #[derive(Debug)]
 enum Writer<W: Write + Send> {
-    Parquet(Box<ArrowWriter<Noting<W>>>),
-    Csv(Box<csv::Writer<Noting<W>>>),
-    Jsonl(Box<arrow::json::Writer<Noting<W>, LineDelimited>>),
+    Parquet(Box<ArrowWriter<Packed<W>>>),
+    Csv(Box<csv::Writer<Packed<W>>>),
+    Jsonl(Box<arrow::json::Writer<Packed<W>, LineDelimited>>),
+    Json(Box<arrow::json::Writer<Packed<W>, Document>>),
+    Arrow(Box<ArrowFile<Packed<W>>>),
 }
+
+type Packed<W> = Packing<Noting<W>>;
 
 /// The error of the output below, since the writers of some formats only pass on its words.
 type Noted = Arc<Mutex<Option<IoError>>>;
@@ -91,14 +100,23 @@ impl<W: Write> Write for Noting<W> {
 }
 
 impl<W: Write + Send> Encoder<W> {
-    /// An encoder of batches of this schema.
+    /// An encoder of batches of this schema, whose output isn't compressed by a codec.
+    ///
+    /// # Errors
+    /// As [`packed`](Self::packed).
+    pub fn new(format: Format, schema: SchemaRef, out: W) -> Result<Self, IoError> {
+        Self::packed(format, Codec::None, schema, out)
+    }
+
+    /// An encoder of batches of this schema, whose output is compressed by a codec.
     ///
     /// # Errors
     /// The format can't be written, or can't hold one of the columns (fault `Pipeline`).
-    pub fn new(format: Format, schema: SchemaRef, out: W) -> Result<Self, IoError> {
+    pub fn packed(format: Format, codec: Codec, schema: SchemaRef, out: W) -> Result<Self, IoError> {
         refuse_unfit(format, &schema)?;
         let noted = Noted::default();
         let out = Noting { out, noted: Arc::clone(&noted) };
+        let out = Packing::new(codec, out).map_err(|error| failure(format, &noted, Fault::Outside, error.into()))?;
         let writer = match format {
             Format::Parquet => {
                 let level = ZstdLevel::try_new(1).expect("zstd has a level 1");
@@ -113,9 +131,14 @@ impl<W: Write + Send> Encoder<W> {
             }
             Format::Csv => Writer::Csv(Box::new(csv::WriterBuilder::new().with_header(true).build(out))),
             Format::Jsonl => Writer::Jsonl(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(out))),
+            Format::Json => Writer::Json(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(out))),
+            Format::Arrow => {
+                let file = ArrowFile::new(&schema, out);
+                Writer::Arrow(Box::new(file.map_err(|error| failure(format, &noted, Fault::Pipeline, error))?))
+            }
             Format::Text | Format::Html | Format::Blob => {
                 return Err(IoError::new(Fault::Pipeline, format!("`{}` can't be written", format.as_str()))
-                    .hint("write `parquet`, `csv` or `jsonl`"));
+                    .hint("write `parquet`, `csv`, `json`, `jsonl` or `arrow`"));
             }
         };
         Ok(Self { format, schema, writer, noted, rows: 0 })
@@ -131,6 +154,8 @@ impl<W: Write + Send> Encoder<W> {
             Writer::Parquet(writer) => writer.write(batch).map_err(ArrowError::from),
             Writer::Csv(writer) => writer.write(batch),
             Writer::Jsonl(writer) => writer.write(batch),
+            Writer::Json(writer) => writer.write(batch),
+            Writer::Arrow(file) => file.write(batch),
         };
         result.map_err(|error| failure(self.format, &self.noted, Fault::Data, error))?;
         self.rows += batch.num_rows() as u64;
@@ -147,25 +172,27 @@ impl<W: Write + Send> Encoder<W> {
             self.write(&RecordBatch::new_empty(Arc::clone(&self.schema)))?;
         }
         let failed = |error| failure(self.format, &self.noted, Fault::Data, error);
-        let mut out = match self.writer {
+        let out = match self.writer {
             Writer::Parquet(writer) => writer.into_inner().map_err(|error| failed(error.into()))?,
             Writer::Csv(writer) => writer.into_inner(),
             Writer::Jsonl(mut writer) => {
                 writer.finish().map_err(failed)?;
                 writer.into_inner()
             }
+            Writer::Json(mut writer) => {
+                writer.finish().map_err(failed)?;
+                writer.into_inner()
+            }
+            Writer::Arrow(file) => file.finish().map_err(failed)?,
         };
+        let mut out = out.finish().map_err(|error| failed(error.into()))?;
         out.flush().map_err(|error| failed(error.into()))?;
         Ok(out.out)
     }
 
-    /// Writes out what is held in memory: for Parquet, the row group that is being filled is ended.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub fn spill(&mut self) -> Result<(), IoError> {
-        let Writer::Parquet(writer) = &mut self.writer else { return Ok(()) };
-        writer.flush().map_err(|error| failure(self.format, &self.noted, Fault::Data, error.into()))
+    /// The schema of what is encoded.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// How many rows were encoded.
@@ -173,12 +200,24 @@ impl<W: Write + Send> Encoder<W> {
         self.rows
     }
 
-    /// How many bytes of memory the encoder holds: for Parquet the row group that is being filled, else none.
+    /// How many bytes of memory the encoder holds: for Parquet the row group that is being filled, for Arrow the batch.
     pub fn buffered_bytes(&self) -> usize {
         match &self.writer {
             Writer::Parquet(writer) => writer.memory_size(),
-            Writer::Csv(_) | Writer::Jsonl(_) => 0,
+            Writer::Arrow(file) => file.pending_bytes(),
+            Writer::Csv(_) | Writer::Jsonl(_) | Writer::Json(_) => 0,
         }
+    }
+
+    /// Writes out the row group that is being filled, so that its memory is free.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn relieve(&mut self) -> Result<(), IoError> {
+        if let Writer::Parquet(writer) = &mut self.writer {
+            writer.flush().map_err(|error| failure(self.format, &self.noted, Fault::Data, error.into()))?;
+        }
+        Ok(())
     }
 }
 

@@ -60,6 +60,15 @@ impl Place {
             Self::Folder(path) => visible(path),
         }
     }
+
+    /// As [`existing`](Self::existing), of a folder only those that a glob names.
+    ///
+    /// # Errors
+    /// As of [`existing`](Self::existing); the glob is none (fault `Pipeline`).
+    pub fn matching(&self, glob: &str) -> Result<Vec<String>, IoError> {
+        let matcher = crate::listing::glob(glob, glob)?;
+        Ok(self.existing()?.into_iter().filter(|name| matcher.is_match(name)).collect())
+    }
 }
 
 fn visible(folder: &Path) -> Result<Vec<String>, IoError> {

@@ -29,12 +29,15 @@ pub struct StagedFile {
 pub struct Prepared {
     /// Where it is, absolute.
     pub temporary: PathBuf,
-    /// Where it is to be, in the same folder.
+    /// Where it is to be, on the same file system.
     pub path: PathBuf,
     /// Its size.
     pub bytes: u64,
     /// The rows in it, as its writer counted them; 0 until it [said so](Self::with_rows).
     pub rows: u64,
+    /// The id of the row that it is named by, if it is named by one and that has an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
 }
 
 impl StagedFile {
@@ -44,20 +47,25 @@ impl StagedFile {
     /// # Errors
     /// The folder can't be made or written to (fault `Outside`); the name leads out of the folder (`Internal`).
     pub fn create(folder: &Path, name: &str) -> Result<Self, IoError> {
-        let inside = !name.is_empty()
-            && !name.ends_with('/')
-            && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-        let path = std::path::absolute(folder.join(name)).map_err(|error| IoError::os("write", folder, error))?;
-        let (Some(above), Some(last), true) = (path.parent(), path.file_name(), inside) else {
-            return Err(IoError::internal(format!("`{name}` is not the name of a file in `{}`", folder.display())));
+        let path = path_in(folder, name)?;
+        let (Some(above), Some(last)) = (path.parent(), path.file_name()) else {
+            return Err(IoError::internal(format!("`{}` is not the name of a file", path.display())));
         };
-        make_folders(above)?;
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(last);
         hidden.push(".tmp");
-        let temporary = above.join(hidden);
+        Self::at(above.join(hidden), path)
+    }
+
+    /// Begins a file of this name under its own name in a temporary folder.
+    pub(crate) fn below(temporary: &Path, folder: &Path, name: &str) -> Result<Self, IoError> {
+        Self::at(path_in(temporary, name)?, path_in(folder, name)?)
+    }
+
+    fn at(temporary: PathBuf, path: PathBuf) -> Result<Self, IoError> {
+        temporary.parent().map_or(Ok(()), make_folders)?;
         let file = File::create(&temporary).map_err(|error| IoError::os("write", &path, error))?;
-        let names = Prepared { temporary, path, bytes: 0, rows: 0 };
+        let names = Prepared { temporary, path, bytes: 0, rows: 0, row: None };
         Ok(Self { file: Some(BufWriter::with_capacity(BUFFER, file)), names })
     }
 
@@ -78,9 +86,22 @@ impl StagedFile {
     pub fn finish(mut self) -> Result<Prepared, IoError> {
         let result = self.open().flush().and_then(|()| self.open().get_ref().sync_all());
         result.map_err(|error| IoError::os("write", self.path(), error))?;
+        Ok(self.closed())
+    }
+
+    /// Writes out what is left, without waiting for the disk: what it is staged in is [synced](crate::StagedFolder::finish) later.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn close(mut self) -> Result<Prepared, IoError> {
+        self.open().flush().map_err(|error| IoError::os("write", self.path(), error))?;
+        Ok(self.closed())
+    }
+
+    fn closed(&mut self) -> Prepared {
         self.file = None;
-        let nothing = Prepared { temporary: PathBuf::new(), path: PathBuf::new(), bytes: 0, rows: 0 };
-        Ok(mem::replace(&mut self.names, nothing))
+        let nothing = Prepared { temporary: PathBuf::new(), path: PathBuf::new(), bytes: 0, rows: 0, row: None };
+        mem::replace(&mut self.names, nothing)
     }
 
     fn open(&mut self) -> &mut BufWriter<File> {
@@ -134,12 +155,18 @@ impl Prepared {
     /// # Errors
     /// The file is under neither name, or can't be renamed (fault `Outside`).
     pub fn publish(&self) -> Result<(), IoError> {
-        match fs::rename(&self.temporary, &self.path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.path.is_file() => {}
-            Err(error) => return Err(IoError::os("publish", &self.path, error)),
-        }
+        self.rename()?;
         self.path.parent().map_or(Ok(()), sync_folder)
+    }
+
+    /// Gives the file its final name, and makes the folders for it.
+    pub(crate) fn rename(&self) -> Result<(), IoError> {
+        self.path.parent().map_or(Ok(()), make_folders)?;
+        match fs::rename(&self.temporary, &self.path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.path.is_file() => Ok(()),
+            Err(error) => Err(IoError::os("publish", &self.path, error)),
+        }
     }
 
     /// Removes the file under its temporary name, if it is there. (If it can't be removed it stays: nobody reads it, and the
@@ -149,15 +176,29 @@ impl Prepared {
     }
 }
 
+/// The path of a file in a folder, or below it.
+fn path_in(folder: &Path, name: &str) -> Result<PathBuf, IoError> {
+    let inside = !name.is_empty()
+        && !name.ends_with('/')
+        && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    if !inside {
+        return Err(IoError::internal(format!("`{name}` is not the name of a file in `{}`", folder.display())));
+    }
+    std::path::absolute(folder.join(name)).map_err(|error| IoError::os("write", folder, error))
+}
+
 /// Makes a folder and those above it that are missing, and syncs the folders that they were made in.
-fn make_folders(folder: &Path) -> Result<(), IoError> {
+pub(crate) fn make_folders(folder: &Path) -> Result<(), IoError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
     let missing: Vec<_> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(folder).map_err(|error| IoError::os("make the folder", folder, error))?;
     missing.iter().filter_map(|made| made.parent()).try_for_each(sync_folder)
 }
 
 /// Writes to the disk which names a folder has. (Elsewhere than on Unix a folder can't be opened like a file.)
-fn sync_folder(folder: &Path) -> Result<(), IoError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     if cfg!(unix) {
         File::open(folder).and_then(|file| file.sync_all()).map_err(|error| IoError::os("sync", folder, error))?;
     }

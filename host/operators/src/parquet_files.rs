@@ -28,13 +28,14 @@ use dflow_pipeline::{BatchLimits, Fault};
 use futures::{FutureExt, StreamExt, stream, stream::BoxStream};
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::{
-    arrow::RowNumber,
+    arrow::{RowNumber, parquet_to_arrow_schema},
     file::metadata::{ParquetMetaData, RowGroupMetaData},
 };
 
 use crate::{
     error::StepError,
     held::Held,
+    partitions::Partitions,
     scope::{StageCounters, StageCounts},
 };
 
@@ -50,7 +51,11 @@ const WIDE_ROW: u64 = 256;
 #[derive(Clone)]
 pub struct ParquetFiles {
     stores: Stores,
+    /// The files' columns, then those of their folders.
     schema: SchemaRef,
+    partitions: Partitions,
+    /// Whether the user says the columns' types: then what differs is cast, and what isn't there is null.
+    pinned: bool,
     source: Arc<ParquetSource>,
 }
 
@@ -80,13 +85,23 @@ pub(crate) struct Reading {
 }
 
 impl ParquetFiles {
-    /// Files of this schema. `sample` is the metadata of one of them.
-    pub fn new(stores: &Stores, schema: &SchemaRef, sample: Option<&ParquetMetaData>) -> Self {
+    /// Files of this schema, in folders that say these columns. `sample` is the metadata of one of them.
+    pub fn new(stores: &Stores, schema: &SchemaRef, partitions: Partitions, sample: Option<&ParquetMetaData>) -> Self {
         let row: FieldRef = Arc::new(Field::new("#row", DataType::Int64, false).with_extension_type(RowNumber));
-        let table = TableSchema::builder(schema.clone()).with_virtual_columns(vec![row]).build();
+        let table = TableSchema::builder(schema.clone())
+            .with_table_partition_cols(partitions.fields.clone())
+            .with_virtual_columns(vec![row])
+            .build();
+        let schema = table.schema_without_virtual_columns().clone();
         let wide = sample.is_some_and(|metadata| row_bytes(metadata, None) >= WIDE_ROW);
         let source = ParquetSource::new(table).with_pushdown_filters(wide).with_reorder_filters(wide);
-        Self { stores: stores.clone(), schema: schema.clone(), source: Arc::new(source) }
+        Self { stores: stores.clone(), schema, partitions, pinned: false, source: Arc::new(source) }
+    }
+
+    /// With columns and types that the user says.
+    #[must_use]
+    pub fn pinned(self) -> Self {
+        Self { pinned: true, ..self }
     }
 
     /// All columns.
@@ -151,6 +166,16 @@ impl ParquetFiles {
             .boxed()
     }
 
+    /// Whether a file has the columns that are read as the first file has them.
+    fn check(&self, metadata: &ParquetMetaData, columns: &[usize]) -> Result<()> {
+        let file = metadata.file_metadata();
+        let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
+        let own = self.schema.fields().len() - self.partitions.fields.len();
+        let fields = columns.iter().filter(|i| **i < own).map(|i| self.schema.field(*i));
+        let differs = fields.filter_map(|field| differs(&schema, field)).next();
+        differs.map_or(Ok(()), |what| Err(DataFusionError::Execution(what)))
+    }
+
     /// The rows of one file.
     async fn file(
         &self,
@@ -161,6 +186,9 @@ impl ParquetFiles {
         let split = &reading.splits[index];
         let runtime = reading.context.runtime_env();
         let metadata = parquet_metadata(&self.stores, split, &runtime).await?;
+        if !self.pinned {
+            self.check(&metadata, &reading.columns)?;
+        }
         let (store, meta) = object(&self.stores, split)?;
         let wanted_names = names(&self.schema, &reading.columns);
         let bytes = row_bytes(&metadata, Some(&wanted_names));
@@ -172,6 +200,7 @@ impl ParquetFiles {
         let factory = CachedParquetFileReaderFactory::new(store.clone(), cache);
         let source = self.source.as_ref().clone().with_parquet_file_reader_factory(Arc::new(factory));
         let mut file = PartitionedFile::new_from_meta(meta);
+        file.partition_values = self.partitions.values(split).map_err(DataFusionError::Execution)?;
         if let Some((start, end)) = split.range {
             file = file.with_range(start as i64, end as i64);
         }
@@ -231,6 +260,35 @@ impl ParquetFiles {
             }
         });
         Ok(batches.boxed())
+    }
+}
+
+/// What is wrong with the column of a file that should be as the first file has it: a phrase, if it isn't. Encodings (views,
+/// dictionaries) may differ.
+pub fn differs(file: &Schema, field: &Field) -> Option<String> {
+    let name = field.name();
+    let Ok(found) = file.field_with_name(name) else {
+        return Some(format!("it has no column `{name}`, and the first file has one (`schema` pins what is read)"));
+    };
+    let (here, first) = (stands_for(found.data_type()), stands_for(field.data_type()));
+    let word = |data_type: &DataType| match data_type {
+        DataType::Utf8View => "utf8".to_owned(),
+        DataType::BinaryView => "binary".to_owned(),
+        other => other.to_string().to_lowercase(),
+    };
+    (here != first).then(|| {
+        let (here, first) = (word(&here), word(&first));
+        format!("its column `{name}` is {here}, that of the first file is {first} (`schema` pins one for all)")
+    })
+}
+
+/// What a column's type stands for, its encoding aside.
+fn stands_for(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+        DataType::Dictionary(_, value) => stands_for(value),
+        other => other.clone(),
     }
 }
 

@@ -167,7 +167,8 @@ pub struct Read {
     /// What a row is, for text and html: a file or a line. Default: `file`.
     #[serde(default, rename = "as")]
     pub row: Option<ReadAs>,
-    /// Columns and types, pinned instead of inferred from the first rows (csv, jsonl).
+    /// Columns and types of tables, pinned instead of found out: of parquet and arrow from the first file, of csv, json and jsonl
+    /// from the first rows. What is in a file and isn't named here isn't read.
     #[serde(default)]
     pub schema: Option<SourceSchema>,
     /// How csv is written.
@@ -176,6 +177,11 @@ pub struct Read {
     /// How the files are compressed; from each file's name when left out (`.csv.gz`), except with `format = "blob"`.
     #[serde(default)]
     pub codec: Option<Codec>,
+    /// Of tables: whether folders named `key=value` on a file's path are columns, after those of the file. When left out they are,
+    /// if the paths of all files have the same keys; and then their types are `int64`, `date` or `utf8`, as all their values
+    /// allow, unless `schema` says others. With `schema`, only those that it names.
+    #[serde(default)]
+    pub partitions: Option<bool>,
 }
 
 /// Columns with the names of their types (`utf8`, `int64`, `float64`, `bool`, `list<utf8>`, …).
@@ -207,6 +213,10 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Jsonl,
+    /// A JSON document: an array of objects, or objects one after the other.
+    Json,
+    /// Arrow IPC: files, and (to be read) streams.
+    Arrow,
     /// Plain text, UTF-8.
     Text,
     /// HTML pages, one row a file.
@@ -221,6 +231,8 @@ impl Format {
         (Self::Parquet, "parquet", &["parquet"]),
         (Self::Csv, "csv", &["csv"]),
         (Self::Jsonl, "jsonl", &["jsonl", "ndjson"]),
+        (Self::Json, "json", &["json"]),
+        (Self::Arrow, "arrow", &["arrow", "arrows", "feather", "ipc"]),
         (Self::Text, "text", &["txt", "text", "md", "log"]),
         (Self::Html, "html", &["html", "htm"]),
         (Self::Blob, "blob", &[]),
@@ -229,6 +241,16 @@ impl Format {
     /// Its name in a pipeline file.
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|f| f.0 == self).map_or("", |f| f.1)
+    }
+
+    /// Whether its files hold rows of columns.
+    pub fn is_table(self) -> bool {
+        matches!(self, Self::Parquet | Self::Csv | Self::Jsonl | Self::Json | Self::Arrow)
+    }
+
+    /// Whether it has no compression of its own.
+    pub fn takes_codec(self) -> bool {
+        !matches!(self, Self::Parquet)
     }
 
     /// The format that a file's name means, a codec's ending aside: `a.csv.gz` is csv.
@@ -276,6 +298,12 @@ impl Codec {
         Self::ALL.iter().flat_map(|(_, name, others)| {
             std::iter::once(*name).chain(others.iter().copied().filter(move |other| other != name))
         })
+    }
+
+    /// What a file's name ends with behind its format's ending: `.gz`.
+    pub fn ending(self) -> String {
+        let ending = Self::ALL.iter().find(|c| c.0 == self).and_then(|c| c.2.first());
+        ending.map_or_else(String::new, |ending| format!(".{ending}"))
     }
 
     /// The codec that a file's name means: [`Codec::None`] when its ending is none of a codec.
@@ -524,21 +552,39 @@ pub struct Group {
     pub set: IndexMap<String, String>,
 }
 
-/// `write = "lake://chunks/"` with `format`, `mode`, `columns`.
+/// `write = "lake://chunks/"` with `format`, `codec`, `mode`, `columns`, `partition_by`; or files named by their rows:
+/// `write = "lake://documents/{{ __id__ }}.html"` with `column`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Write {
     /// A folder (ending in `/`), a file, or `-` for stdout; as `volume://path`, `file:///path` or relative to the pipeline's folder.
+    /// With `{{ … }}` in it, each row is a file of this name: a Jinja template over the stage's columns, and its ancestors' as
+    /// `{{ stage.column }}`. What a value puts into a name is percent-escaped where a path would read it otherwise (`/`, `%`, `:`,
+    /// a dot at the start, control characters), and cut at 180 bytes with a hash behind it. Two rows with one name end the run.
     pub path: String,
     /// The format; from the file's name when left out; `jsonl` on stdout.
     #[serde(default)]
     pub format: Option<Format>,
+    /// How csv, json and jsonl files are compressed; from the file's name when left out (`.csv.gz`), else not at all.
+    #[serde(default)]
+    pub codec: Option<Codec>,
     /// What happens to what others left at this place. Default `error`.
     #[serde(default)]
     pub mode: Mode,
-    /// Written name → SQL expression (mostly a column, or `stage.column` of an ancestor). All visible columns when left out.
+    /// With `mode = "merge"`: the written columns by which rows are the same. A row without a value in them is the same as no other.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// Written name → SQL expression (mostly a column, or `stage.column` of an ancestor). All visible columns when left out. `"*"`
+    /// stands for one column with all the rest, the visible columns that no other name here takes as they are, as a JSON object.
     #[serde(default)]
     pub columns: Option<IndexMap<String, String>>,
+    /// Written columns of text, whole numbers, booleans or dates whose values become folders, `lang=de/year=2024/`, and aren't in the
+    /// files. Null is `__HIVE_DEFAULT_PARTITION__`.
+    #[serde(default)]
+    pub partition_by: Vec<String>,
+    /// Of files named by their rows: the column that is their content, text or bytes.
+    #[serde(default)]
+    pub column: Option<String>,
 }
 
 /// What a sink does about what others left at its place. Its own earlier output is updated in any mode.
@@ -552,6 +598,9 @@ pub enum Mode {
     Append,
     /// Remove it, once all of the new output is there.
     Replace,
+    /// Keep its rows, and of the sink's own earlier ones, except those whose `key` a new row has. Of files named by their rows: keep
+    /// those that no row names.
+    Merge,
 }
 
 /// What happens to a row that fails in a stage.

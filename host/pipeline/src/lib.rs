@@ -8,6 +8,7 @@
 
 mod draft;
 mod fault;
+mod file_names;
 mod form;
 mod insert;
 mod limits;
@@ -21,6 +22,7 @@ pub mod written;
 
 pub use draft::Draft;
 pub use fault::{Fault, exit};
+pub use file_names::{FileNames, refuse_name};
 pub use form::{
     Cell, Codec, CsvOptions, Distinct, Explode, Format, Group, How, Input, Join, Limit, Missing, Mode, Nulls, OnError,
     OneOrMany, Pipeline, Plugin, Read, ReadAs, Row, Sample, SampleSize, Select, Set, Sort, SourceSchema, Sql, Stage,

@@ -6,17 +6,23 @@
 //!
 //! Deliberately absent: when tasks run, where their output goes, and what has happened before.
 
+mod arrow_file;
 mod columns;
 mod edges;
 mod environment;
 mod expression;
 mod hashes;
 mod inline;
+mod json_document;
+mod json_object;
+mod json_rows;
+mod json_types;
 mod large_joins;
 mod open;
 mod optimize;
 mod order;
 mod parquet;
+mod partitions;
 mod parts;
 mod planner;
 mod problems;
@@ -24,8 +30,10 @@ mod prune;
 mod query;
 mod segment;
 mod selection;
+mod sink;
 mod source;
 mod steps;
+mod stored;
 mod tabular;
 mod tee;
 mod together;
@@ -39,4 +47,6 @@ pub use inline::InlineReader;
 pub use parts::Again;
 pub use planner::{Plan, StagePlan, plan};
 pub use segment::{EndPlan, PartText, Segment, SegmentSource};
+pub use sink::named;
+pub use stored::{StoredRows, stored_rows};
 pub use types::{parse_type, type_text};

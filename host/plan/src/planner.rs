@@ -221,7 +221,7 @@ impl Planning<'_> {
                 _ => Err(Vec::new()),
             },
             Verb::Group(group) => input?.group(&state, name, group),
-            Verb::Write(write) => input?.sink(&state, name, write.columns.as_ref()),
+            Verb::Write(write) => input?.sink(&state, name, Some(write)),
         }
     }
 

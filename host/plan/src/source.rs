@@ -12,12 +12,13 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 use dflow_io::{FileReader, IoError, LineReader, SourceReader, Split};
-use dflow_operators::{Reader, SourceExec, SourceSpec, TaskScope};
+use dflow_operators::{PartitionedReader, Partitions, Reader, SourceExec, SourceSpec, TaskScope};
 use dflow_pipeline::{At, BatchLimits, Fault, Format, Mistake, Name, Read, ReadAs, SourceSchema, Stage};
 
 use crate::{
     Environment,
     inline::{InlineReader, fit},
+    partitions::{partitions, refuse_both},
     problems::of_io,
     prune,
     tabular::TabularReader,
@@ -102,7 +103,11 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
     let mut seen = std::collections::HashSet::new();
     splits.retain(|s| seen.insert(s.identity()));
     let format = format(&at, read, &splits).map_err(|m| vec![m])?;
-    let pinned = read.schema.as_ref().map(|s| schema(&at.key("schema"), s)).transpose()?;
+    let mut pinned = read.schema.as_ref().map(|s| schema(&at.key("schema"), s)).transpose()?;
+    let partitions = match format.is_table() {
+        true => partitions(&at, &splits, read.partitions, &mut pinned).map_err(|m| vec![m])?,
+        false => Partitions::default(),
+    };
     let stores = &environment.stores;
     let reader: Arc<dyn SourceReader> = match (format, read.row.unwrap_or(ReadAs::File)) {
         (Format::Html, ReadAs::Line) => {
@@ -113,7 +118,7 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
         }
         (Format::Text, ReadAs::Line) => Arc::new(LineReader::new(stores).codec(read.codec)),
         (Format::Html | Format::Text, ReadAs::File) => Arc::new(FileReader::new(stores).codec(read.codec)),
-        (Format::Parquet | Format::Csv | Format::Jsonl | Format::Blob, _) if read.row.is_some() => {
+        (_, _) if read.row.is_some() => {
             return Err(vec![Mistake::new(
                 at.key("as"),
                 format!("`as` belongs to text and html, not to {}", format.as_str()),
@@ -121,18 +126,24 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
         }
         (Format::Blob, _) => Arc::new(FileReader::blob(stores).codec(read.codec)),
         (Format::Parquet, _) => {
-            let files = crate::parquet::files(stores, &splits, pinned, &environment.runtime).await;
-            let reader = Reader::Parquet(files.map_err(|e| vec![of_io(at.key("read"), &e)])?);
+            let files = crate::parquet::files(stores, &splits, pinned, &at, partitions, &environment.runtime).await;
+            let reader = Reader::Parquet(files.map_err(|m| vec![m])?);
             return Ok(Source { reader, splits });
         }
-        (Format::Csv | Format::Jsonl, _) => {
+        (Format::Csv | Format::Jsonl | Format::Json | Format::Arrow, _) => {
             let (stores, csv, codec, files) = (stores.clone(), read.csv.clone(), read.codec, splits.clone());
             let reading = environment
                 .stores
                 .io()
                 .spawn_blocking(move || TabularReader::new(stores, format, csv, codec, &files, pinned));
             let reader = reading.await.unwrap_or_else(|e| Err(IoError::new(Fault::Internal, e.to_string())));
-            Arc::new(reader.map_err(|e| vec![of_io(at.key("read"), &e)])?)
+            let reader = Arc::new(reader.map_err(|e| vec![of_io(at.key("read"), &e)])?);
+            if partitions.fields.is_empty() {
+                reader
+            } else {
+                refuse_both(&at, reader.schema(), &partitions).map_err(|m| vec![m])?;
+                Arc::new(PartitionedReader::new(reader, partitions))
+            }
         }
     };
     Ok(Source { reader: Reader::Whole(reader), splits })

@@ -169,57 +169,6 @@ impl Step {
         Ok(Self { plan: plan.map_err(planning(At::stage(name)))?, columns })
     }
 
-    /// The columns that a sink writes, under their written names.
-    pub(crate) fn sink(
-        &self,
-        state: &SessionState,
-        name: &Name,
-        written: Option<&IndexMap<String, String>>,
-    ) -> Planned {
-        let at = At::stage(name).key("columns");
-        let mut mistakes = Vec::new();
-        let mut written_columns = IndexMap::new();
-        let mut projection = Vec::new();
-        let mut add = |column: &str, expr: Expr, data_type: DataType, nullable: bool| {
-            projection.push(expr.alias(column));
-            let field = Columns::field(column, data_type, nullable);
-            written_columns.insert(column.to_owned(), Column { flat: column.to_owned(), field, bytes: None });
-        };
-        match written {
-            None => self
-                .columns
-                .visible
-                .iter()
-                .for_each(|(name, c)| add(name, c.expr(), c.data_type().clone(), c.field.is_nullable())),
-            Some(written) => {
-                for (column, text) in written {
-                    let place = at.key(column);
-                    if text.trim() == "*" {
-                        mistakes.push(Mistake::later(place, "all other columns as JSON (`*`)"));
-                        continue;
-                    }
-                    if let Some(c) = self.columns.get(text.trim()) {
-                        add(column, c.expr(), c.data_type().clone(), c.field.is_nullable());
-                        continue;
-                    }
-                    let planned = expression(state, &self.columns, self.plan.schema(), &place, text).and_then(|expr| {
-                        Ok((expr.to_field(self.plan.schema()).map_err(|e| of_sql(place, &e))?.1, expr))
-                    });
-                    match planned {
-                        Ok((field, expr)) => add(column, expr, field.data_type().clone(), field.is_nullable()),
-                        Err(mistake) => mistakes.push(mistake),
-                    }
-                }
-            }
-        }
-        if !mistakes.is_empty() {
-            return Err(mistakes);
-        }
-        let plan = LogicalPlanBuilder::from(self.plan.clone()).project(projection).and_then(LogicalPlanBuilder::build);
-        let columns = Columns { visible: written_columns, ..self.columns.child(name) };
-        Ok(Self { plan: plan.map_err(planning(at))?, columns })
-    }
-
     /// `use = "plugin/operator"`
     pub(crate) async fn operator(
         &self,

@@ -1,4 +1,4 @@
-//! Readers of csv and jsonl files.
+//! Readers of csv, json, jsonl and arrow files.
 //!
 //! Decoding runs on the IO runtime's blocking threads, a few batches ahead. One split is one file; a file that can't be read,
 //! or breaks in its middle, is a failure that names it, and the others go on.
@@ -13,14 +13,19 @@ use datafusion::arrow::{
     csv,
     datatypes::{Field, Schema, SchemaRef},
     error::ArrowError,
-    json,
 };
 use dflow_io::{Codec, IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
 use dflow_pipeline::{BatchLimits, CsvOptions, Fault, Format};
 use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::mpsc;
 
-use crate::inline::{fit, infer, top};
+use crate::{
+    arrow_file::{arrow_batches, arrow_schema},
+    inline::{fit, infer, top},
+    json_document::JsonDocument,
+    json_rows::{JsonRows, Objects},
+    json_types::JsonTypes,
+};
 
 /// Rows that types are inferred from.
 const INFERRED_FROM: usize = 1000;
@@ -36,6 +41,8 @@ pub(crate) struct TabularReader {
     /// How the files are compressed, if their names don't say it.
     codec: Option<Codec>,
     schema: SchemaRef,
+    /// Whether the user says the columns' types.
+    pinned: bool,
 }
 
 impl std::fmt::Debug for TabularReader {
@@ -47,7 +54,21 @@ impl std::fmt::Debug for TabularReader {
     }
 }
 
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>>>;
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, BadRow>>>;
+
+/// Why a row can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadRow {
+    pub(crate) message: String,
+    /// Whether nothing after it can be read.
+    pub(crate) last: bool,
+}
+
+impl From<String> for BadRow {
+    fn from(message: String) -> Self {
+        Self { message, last: true }
+    }
+}
 
 impl TabularReader {
     /// Reads files with a pinned schema, or the one that their first rows show: on a thread that may block.
@@ -59,39 +80,42 @@ impl TabularReader {
         splits: &[Split],
         pinned: Option<SchemaRef>,
     ) -> Result<Self, IoError> {
-        let schema = match pinned {
-            Some(schema) => schema,
-            None => schema_of(&stores, format, &csv, codec, splits)?,
+        let (schema, pinned) = match pinned {
+            Some(schema) => (schema, true),
+            None => (schema_of(&stores, format, &csv, codec, splits)?, false),
         };
-        Ok(Self { stores, format, csv, codec, schema })
+        Ok(Self { stores, format, csv, codec, schema, pinned })
     }
 
     /// The batches of one file, in the columns of `schema`.
     fn batches(&self, split: &Split, projection: &[usize], limits: &BatchLimits) -> Result<Batches, IoError> {
-        let text = |e: ArrowError| e.to_string();
         let failed = |e: ArrowError| unreadable(split, self.format, &e.to_string());
         let wanted = Arc::new(self.schema.project(projection).map_err(failed)?);
         let rows = limits.rows as usize;
         let file = self.stores.reader(split, self.codec)?;
+        let objects = Objects { coerce: self.pinned, strict: false };
         let batches: Batches = match self.format {
             Format::Csv => {
                 let reader = csv::ReaderBuilder::new(self.schema.clone())
                     .with_format(csv_format(&self.csv))
                     .with_projection(projection.to_vec())
                     .with_batch_size(rows);
-                Box::new(reader.build(file).map_err(failed)?.map(move |b| b.map_err(text)))
+                Box::new(reader.build(file).map_err(failed)?.map(|b| b.map_err(|e| e.to_string().into())))
+            }
+            Format::Arrow => {
+                let batches = arrow_batches(file, &wanted, self.pinned, rows);
+                Box::new(batches.map_err(|e| unreadable(split, self.format, &e))?.map(|b| b.map_err(BadRow::from)))
+            }
+            Format::Json => {
+                let file = BufReader::with_capacity(1 << 20, JsonDocument::new(file));
+                Box::new(JsonRows::new(file, wanted.clone(), objects, rows).map_err(failed)?)
             }
             _ => {
-                let reader = json::ReaderBuilder::new(wanted.clone()).with_batch_size(rows);
-                Box::new(
-                    reader
-                        .build(BufReader::with_capacity(1 << 20, file))
-                        .map_err(failed)?
-                        .map(move |b| b.map_err(text)),
-                )
+                let file = BufReader::with_capacity(1 << 20, file);
+                Box::new(JsonRows::new(file, wanted.clone(), objects, rows).map_err(failed)?)
             }
         };
-        Ok(Box::new(batches.map(move |batch| fit(&batch?, &wanted))))
+        Ok(Box::new(batches.map(move |batch| Ok(fit(&batch?, &wanted)?))))
     }
 
     /// Decodes files one after the other into a channel.
@@ -105,14 +129,25 @@ impl TabularReader {
         let wanted = self.schema.project(projection).map(Arc::new);
         for (i, split) in splits.iter().enumerate() {
             let mut position = 0u64;
-            let mut row_by_row = limits.rows == 1;
+            // Those of json and arrow meet a row that they can't read alone.
+            let mut row_by_row = limits.rows == 1 || self.format != Format::Csv;
             let failure = |position: u64, e: IoError| {
                 let failed = vec![SourceFailure { split: i as u32, position, fault: e.fault, message: e.message }];
                 let rows =
                     RecordBatch::new_empty(wanted.as_ref().cloned().unwrap_or_else(|_| Arc::new(Schema::empty())));
                 SourceBatch { rows, runs: Vec::new(), failed }
             };
-            let broken = |e: &str| unreadable(split, self.format, e);
+            let broken = |position: u64, bad: &BadRow| {
+                // What a document's outside says has the row already.
+                let place = match (self.format, bad.last) {
+                    (Format::Json | Format::Jsonl, _) if bad.message.contains("row ") => String::new(),
+                    (Format::Json | Format::Jsonl, true) if position == 0 => String::new(),
+                    (Format::Json | Format::Jsonl, true) => format!("from row {} on: ", position + 1),
+                    (Format::Json | Format::Jsonl, false) => format!("row {}: ", position + 1),
+                    _ => String::new(),
+                };
+                unreadable(split, self.format, &format!("{place}{}", bad.message))
+            };
             let mut batches = match self.batches(split, projection, limits) {
                 Ok(batches) => batches,
                 Err(e) => {
@@ -144,12 +179,17 @@ impl TabularReader {
                         }
                         continue;
                     }
-                    Ok(Some(Err(e))) => {
-                        drop(out.blocking_send(Ok(failure(position, broken(&e)))));
+                    Ok(Some(Err(bad))) if !bad.last => {
+                        position += 1;
+                        out.blocking_send(Ok(failure(position - 1, broken(position - 1, &bad))))
+                    }
+                    Ok(Some(Err(bad))) => {
+                        drop(out.blocking_send(Ok(failure(position, broken(position, &bad)))));
                         break;
                     }
                     Err(_) => {
-                        drop(out.blocking_send(Ok(failure(position, broken("its decoder panicked")))));
+                        let bad = BadRow::from("its decoder panicked".to_owned());
+                        drop(out.blocking_send(Ok(failure(position, broken(position, &bad)))));
                         break;
                     }
                 };
@@ -189,7 +229,7 @@ fn csv_format(options: &CsvOptions) -> csv::reader::Format {
 
 /// The failure of a file that was opened.
 fn unreadable(split: &Split, format: Format, why: &str) -> IoError {
-    let why = why.lines().next().unwrap_or_default();
+    let why = why.lines().next().unwrap_or_default().trim_start_matches("Io error: ");
     IoError::new(Fault::Data, format!("`{}` can't be read as {}: {why}", split.uri(), format.as_str()))
 }
 
@@ -203,9 +243,31 @@ fn schema_of(
 ) -> Result<SchemaRef, IoError> {
     let mut values = Vec::new();
     let failed = |split: &Split, e: String| unreadable(split, format, &e);
+    let mut types = JsonTypes::default();
+    let mixed = |split: &Split, what: String| {
+        failed(split, what).hint("pin the columns that are read with `schema = { column = \"utf8\" }`")
+    };
     for split in splits {
         let file = stores.reader(split, codec)?;
         match format {
+            Format::Arrow => {
+                return arrow_schema(file).map(|schema| viewed(&schema)).map_err(|e| failed(split, e));
+            }
+            Format::Json => {
+                let rows = serde_json::Deserializer::from_reader(BufReader::new(JsonDocument::new(file)));
+                for (i, row) in rows.into_iter::<serde_json::Value>().take(INFERRED_FROM - values.len()).enumerate() {
+                    let row = row.map_err(|e| {
+                        // Where in the document it stands is known for what the decoder meets, not for what we said.
+                        let place = if e.is_io() { String::new() } else { format!("row {}: ", i + 1) };
+                        failed(split, place + &e.to_string())
+                    })?;
+                    types.row(i as u64 + 1, &row).map_err(|what| mixed(split, what))?;
+                    values.push(row);
+                }
+                if values.len() >= INFERRED_FROM {
+                    break;
+                }
+            }
             Format::Csv => {
                 let (schema, _) = csv_format(options)
                     .infer_schema(file, Some(INFERRED_FROM))
@@ -226,6 +288,7 @@ fn schema_of(
                     if !value.is_object() {
                         return Err(failed(split, format!("line {} is not a JSON object", i + 1)));
                     }
+                    types.row(i as u64 + 1, &value).map_err(|what| mixed(split, what))?;
                     values.push(value);
                     if values.len() >= INFERRED_FROM {
                         break;

@@ -3,8 +3,9 @@
 //! The driver alone writes the journal. It talks to tasks through their specs and results, and to who watches through events.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -24,7 +25,8 @@ use crate::{
     ledger,
     report::{OutputFile, RunReport, StageReport},
     sink::Sink,
-    task::{TaskOutput, TaskResult, TaskSpec, run_task},
+    task::{SinkFiles, TaskResult, TaskSpec, run_task},
+    writer::{TaskOutput, two_rows},
 };
 
 /// How often progress is told.
@@ -216,8 +218,11 @@ impl Engine {
         for spec in specs {
             for (sink, output) in &spec.outputs {
                 let file = std::path::absolute(output.folder.join(&output.name)).unwrap_or_default();
-                let (run, sink) = (run.to_owned(), sink.clone());
-                journal.write(Record::TaskStarted { run, sink, task: spec.number, file })?;
+                let kept = output.kept().map(|name| file.with_file_name(name));
+                for file in std::iter::once(file).chain(kept) {
+                    let (run, sink) = (run.to_owned(), sink.clone());
+                    journal.write(Record::TaskStarted { run, sink, task: spec.number, file })?;
+                }
             }
         }
         journal.sync()?;
@@ -233,11 +238,11 @@ impl Engine {
                         if error.is_none() {
                             self.keep(sinks, &spec, &result, run, journal)?;
                             let seconds = result.elapsed.as_secs_f64();
-                            for (sink, file) in sinks.keys().filter_map(|sink| result.files.get_key_value(sink)) {
-                                observer.event(&Event::TaskDone { sink, task: spec.number, rows: file.rows, seconds });
+                            for (sink, made) in sinks.keys().filter_map(|sink| result.files.get_key_value(sink)) {
+                                observer.event(&Event::TaskDone { sink, task: spec.number, rows: made.rows(), seconds });
                             }
                         } else {
-                            result.files.values().for_each(Prepared::discard);
+                            result.files.values().for_each(SinkFiles::discard);
                         }
                         totals.add(&result);
                         done.insert(spec.number, result);
@@ -256,13 +261,23 @@ impl Engine {
                 }
             }
         }
+        for sink in sinks.values().filter(|sink| sink.publishes_last()) {
+            let together = if error.is_none() { together(sink, &done) } else { Ok(Vec::new()) };
+            match together {
+                Ok(files) if error.is_none() => journal.publish(run, vec![(sink.name.clone(), files.into())])?,
+                refused => {
+                    done.values().for_each(|result| result.files[&sink.name].discard());
+                    error = error.or(refused.err());
+                }
+            }
+        }
         // The first task's files without rows were kept back: they show the columns when nothing has any rows.
-        let alone = |sink: &Name| done.values().all(|result| result.files[sink].rows == 0);
+        let alone = |sink: &Name| done.values().all(|result| result.files[sink].rows() == 0);
         let first = done.get(&0).into_iter().flat_map(|first| &first.files);
-        for (name, file) in first.filter(|(name, file)| sinks[*name].is_folder() && file.rows == 0) {
+        for (name, made) in first.filter(|(name, made)| sinks[*name].keeps_back(made)) {
             match error {
-                None if alone(name) => self.publish(&[(&sinks[name], file)], run, journal)?,
-                _ => file.discard(),
+                None if alone(name) => self.publish(&[(&sinks[name], made)], run, journal)?,
+                _ => made.discard(),
             }
         }
         if let Some(error) = error {
@@ -282,10 +297,12 @@ impl Engine {
         ledger::check(plan, segment, &counts)?;
         for sink in sinks.values() {
             let alone = alone(&sink.name);
-            let parts = done.iter().map(|(number, result)| (*number, &result.files[&sink.name]));
-            let parts: Vec<Prepared> = parts
-                .filter(|(number, file)| file.rows > 0 || (*number == 0 && alone) || !sink.is_folder())
-                .map(|(_, file)| file.clone())
+            let made = || done.iter().map(|(number, result)| (*number, &result.files[&sink.name]));
+            let replaced: Vec<_> = made().flat_map(|(_, made)| made.replaced.clone()).collect();
+            sink.drop_empty_folders(&replaced);
+            let parts: Vec<Prepared> = made()
+                .filter(|(number, made)| made.rows() > 0 || (*number == 0 && alone) || !sink.is_folder())
+                .flat_map(|(_, made)| made.files.clone())
                 .collect();
             self.close(sink, &parts, run, journal, totals)?;
             let rows = parts.iter().map(|file| file.rows).sum();
@@ -304,33 +321,25 @@ impl Engine {
         run: &str,
         journal: &mut Journal,
     ) -> Result<(), StepError> {
-        let mut files = Vec::new();
-        for (sink, file) in sinks.iter().filter_map(|(name, sink)| Some((sink, result.files.get(name)?))) {
-            match file.rows {
-                0 if sink.is_folder() && spec.number == 0 => {}
-                0 if sink.is_folder() => file.discard(),
-                _ => files.push((sink, file)),
+        let mut published = Vec::new();
+        for (sink, made) in sinks.iter().filter_map(|(name, sink)| Some((sink, result.files.get(name)?))) {
+            match made.rows() {
+                _ if sink.publishes_last() => {}
+                0 if sink.keeps_back(made) && spec.number == 0 => {}
+                0 if sink.is_folder() && made.replaced.is_empty() => made.discard(),
+                _ => published.push((sink, made)),
             }
         }
-        self.publish(&files, run, journal)
+        self.publish(&published, run, journal)
     }
 
     /// Publishes a task's files: into their folders, or among the parts of a single file. All are prepared before any is seen.
-    fn publish(&self, files: &[(&Sink, &Prepared)], run: &str, journal: &mut Journal) -> Result<(), StepError> {
-        let journaled = || files.iter().filter(|(sink, _)| sink.is_folder());
-        for (sink, file) in journaled() {
-            let (sink, file) = (sink.name.clone(), (*file).clone());
-            journal.write(Record::Prepared { run: run.to_owned(), sink, file })?;
+    fn publish(&self, made: &[(&Sink, &SinkFiles)], run: &str, journal: &mut Journal) -> Result<(), StepError> {
+        for (_, parts) in made.iter().filter(|(sink, _)| !sink.is_folder()) {
+            Prepared::publish_all(&parts.files)?;
         }
-        journal.sync()?;
-        for (_, file) in files {
-            file.publish()?;
-        }
-        for (sink, file) in journaled() {
-            let (sink, path) = (sink.name.clone(), file.path.clone());
-            journal.write(Record::Done { run: run.to_owned(), sink, path })?;
-        }
-        journal.sync()
+        let folders = made.iter().filter(|(sink, _)| sink.is_folder());
+        journal.publish(run, folders.map(|(sink, made)| (sink.name.clone(), (*made).clone())).collect())
     }
 
     /// Puts a sink's files together, where they are one, and removes older ones.
@@ -344,9 +353,7 @@ impl Engine {
     ) -> Result<(), StepError> {
         let assembled = sink.assemble(parts)?;
         if let Some(file) = &assembled {
-            journal.append(Record::Prepared { run: run.to_owned(), sink: sink.name.clone(), file: file.clone() })?;
-            file.publish()?;
-            journal.append(Record::Done { run: run.to_owned(), sink: sink.name.clone(), path: file.path.clone() })?;
+            journal.publish(run, vec![(sink.name.clone(), vec![file.clone()].into())])?;
         }
         let written: Vec<_> = parts.iter().map(|p| p.path.clone()).chain(sink.single()).collect();
         let removed = sink.clean(&written)?;
@@ -356,6 +363,21 @@ impl Engine {
         totals.outputs.extend(sink.outputs(parts, assembled.as_ref()));
         Ok(())
     }
+}
+
+/// The files of all tasks of a sink that publishes them together: no two of one name, and none that others have.
+fn together(sink: &Sink, done: &BTreeMap<u32, TaskResult>) -> Result<Vec<Prepared>, StepError> {
+    let files: Vec<&Prepared> = done.values().flat_map(|result| &result.files[&sink.name].files).collect();
+    let mut names: HashMap<&Path, &Prepared> = HashMap::new();
+    for file in &files {
+        if let Some(first) = names.insert(&file.path, file) {
+            let name = file.path.strip_prefix(sink.folder()).unwrap_or(&file.path).to_string_lossy().into_owned();
+            return Err(two_rows(&sink.name, &name, first.row.as_deref(), file.row.as_deref()));
+        }
+    }
+    let files: Vec<Prepared> = files.into_iter().cloned().collect();
+    sink.refuse_taken(&files)?;
+    Ok(files)
 }
 
 /// A segment's tasks, and the files that each makes.
@@ -380,10 +402,11 @@ pub(crate) fn specs(
         outputs: segment.ends.iter().map(|end| (end.clone(), output(end, number))).collect(),
     };
     // A global task sees all rows; where their order counts, or each source gives only its first rows, in one partition.
-    if segment.global || settings.first.is_some() {
+    let merges = segment.ends.iter().any(|end| output(end, 0).merge.is_some());
+    if segment.global || merges || settings.first.is_some() {
         let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(settings.first).to_vec()));
         let splits = splits.collect();
-        let partitions = if segment.ordered || settings.first.is_some() { 1 } else { settings.workers };
+        let partitions = if segment.ordered || merges || settings.first.is_some() { 1 } else { settings.workers };
         return vec![spec(0, splits, partitions, 1)];
     }
     let source = &segment.sources[0];

@@ -5,7 +5,11 @@ use dflow_pipeline::Name;
 use dflow_plan::{PartText, Plan};
 use serde::Serialize;
 
-use crate::{driver::specs, engine::Engine, task::TaskOutput};
+use crate::{
+    driver::specs,
+    engine::Engine,
+    writer::{Files, TaskOutput},
+};
 
 /// One segment of a plan.
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +61,9 @@ impl Engine {
                 folder: Default::default(),
                 name: String::new(),
                 format: dflow_pipeline::Format::Jsonl,
+                codec: dflow_pipeline::Codec::None,
+                files: Files::One,
+                merge: None,
             };
             let tasks = specs(&self.settings, plan, segment, "explain", &nowhere);
             let scope = tasks[0].scope(self.cancel.clone());

@@ -13,8 +13,10 @@ use std::{
 
 use dflow_io::{IoError, Prepared};
 use dflow_operators::StepError;
-use dflow_pipeline::{Fault, Name};
+use dflow_pipeline::{Fault, Name, exit};
 use serde::{Deserialize, Serialize};
+
+use crate::task::SinkFiles;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,12 +24,18 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Record {
     /// A run begins.
     RunStarted { run: String, pipeline: String },
-    /// A task will write this file under its temporary name.
+    /// A task will write this file under its temporary name, or files in a folder of that name.
     TaskStarted { run: String, sink: Name, task: u32, file: PathBuf },
-    /// A sink's file is written and synced, and about to be published.
-    Prepared { run: String, sink: Name, file: Prepared },
-    /// It is published.
-    Done { run: String, sink: Name, path: PathBuf },
+    /// Files of a sink are written and synced, and about to be published; those that they replace go with it.
+    Prepared {
+        run: String,
+        sink: Name,
+        files: Vec<Prepared>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        replaced: Vec<PathBuf>,
+    },
+    /// They are published.
+    Done { run: String, sink: Name, paths: Vec<PathBuf> },
     /// Files of an older generation were removed.
     Removed { run: String, sink: Name, paths: Vec<PathBuf> },
     /// A run ended; `exit` is its exit code.
@@ -110,41 +118,80 @@ impl Journal {
         self.file.sync_data().map_err(|e| StepError::from(IoError::os("write", &self.path, e)))
     }
 
+    /// Publishes files of sinks, and removes those that they replace: all of it, also after a crash in its middle. All are
+    /// prepared before any is seen.
+    pub(crate) fn publish(&mut self, run: &str, made: Vec<(Name, SinkFiles)>) -> Result<(), StepError> {
+        let prepared =
+            |(sink, SinkFiles { files, replaced })| Record::Prepared { run: run.to_owned(), sink, files, replaced };
+        let prepared: Vec<Record> = made.into_iter().map(prepared).collect();
+        for record in &prepared {
+            self.write(record.clone())?;
+        }
+        self.sync()?;
+        prepared.into_iter().try_for_each(|record| self.roll_forward(record))
+    }
+
+    fn roll_forward(&mut self, prepared: Record) -> Result<(), StepError> {
+        let Record::Prepared { run, sink, files, replaced } = prepared else { return Ok(()) };
+        Prepared::publish_all(&files)?;
+        if !replaced.is_empty() {
+            replaced.iter().try_for_each(|path| remove(path))?;
+            self.write(Record::Removed { run: run.clone(), sink: sink.clone(), paths: replaced })?;
+        }
+        self.append(Record::Done { run, sink, paths: files.into_iter().map(|file| file.path).collect() })
+    }
+
     /// After a crash: publishes what was prepared, sweeps what was merely begun.
     pub(crate) fn recover(&mut self) -> Result<(), StepError> {
-        let done: BTreeSet<&PathBuf> = self
+        // A path may be published by many runs: what is done is so for one run.
+        let mut prepared: Vec<Record> = Vec::new();
+        for record in &self.records {
+            match record {
+                Record::Prepared { .. } => prepared.push(record.clone()),
+                Record::Done { run: ended, sink: of, paths } => prepared.retain(|open| match open {
+                    Record::Prepared { run, sink, files, .. } => {
+                        run != ended || sink != of || !paths.iter().all(|path| files.iter().any(|f| f.path == *path))
+                    }
+                    _ => false,
+                }),
+                _ => {}
+            }
+        }
+        // A run that ended well left nothing behind.
+        let ended: BTreeSet<&str> = self
             .records
             .iter()
-            .filter_map(|r| if let Record::Done { path, .. } = r { Some(path) } else { None })
+            .filter_map(|r| match r {
+                Record::RunEnded { run, exit: exit::DONE | exit::ROWS } => Some(run.as_str()),
+                _ => None,
+            })
             .collect();
-        let prepared = self.records.iter().filter_map(|r| match r {
-            Record::Prepared { run, sink, file } if !done.contains(&file.path) => {
-                Some((run.clone(), sink.clone(), file.clone()))
-            }
-            _ => None,
-        });
-        let prepared: Vec<_> = prepared.collect();
-        let named: BTreeSet<PathBuf> = prepared.iter().map(|(.., file)| file.path.clone()).collect();
         let begun = self.records.iter().filter_map(|r| match r {
-            Record::TaskStarted { file, .. } if !done.contains(file) && !named.contains(file) => Some(file.clone()),
+            Record::TaskStarted { run, file, .. } if !ended.contains(run.as_str()) => Some(file.clone()),
             _ => None,
         });
         let begun: Vec<PathBuf> = begun.collect();
-        for (run, sink, file) in prepared {
-            // Neither name is there when somebody removed the file meanwhile; then there is nothing to roll forward.
-            if file.temporary.exists() || file.path.exists() {
-                file.publish()?;
+        for mut record in prepared {
+            if let Record::Prepared { files, .. } = &mut record {
+                // Neither name is there when somebody removed the file meanwhile; then there is nothing to roll forward.
+                files.retain(|file| file.temporary.exists() || file.path.exists());
             }
-            self.append(Record::Done { run, sink, path: file.path })?;
+            self.roll_forward(record)?;
         }
         for path in begun {
             if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
                 let temporary = folder.join(format!(".{}.tmp", name.to_string_lossy()));
                 // It is gone when its task cleaned up after itself.
-                drop(fs::remove_file(temporary));
+                drop(fs::remove_file(&temporary));
+                drop(fs::remove_dir_all(temporary));
             }
         }
         Ok(())
+    }
+
+    /// The sinks that have published anything.
+    pub(crate) fn sinks(&self) -> BTreeSet<&Name> {
+        self.records.iter().filter_map(|r| if let Record::Done { sink, .. } = r { Some(sink) } else { None }).collect()
     }
 
     /// The files of a sink that this pipeline has published and not removed.
@@ -152,9 +199,7 @@ impl Journal {
         let mut own = BTreeSet::new();
         for record in &self.records {
             match record {
-                Record::Done { sink: of, path, .. } if of == sink => {
-                    own.insert(path.clone());
-                }
+                Record::Done { sink: of, paths, .. } if of == sink => own.extend(paths.iter().cloned()),
                 Record::Removed { sink: of, paths, .. } if of == sink => paths.iter().for_each(|p| {
                     own.remove(p);
                 }),
@@ -162,6 +207,17 @@ impl Journal {
             }
         }
         own
+    }
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), StepError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            let what = format!("can't remove `{}`, which was replaced: {e}", path.display());
+            Err(StepError::new(Fault::Outside, what))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -201,7 +257,7 @@ mod tests {
     fn file(folder: &Path, name: &str) -> Prepared {
         let temporary = folder.join(format!(".{name}.tmp"));
         fs::write(&temporary, name).expect("can be written");
-        Prepared { temporary, path: folder.join(name), bytes: name.len() as u64, rows: 1 }
+        Prepared { temporary, path: folder.join(name), bytes: name.len() as u64, rows: 1, row: None }
     }
 
     #[test]
@@ -209,6 +265,8 @@ mod tests {
         let folder = folder("recover");
         let sink: Name = "sink".parse().expect("a name");
         let (prepared, begun) = (file(&folder, "a"), file(&folder, "b"));
+        fs::write(folder.join("old"), "what a replaces").expect("can be written");
+        fs::create_dir_all(folder.join(".c.tmp/k=1")).expect("can be made");
         {
             let mut journal = Journal::open(&folder).expect("opens");
             let started = |task, path: &Path| Record::TaskStarted {
@@ -219,8 +277,14 @@ mod tests {
             };
             journal.append(started(0, &prepared.path)).expect("written");
             journal.append(started(1, &begun.path)).expect("written");
+            journal.append(started(2, &folder.join("c"))).expect("written");
             journal
-                .append(Record::Prepared { run: "r".into(), sink: sink.clone(), file: prepared.clone() })
+                .append(Record::Prepared {
+                    run: "r".into(),
+                    sink: sink.clone(),
+                    files: vec![prepared.clone()],
+                    replaced: vec![folder.join("old")],
+                })
                 .expect("written");
         }
         // The crash cut a line off.
@@ -234,6 +298,7 @@ mod tests {
         assert!(
             prepared.path.exists() && !prepared.temporary.exists() && !begun.temporary.exists() && !begun.path.exists()
         );
+        assert!(!folder.join("old").exists() && !folder.join(".c.tmp").exists());
         assert_eq!(journal.own(&sink).into_iter().collect::<Vec<_>>(), [prepared.path]);
         fs::remove_dir_all(folder).expect("can be removed");
     }

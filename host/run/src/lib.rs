@@ -16,9 +16,11 @@ mod grouping;
 mod journal;
 mod ledger;
 mod memory;
+mod merge;
 mod report;
 mod sink;
 mod task;
+mod writer;
 
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
@@ -31,4 +33,5 @@ pub use explain::{Explained, ExplainedSource, Why};
 pub use journal::Journal;
 pub use memory::workers_for;
 pub use report::{OutputFile, RunReport, StageReport};
-pub use task::{TaskOutput, TaskResult, TaskSpec, run_task};
+pub use task::{SinkFiles, TaskResult, TaskSpec, run_task};
+pub use writer::{Files, Merge, TaskOutput};

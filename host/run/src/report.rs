@@ -62,12 +62,12 @@ pub struct StageReport {
     pub bytes: u64,
 }
 
-/// A file that was written.
+/// A file that was written; of a sink's files in folders named by values, or named by rows, all of them together.
 #[derive(Clone, Debug, Serialize)]
 pub struct OutputFile {
     /// The sink.
     pub sink: Name,
-    /// The file; `-` is stdout.
+    /// The file, or what files' names are made of; `-` is stdout.
     pub path: String,
     /// Its size.
     pub bytes: u64,

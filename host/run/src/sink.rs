@@ -8,21 +8,33 @@ use std::{
 
 use dflow_io::{Place, Prepared, StagedFile, Stores, assemble};
 use dflow_operators::StepError;
-use dflow_pipeline::{Fault, Format, Mode, Name, Write};
+use dflow_pipeline::{Codec, Fault, FileNames, Format, Mode, Name, Write};
 
-use crate::{journal::Journal, report::OutputFile, task::TaskOutput};
+use crate::{
+    journal::{Journal, remove},
+    report::OutputFile,
+    task::SinkFiles,
+    writer::{Files, Merge, TaskOutput},
+};
 
 /// A sink of a run.
 #[derive(Debug)]
 pub(crate) struct Sink {
     pub(crate) name: Name,
     pub(crate) format: Format,
+    codec: Codec,
+    files: Files,
+    /// With names made of rows: what they look like.
+    glob: Option<String>,
+    merge: Option<Merge>,
     run: String,
     place: Place,
     /// Where parts of a single file wait to be put together.
     parts: PathBuf,
     /// Files of older generations, ours or others', that go when all tasks are done.
     older: Vec<PathBuf>,
+    /// Files of others that stay.
+    others: BTreeSet<PathBuf>,
 }
 
 impl Sink {
@@ -36,88 +48,164 @@ impl Sink {
         state: &Path,
         first: bool,
     ) -> Result<Self, StepError> {
-        let mut place = stores.place(&write.path)?;
+        let names = FileNames::of(&write.path);
+        let path = names.as_ref().map_or(write.path.as_str(), |names| names.folder.as_str());
+        let mut place = stores.place(if path.is_empty() { "." } else { path })?;
+        if let (Some(_), Place::File(path)) = (&names, &place) {
+            place = Place::Folder(path.clone());
+        }
         let format = match (&place, write.format) {
             (_, Some(format)) => format,
             (Place::File(path), None) => Format::of_name(&path.to_string_lossy()).unwrap_or(Format::Jsonl),
             (Place::Stdout, None) => Format::Jsonl,
             (Place::Folder(_), None) => Format::Parquet,
         };
-        if matches!(place, Place::Stdout) && format == Format::Parquet {
-            let what = format!("stage `{name}`: parquet can't be written to stdout");
+        if matches!(place, Place::Stdout) && matches!(format, Format::Parquet | Format::Arrow) {
+            let what = format!("stage `{name}`: {} can't be written to stdout", format.as_str());
             return Err(
                 StepError::new(Fault::Pipeline, what).hint("`format = \"jsonl\"` or `\"csv\"`, or write to a file")
             );
         }
+        let codec = write.codec.unwrap_or_default();
+        let files = match &names {
+            Some(names) => Files::Named(names.template.clone()),
+            None if write.partition_by.is_empty() => Files::One,
+            None => Files::Partitioned(write.partition_by.clone()),
+        };
         if first {
             place = elsewhere(&place, name, &state.join("first"))?;
         }
-        let mut older = Vec::new();
-        if !first {
-            let own = journal.own(name);
-            let folder = match &place {
-                Place::Folder(path) => path.clone(),
-                Place::File(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
-                Place::Stdout => PathBuf::new(),
-            };
-            let folder = std::path::absolute(&folder).unwrap_or(folder);
-            let there: BTreeSet<PathBuf> = place.existing()?.into_iter().map(|name| folder.join(name)).collect();
-            let others: Vec<&PathBuf> = there.difference(&own).collect();
-            match write.mode {
-                Mode::Error if !others.is_empty() => {
-                    let what = format!(
-                        "stage `{name}`: `{}` holds {} that this pipeline didn't write (such as `{}`)",
-                        write.path,
-                        count(others.len(), "file"),
-                        others[0].display()
-                    );
-                    return Err(StepError::new(Fault::Pipeline, what)
-                        .hint("`mode = \"replace\"` removes them, `mode = \"append\"` keeps them"));
-                }
-                Mode::Append if matches!(place, Place::File(_)) && !others.is_empty() => {
-                    let what = format!(
-                        "stage `{name}`: `{}` is one file that this pipeline didn't write, and can't be appended to",
-                        write.path
-                    );
-                    return Err(StepError::new(Fault::Pipeline, what)
-                        .hint("append to a folder (a path that ends in `/`), or replace the file"));
-                }
-                Mode::Replace => older.extend(others.into_iter().cloned()),
-                Mode::Error | Mode::Append => {}
-            }
-            older.extend(own.into_iter().filter(|path| there.contains(path) && !matches!(place, Place::File(_))));
-            if let Place::File(_) = place {
-                // A single file is replaced by the rename that publishes its successor.
-                older.clear();
-            }
-        }
-        Ok(Self {
+        let mut sink = Self {
             name: name.clone(),
             format,
+            codec,
+            files,
+            glob: names.map(|names| names.glob),
+            merge: None,
             run: run.to_owned(),
             place,
             parts: state.join("parts").join(run).join(name.as_str()),
-            older,
-        })
+            older: Vec::new(),
+            others: BTreeSet::new(),
+        };
+        if !first {
+            sink.look(write, journal)?;
+        }
+        Ok(sink)
     }
 
-    /// The place, so that two sinks on one can be told.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    /// Looks at what is there already.
+    fn look(&mut self, write: &Write, journal: &Journal) -> Result<(), StepError> {
+        let refused = |what: String| StepError::new(Fault::Pipeline, format!("stage `{}`: {what}", self.name));
+        let own = journal.own(&self.name);
+        let ours: BTreeSet<PathBuf> = journal.sinks().into_iter().flat_map(|sink| journal.own(sink)).collect();
+        let folder = match &self.place {
+            Place::Folder(path) => path.clone(),
+            Place::File(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
+            Place::Stdout => PathBuf::new(),
+        };
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        let names = match &self.glob {
+            Some(glob) => self.place.matching(glob)?,
+            None => self.place.existing()?,
+        };
+        let there: BTreeSet<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+        let others: Vec<&PathBuf> = there.difference(&ours).collect();
+        let single = matches!(self.place, Place::File(_));
+        match write.mode {
+            Mode::Error if !others.is_empty() => {
+                let what = format!(
+                    "`{}` holds {} that this pipeline didn't write (such as `{}`)",
+                    write.path,
+                    count(others.len(), "file"),
+                    others[0].display()
+                );
+                return Err(refused(what).hint("`mode = \"replace\"` removes them, `mode = \"append\"` keeps them"));
+            }
+            Mode::Append if single && !others.is_empty() => {
+                let what =
+                    format!("`{}` is one file that this pipeline didn't write, and can't be appended to", write.path);
+                return Err(refused(what).hint("append to a folder (a path that ends in `/`), or replace the file"));
+            }
+            Mode::Merge if !matches!(self.files, Files::Named(_)) => {
+                let of_another = |path: &&PathBuf| Format::of_name(&path.to_string_lossy()) != Some(self.format);
+                if let Some(other) = there.iter().find(of_another) {
+                    let what =
+                        format!("`{}` isn't {}, and can't be merged with", other.display(), self.format.as_str());
+                    return Err(refused(what).hint("move it away"));
+                }
+                let root = if single { PathBuf::new() } else { folder };
+                self.merge = Some(Merge { key: write.key.clone(), files: there.into_iter().collect(), root });
+                return Ok(());
+            }
+            // Files of the same names are replaced by those that the rows make.
+            Mode::Merge => return Ok(()),
+            Mode::Replace => self.older.extend(others.into_iter().cloned()),
+            Mode::Append => self.others = others.into_iter().cloned().collect(),
+            Mode::Error => {}
+        }
+        self.older.extend(own.into_iter().filter(|path| there.contains(path)));
+        if single {
+            // A single file is replaced by the rename that publishes its successor.
+            self.older.clear();
+        }
+        Ok(())
     }
 
-    /// The file that a task makes.
+    /// Where it writes, so that two sinks on one place can be told.
+    pub(crate) fn place(&self) -> (&Place, Option<&str>) {
+        (&self.place, self.glob.as_deref())
+    }
+
+    /// What a task makes.
     pub(crate) fn output(&self, task: u32) -> TaskOutput {
         let ending = self.format.as_str();
+        let (format, files, merge) = (self.format, self.files.clone(), self.merge.clone());
         match &self.place {
-            Place::Folder(folder) => TaskOutput {
-                folder: folder.clone(),
-                name: format!("{}-{}-{task:05}.{ending}", self.name, self.run),
-                format: self.format,
-            },
-            Place::File(_) | Place::Stdout => {
-                TaskOutput { folder: self.parts.clone(), name: format!("{task:05}.{ending}"), format: self.format }
+            Place::Folder(folder) => {
+                let name = format!("{}-{}-{task:05}.{ending}{}", self.name, self.run, self.codec.ending());
+                let merge = merge.map(|merge| Merge { root: folder.clone(), ..merge });
+                TaskOutput { folder: folder.clone(), name, format, codec: self.codec, files, merge }
             }
+            // Parts are put together as they are, and what comes of it is compressed.
+            Place::File(_) | Place::Stdout => {
+                let (folder, name) = (self.parts.clone(), format!("{task:05}.{ending}"));
+                TaskOutput { folder, name, format, codec: Codec::None, files, merge }
+            }
+        }
+    }
+
+    /// Whether files are published when all tasks are done, since their names don't tell tasks and generations apart.
+    pub(crate) fn publishes_last(&self) -> bool {
+        matches!(self.files, Files::Named(_))
+    }
+
+    /// Whether a task's file without rows waits for what the others give: it shows the columns when nothing has any rows.
+    pub(crate) fn keeps_back(&self, made: &SinkFiles) -> bool {
+        self.is_folder() && self.files == Files::One && made.rows() == 0 && made.replaced.is_empty()
+    }
+
+    /// Refuses names that files of others have, which stay.
+    pub(crate) fn refuse_taken(&self, files: &[Prepared]) -> Result<(), StepError> {
+        match files.iter().find(|file| self.others.contains(&file.path)) {
+            None => Ok(()),
+            Some(file) => {
+                let what = format!(
+                    "stage `{}`: `{}` is there already, and this pipeline didn't write it",
+                    self.name,
+                    file.path.display()
+                );
+                Err(StepError::new(Fault::Pipeline, what)
+                    .hint("`mode = \"merge\"` replaces files of the same names, `mode = \"replace\"` all"))
+            }
+        }
+    }
+
+    /// The folder of its files, if it is one.
+    pub(crate) fn folder(&self) -> &Path {
+        match &self.place {
+            Place::Folder(path) => path,
+            Place::File(_) | Place::Stdout => Path::new(""),
         }
     }
 
@@ -145,10 +233,10 @@ impl Sink {
                     return Err(StepError::new(Fault::Pipeline, format!("`{}` isn't a file's name", path.display())));
                 };
                 let staged = StagedFile::create(folder, &name.to_string_lossy())?;
-                Ok(Some(assemble(self.format, &paths, staged)?.finish()?.with_rows(rows)))
+                Ok(Some(assemble(self.format, self.codec, &paths, staged)?.finish()?.with_rows(rows)))
             }
             Place::Stdout => {
-                match assemble(self.format, &paths, std::io::stdout()) {
+                match assemble(self.format, self.codec, &paths, std::io::stdout()) {
                     Ok(_) => {}
                     // Whoever reads has seen enough.
                     Err(e) if e.io_kind() == Some(std::io::ErrorKind::BrokenPipe) => {}
@@ -167,13 +255,23 @@ impl Sink {
             bytes: file.bytes,
             rows: file.rows,
         };
+        let sum = |path: String| {
+            let (bytes, rows) = parts.iter().fold((0, 0), |sum, p| (sum.0 + p.bytes, sum.1 + p.rows));
+            OutputFile { sink: self.name.clone(), path, bytes, rows }
+        };
         match (&self.place, assembled) {
+            // As many as there are rows, or values: nobody wants to read them all.
+            (Place::Folder(folder), _) if self.files != Files::One => {
+                let below = match &self.files {
+                    Files::Named(template) => template.clone(),
+                    Files::Partitioned(columns) => columns.iter().map(|column| format!("{column}=…/")).collect(),
+                    Files::One => String::new(),
+                };
+                vec![sum(folder.join(below).display().to_string())]
+            }
             (Place::Folder(_), _) => parts.iter().map(|p| of(p.path.display().to_string(), p)).collect(),
             (_, Some(file)) => vec![of(file.path.display().to_string(), file)],
-            (_, None) => {
-                let (bytes, rows) = parts.iter().fold((0, 0), |sum, p| (sum.0 + p.bytes, sum.1 + p.rows));
-                vec![OutputFile { sink: self.name.clone(), path: "-".to_owned(), bytes, rows }]
-            }
+            (_, None) => vec![sum("-".to_owned())],
         }
     }
 
@@ -182,19 +280,25 @@ impl Sink {
         self.drop_parts();
         let mut removed = Vec::new();
         for path in self.older.iter().filter(|p| !written.contains(p)) {
-            match fs::remove_file(path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => {
-                    return Err(StepError::new(
-                        Fault::Outside,
-                        format!("can't remove `{}`, which was replaced: {e}", path.display()),
-                    ));
-                }
-            }
+            remove(path)?;
             removed.push(path.clone());
         }
+        self.drop_empty_folders(&removed);
         Ok(removed)
+    }
+
+    /// Removes the folders in which nothing is left, now that files in them are gone. One that isn't empty can't be removed.
+    pub(crate) fn drop_empty_folders(&self, removed: &[PathBuf]) {
+        let Place::Folder(root) = &self.place else { return };
+        let root = std::path::absolute(root).unwrap_or_default();
+        let folders: BTreeSet<&Path> = removed.iter().filter_map(|path| path.parent()).collect();
+        for folder in folders.into_iter().rev() {
+            for folder in folder.ancestors().take_while(|folder| *folder != root && folder.starts_with(&root)) {
+                if fs::remove_dir(folder).is_err() {
+                    break;
+                }
+            }
+        }
     }
 
     /// Removes the parts of a single file. What can't be removed is no harm to anybody.

@@ -11,17 +11,22 @@ use std::{
 };
 
 use datafusion::{
-    arrow::array::RecordBatch,
+    arrow::{array::RecordBatch, datatypes::SchemaRef},
     execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
     physical_plan::execute_stream,
 };
-use dflow_io::{Encoder, Prepared, Split, StagedFile};
+use dflow_io::{Prepared, Split};
 use dflow_operators::{Held, RowFailure, StageCounts, StepError, TaskScope, step_error};
-use dflow_pipeline::{BatchLimits, Fault, Format, Name, Pipeline};
+use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline};
 use dflow_plan::{EndPlan, Plan, Segment};
 use dflow_wasm::Cancel;
 use futures::{StreamExt, future::try_join_all};
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    merge::Keys,
+    writer::{SinkWriter, TaskOutput},
+};
 
 /// All that a task needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,26 +51,15 @@ pub struct TaskSpec {
     pub parallel: usize,
     /// With `--first N`: the rows that each source gives.
     pub first: Option<u64>,
-    /// The file that is made for each sink: its folder, its name, its format.
+    /// What each sink writes, and where.
     pub outputs: BTreeMap<Name, TaskOutput>,
-}
-
-/// A file that a task makes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskOutput {
-    /// The folder.
-    pub folder: PathBuf,
-    /// The name in it, with the task's id.
-    pub name: String,
-    /// The format.
-    pub format: Format,
 }
 
 /// What came of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
-    /// Each sink's file, under its temporary name.
-    pub files: BTreeMap<Name, Prepared>,
+    /// Each sink's files.
+    pub files: BTreeMap<Name, SinkFiles>,
     /// What was counted, by stage.
     pub counts: BTreeMap<Name, StageCounts>,
     /// What was counted of stages where they ran once more.
@@ -74,6 +68,33 @@ pub struct TaskResult {
     pub failures: Vec<RowFailure>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// What a task made for a sink.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SinkFiles {
+    /// The files, under their temporary names; of one file of parts, in their order.
+    pub files: Vec<Prepared>,
+    /// Files that were there and that these replace.
+    pub replaced: Vec<PathBuf>,
+}
+
+impl SinkFiles {
+    /// The rows that were written.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// Removes them; nobody has seen them yet.
+    pub fn discard(&self) {
+        Prepared::discard_all(&self.files);
+    }
+}
+
+impl From<Vec<Prepared>> for SinkFiles {
+    fn from(files: Vec<Prepared>) -> Self {
+        Self { files, replaced: Vec::new() }
+    }
 }
 
 impl TaskSpec {
@@ -147,12 +168,13 @@ pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Re
     if scope.cancel.is_raised() {
         return Err(StepError::new(Fault::Outside, "interrupted"));
     }
-    let mut files: BTreeMap<Name, Prepared> = BTreeMap::new();
-    for (sink, encoder) in written {
-        match finish(&sink, encoder, &scope) {
-            Ok(file) => files.insert(sink, file),
+    let mut files: BTreeMap<Name, SinkFiles> = BTreeMap::new();
+    for end in written {
+        let sink = end.sink.clone();
+        match end.finish(spec, &scope) {
+            Ok(made) => files.insert(sink, made),
             Err(e) => {
-                files.values().for_each(Prepared::discard);
+                files.values().for_each(SinkFiles::discard);
                 return Err(e);
             }
         };
@@ -161,17 +183,28 @@ pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Re
     Ok(TaskResult { files, counts, again, failures: scope.failures(), elapsed: started.elapsed() })
 }
 
+/// One end whose rows are written.
+struct Written {
+    sink: Name,
+    schema: SchemaRef,
+    writer: SinkWriter,
+    /// With `mode = "merge"`, the keys of the rows.
+    keys: Option<Keys>,
+}
+
 /// Writes the rows of one end.
 async fn write(
     spec: &TaskSpec,
     EndPlan { stage, plan, context }: EndPlan,
     scope: &TaskScope,
-) -> Result<(Name, Encoder<StagedFile>), StepError> {
+) -> Result<Written, StepError> {
     let Some(output) = spec.outputs.get(&stage) else {
         return Err(StepError::new(Fault::Internal, format!("the task has no place for what `{stage}` writes")));
     };
-    let file = StagedFile::create(&output.folder, &output.name)?;
-    let mut encoder = Encoder::new(output.format, plan.schema(), file)?;
+    let schema = plan.schema();
+    let mut writer = SinkWriter::create(&stage, output, schema.clone())?;
+    let merge = output.merge.as_ref();
+    let mut keys = merge.map(|merge| Keys::new(&stage, &merge.key, &schema)).transpose()?;
     let held = Held::new(context.memory_pool(), "the output");
     let most = match context.memory_pool().memory_limit() {
         MemoryLimit::Finite(bytes) => bytes / ENCODED,
@@ -179,24 +212,47 @@ async fn write(
     };
     let mut stream = execute_stream(plan, context).map_err(|e| step_error(&e))?;
     let written = scope.counters(&stage);
+    let on_error = spec.pipeline.stage.get(&stage).map(|stage| stage.on_error).unwrap_or_default();
     while let Some(batch) = next(&mut stream, &scope.cancel).await? {
         let (started, rows) = (Instant::now(), batch.num_rows() as u64);
-        encoder.write(&batch)?;
-        if held.set(encoder.buffered_bytes()).is_err() || encoder.buffered_bytes() > most {
-            encoder.spill()?;
-            held.take(encoder.buffered_bytes());
+        if let Some(keys) = &mut keys {
+            keys.add(&batch)?;
         }
+        let failures = writer.write(&batch)?;
+        if held.set(writer.buffered_bytes()).is_err() || writer.buffered_bytes() > most {
+            writer.spill()?;
+            held.take(writer.buffered_bytes());
+        }
+        let lost = failures.len() as u64;
+        if let (OnError::Fail, Some(first)) = (on_error, failures.first()) {
+            let what = format!("stage `{}`: {}", first.stage, first.message);
+            return Err(StepError::new(first.fault, what));
+        }
+        failures.into_iter().for_each(|failure| scope.fail(failure));
+        let (skipped, failed) = if on_error == OnError::Skip { (lost, 0) } else { (0, lost) };
         let aside = started.elapsed().as_nanos() as u64;
-        written.add(&StageCounts { rows_in: rows, rows_out: rows, aside, ..StageCounts::default() });
+        let counts =
+            StageCounts { rows_in: rows, rows_out: rows - lost, skipped, failed, aside, ..StageCounts::default() };
+        written.add(&counts);
     }
-    Ok((stage, encoder))
+    Ok(Written { sink: stage, schema, writer, keys })
 }
 
-/// Makes a sink's file whole.
-fn finish(sink: &Name, encoder: Encoder<StagedFile>, scope: &TaskScope) -> Result<Prepared, StepError> {
-    let (started, rows) = (Instant::now(), encoder.rows());
-    let file = encoder.finish()?.finish()?.with_rows(rows);
-    let aside = started.elapsed().as_nanos() as u64;
-    scope.counters(sink).add(&StageCounts { aside, bytes: file.bytes, ..StageCounts::default() });
-    Ok(file)
+impl Written {
+    /// Makes the files whole.
+    fn finish(self, spec: &TaskSpec, scope: &TaskScope) -> Result<SinkFiles, StepError> {
+        let started = Instant::now();
+        let mut files = self.writer.finish()?;
+        let mut replaced = Vec::new();
+        if let (Some(keys), Some(output)) = (&self.keys, spec.outputs.get(&self.sink))
+            && let Some(merge) = &output.merge
+        {
+            let merged = keys.merge(output, merge, &self.schema).inspect_err(|_| Prepared::discard_all(&files))?;
+            files.splice(0..0, merged.files);
+            replaced = merged.replaced;
+        }
+        let (aside, bytes) = (started.elapsed().as_nanos() as u64, files.iter().map(|file| file.bytes).sum());
+        scope.counters(&self.sink).add(&StageCounts { aside, bytes, ..StageCounts::default() });
+        Ok(SinkFiles { files, replaced })
+    }
 }

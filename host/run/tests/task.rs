@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use dflow_pipeline::{Format, Name, written};
-use dflow_run::{Cancel, Engine, EngineSettings, TaskOutput, TaskResult, TaskSpec, run_task};
+use dflow_pipeline::{Codec, Format, Name, written};
+use dflow_run::{Cancel, Engine, EngineSettings, Files, TaskOutput, TaskResult, TaskSpec, run_task};
 
 const PIPELINE: &str = r#"
 [stage.lines]
@@ -44,7 +44,8 @@ fn run(folder: &Path, spec: &TaskSpec) -> (TaskResult, String) {
     let scope = spec.scope(Cancel::new());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let result = runtime.block_on(run_task(spec, &plan, Arc::clone(&scope))).expect("the task runs");
-    let rows = std::fs::read_to_string(&result.files[&spec.segment].temporary).expect("the file is there");
+    let file = &result.files[&spec.segment].files[0];
+    let rows = std::fs::read_to_string(&file.temporary).expect("the file is there");
     (result, rows)
 }
 
@@ -70,7 +71,14 @@ fn a_task_runs_anywhere_from_its_description() {
         first: None,
         outputs: BTreeMap::from([(
             name("out"),
-            TaskOutput { folder: folder.join("out"), name: "a.jsonl".to_owned(), format: Format::Jsonl },
+            TaskOutput {
+                folder: folder.join("out"),
+                name: "a.jsonl".to_owned(),
+                format: Format::Jsonl,
+                codec: Codec::None,
+                files: Files::One,
+                merge: None,
+            },
         )]),
     };
     let (result, rows) = run(&folder, &spec);

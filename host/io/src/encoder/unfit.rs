@@ -14,14 +14,14 @@ pub(super) fn refuse_unfit(format: Format, schema: &Schema) -> Result<(), IoErro
     let unfit: fn(&Field) -> bool = match format {
         Format::Csv => |field| field.data_type().is_nested(),
         Format::Parquet => |field| unknown_to_parquet(field.data_type()),
-        Format::Jsonl => unknown_to_json,
-        Format::Text | Format::Html | Format::Blob => return Ok(()),
+        Format::Jsonl | Format::Json => unknown_to_json,
+        Format::Arrow | Format::Text | Format::Html | Format::Blob => return Ok(()),
     };
     let Some(field) = schema.fields().iter().find(|field| unfit(field)) else { return Ok(()) };
     let (name, data_type) = (field.name(), field.data_type());
     Err(match format {
         Format::Csv => IoError::new(Fault::Pipeline, format!("csv can't hold the {} column `{name}`", kind(data_type)))
-            .hint("leave it out with `columns`, or write jsonl or parquet"),
+            .hint("leave it out with `columns`, or write jsonl, arrow or parquet"),
         _ => {
             let message = format!("{} can't hold the column `{name}`, of type {data_type}", format.as_str());
             IoError::new(Fault::Pipeline, message).hint("cast it to text, or leave it out with `columns`")

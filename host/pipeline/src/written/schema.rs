@@ -72,6 +72,9 @@ fn stage(definitions: &mut Map<String, Value>) -> Value {
     }
     set(&mut keys, "columns", columns());
     set(&mut keys, "codec", json!({ "enum": Codec::names().collect::<Vec<_>>() }));
+    for list in ["key", "partition_by"] {
+        set(&mut keys, list, one_or_many(json!({ "type": "string" })));
+    }
 
     stage["properties"] = Value::Object(keys);
     stage["oneOf"] = VERBS.iter().map(|verb| json!({ "required": [verb] })).collect();

@@ -30,6 +30,7 @@ pub(super) fn read(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut 
     let schema = stage.get("schema", found);
     let csv = stage.entry("csv").and_then(|entry| csv(&entry.node, found)).unwrap_or_default();
     let codec = stage.entry("codec").and_then(|entry| codec(&entry.node, found));
+    let partitions = stage.get("partitions", found);
 
     let known = format.or_else(|| {
         let path = path.as_deref()?;
@@ -38,24 +39,29 @@ pub(super) fn read(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut 
     });
     // A format that was written but couldn't be read says nothing about the other keys.
     if let Some(known) = known.filter(|_| format.is_some() || stage.entry("format").is_none()) {
-        for (key, formats) in [
-            ("as", &[Format::Text, Format::Html][..]),
-            ("schema", &[Format::Csv, Format::Jsonl]),
-            ("csv", &[Format::Csv]),
-            ("codec", &[Format::Csv, Format::Jsonl, Format::Text, Format::Html, Format::Blob]),
-        ] {
-            if let Some(entry) = stage.entry(key).filter(|_| !formats.contains(&known)) {
-                let formats: Vec<_> = formats.iter().map(|format| format.as_str()).collect();
+        let keys: [(&str, Goes); 5] = [
+            ("as", |format| matches!(format, Format::Text | Format::Html)),
+            ("schema", Format::is_table),
+            ("csv", |format| format == Format::Csv),
+            ("codec", Format::takes_codec),
+            ("partitions", Format::is_table),
+        ];
+        for (key, goes) in keys {
+            if let Some(entry) = stage.entry(key).filter(|_| !goes(known)) {
+                let formats: Vec<_> = Format::ALL.iter().filter(|f| goes(f.0)).map(|f| f.1).collect();
                 let message = format!("`{key}` goes with {}, not with `{}`", joined(&formats), known.as_str());
                 found.push(Mistake::new(entry.node.at.clone(), message).on(entry.span.clone()));
             }
         }
     }
-    Some(Read { path: path?, format, row, schema, csv, codec })
+    Some(Read { path: path?, format, row, schema, csv, codec, partitions })
 }
 
+/// Whether a key goes with a format.
+type Goes = fn(Format) -> bool;
+
 /// A codec, by its name or by one of the endings that mean it.
-fn codec(node: &Node, found: &mut Vec<Mistake>) -> Option<Codec> {
+pub(super) fn codec(node: &Node, found: &mut Vec<Mistake>) -> Option<Codec> {
     if let Shape::Text(word) = &node.shape
         && let Some((codec, ..)) = Codec::ALL.iter().find(|(.., endings)| endings.contains(&word.as_str()))
     {

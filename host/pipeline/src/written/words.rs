@@ -31,19 +31,23 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
     ("as", &["read"]),
     ("schema", &["read"]),
     ("csv", &["read"]),
-    ("codec", &["read"]),
+    ("codec", &["read", "write"]),
+    ("partitions", &["read"]),
     ("in", &["use"]),
     ("out", &["use"]),
     ("with", &["use"]),
     ("mode", &["write"]),
     ("columns", &["write"]),
+    ("key", &["write"]),
+    ("partition_by", &["write"]),
+    ("column", &["write"]),
 ];
 
 /// Keys of stages of later versions, whatever the verb.
 pub(super) const LATER_KEYS: &[&str] = &["retries", "timeout", "save", "resources", "tags"];
 
 /// Keys of later versions that belong to a verb: not worth a word beside a verb that isn't in this version either.
-pub(super) const LATER_OWN: &[&str] = &["returns", "model", "into", "column", "key"];
+pub(super) const LATER_OWN: &[&str] = &["returns", "model", "into"];
 
 /// Keys of the pipeline itself.
 pub(super) const TOP: &[&str] = &["name", "param", "volume", "plugin", "stage", "batch"];
@@ -55,7 +59,7 @@ pub(super) const LATER_RESOURCES: &[&str] = &["model", "table", "tokenizer", "va
 pub(super) const LATER_TOP: &[&str] = &["max_usd", "test"];
 
 /// Formats of later versions.
-pub(super) const LATER_FORMATS: &[&str] = &["json", "arrow", "image", "audio", "pdf", "warc", "delta", "iceberg"];
+pub(super) const LATER_FORMATS: &[&str] = &["image", "audio", "pdf", "warc", "delta", "iceberg"];
 
 /// Schemes of places of later versions.
 pub(super) const LATER_SCHEMES: &[&str] = &["s3", "gs", "az", "http", "https", "hf", "oci"];

@@ -1,0 +1,150 @@
+//! Many files that appear together: those whose names nobody knows before they are written.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    IoError, Prepared, StagedFile,
+    staged::{make_folders, sync_folder},
+};
+
+/// Files that are being written into a folder under a temporary name, `.NAME.tmp`, below the one where they are to be. So what a
+/// crash leaves is found under that one name. Dropped before it is [finished](Self::finish), it removes itself.
+#[derive(Debug)]
+pub struct StagedFolder {
+    temporary: PathBuf,
+    folder: PathBuf,
+    finished: bool,
+}
+
+impl StagedFolder {
+    /// Begins files for a folder, which is made. What an earlier attempt left under the temporary name is removed.
+    ///
+    /// # Errors
+    /// The folder can't be made or written to (fault `Outside`).
+    pub fn create(folder: &Path, name: &str) -> Result<Self, IoError> {
+        let folder = std::path::absolute(folder).map_err(|error| IoError::os("write", folder, error))?;
+        let temporary = folder.join(format!(".{name}.tmp"));
+        make_folders(&folder)?;
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary).map_err(|error| IoError::os("remove", &temporary, error))?;
+        }
+        fs::create_dir(&temporary).map_err(|error| IoError::os("write to", &folder, error))?;
+        Ok(Self { temporary, folder, finished: false })
+    }
+
+    /// Begins a file of this name (which may have folders: `2024/a.parquet`).
+    ///
+    /// # Errors
+    /// As of [`StagedFile::create`].
+    pub fn begin(&self, name: &str) -> Result<StagedFile, IoError> {
+        StagedFile::below(&self.temporary, &self.folder, name)
+    }
+
+    /// Syncs the files that were [closed](StagedFile::close).
+    ///
+    /// # Errors
+    /// The disk fails (fault `Outside`).
+    pub fn finish(mut self, files: &[Prepared]) -> Result<(), IoError> {
+        // All are written by now, so that the first sync takes most of the others along.
+        for file in files {
+            let synced = File::open(&file.temporary).and_then(|open| open.sync_all());
+            synced.map_err(|error| IoError::os("write", &file.path, error))?;
+        }
+        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.temporary.parent()).collect();
+        folders.into_iter().chain([self.temporary.as_path()]).try_for_each(sync_folder)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for StagedFolder {
+    fn drop(&mut self) {
+        if !self.finished {
+            drop(fs::remove_dir_all(&self.temporary));
+        }
+    }
+}
+
+impl Prepared {
+    /// Gives files their final names, then syncs the folders that they are in; what they were staged in goes. As with one
+    /// [file](Self::publish), doing it again does nothing.
+    ///
+    /// # Errors
+    /// A file is under neither name, or can't be renamed (fault `Outside`).
+    pub fn publish_all(files: &[Self]) -> Result<(), IoError> {
+        for file in files {
+            file.rename()?;
+        }
+        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.path.parent()).collect();
+        folders.into_iter().try_for_each(sync_folder)?;
+        Self::clear(files);
+        Ok(())
+    }
+
+    /// Removes files under their temporary names, as far as they are there.
+    pub fn discard_all(files: &[Self]) {
+        files.iter().for_each(Self::discard);
+        Self::clear(files);
+    }
+
+    /// Removes the folders in which files were staged.
+    fn clear(files: &[Self]) {
+        let folders: BTreeSet<&Path> = files.iter().filter_map(Self::staging).collect();
+        // What can't be removed is no harm: its name is a temporary one.
+        folders.into_iter().for_each(|folder| drop(fs::remove_dir_all(folder)));
+    }
+
+    /// The folder in which it is staged, if it is in one.
+    fn staging(&self) -> Option<&Path> {
+        let (mut temporary, mut path) = (self.temporary.as_path(), self.path.as_path());
+        while temporary.file_name() == path.file_name() {
+            (temporary, path) = (temporary.parent()?, path.parent()?);
+        }
+        (temporary != self.temporary).then_some(temporary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::testing::Ground;
+
+    fn write(folder: &StagedFolder, name: &str) -> Prepared {
+        let mut file = folder.begin(name).unwrap();
+        file.write_all(name.as_bytes()).unwrap();
+        file.close().unwrap()
+    }
+
+    #[test]
+    fn files_appear_together_and_leave_nothing_behind() {
+        let ground = Ground::new();
+        let out = ground.path("out");
+        let staged = StagedFolder::create(&out, "x").unwrap();
+        let files = [write(&staged, "a.txt"), write(&staged, "b=1/c=2/a.txt")];
+        staged.finish(&files).unwrap();
+        assert!(!out.join("a.txt").exists() && out.join(".x.tmp/b=1/c=2/a.txt").exists());
+        for _ in 0..2 {
+            Prepared::publish_all(&files).unwrap();
+            assert_eq!(fs::read_to_string(out.join("b=1/c=2/a.txt")).unwrap(), "b=1/c=2/a.txt");
+            assert!(out.join("a.txt").exists() && !out.join(".x.tmp").exists());
+        }
+        // Given up before or after it is finished, and begun again over what a crash left.
+        let staged = StagedFolder::create(&out, "y").unwrap();
+        write(&staged, "z/a.txt");
+        drop(staged);
+        assert!(!out.join(".y.tmp").exists() && !out.join("z").exists());
+        ground.write("out/.z.tmp/old/b.txt", "");
+        let staged = StagedFolder::create(&out, "z").unwrap();
+        let files = [write(&staged, "n/a.txt")];
+        staged.finish(&files).unwrap();
+        assert!(!out.join(".z.tmp/old").exists());
+        Prepared::discard_all(&files);
+        assert!(!out.join(".z.tmp").exists() && !out.join("n").exists());
+    }
+}

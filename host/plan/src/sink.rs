@@ -1,0 +1,267 @@
+//! `write`: the columns that a sink gets.
+
+use datafusion::{
+    arrow::{datatypes::DataType, row::RowConverter, row::SortField},
+    execution::session_state::SessionState,
+    logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder},
+};
+use dflow_io::name_part;
+use dflow_operators::Template;
+use dflow_pipeline::{At, FileNames, Mistake, Name, Write};
+use indexmap::IndexMap;
+
+use crate::{
+    columns::{Column, Columns, ambiguous, flat},
+    expression::expression,
+    json_object::json_object,
+    problems::of_sql,
+    steps::{Planned, Step, planning},
+    types::type_text,
+};
+
+/// The columns that a sink of files named by their rows gets before those that its template reads.
+pub mod named {
+    /// The files' content, text or bytes.
+    pub const CONTENT: &str = "#content";
+    /// The rows' ids, where they have one.
+    pub const ID: &str = "#id";
+    /// The URIs of the files that rows come from, where they are known.
+    pub const URI: &str = "#uri";
+}
+
+/// The columns that are written, and the expressions that give them.
+#[derive(Default)]
+struct Written {
+    columns: IndexMap<String, Column>,
+    projection: Vec<Expr>,
+}
+
+impl Written {
+    fn add(&mut self, name: &str, expr: Expr, data_type: DataType, nullable: bool) {
+        self.projection.push(expr.alias(name));
+        let field = Columns::field(name, data_type, nullable);
+        self.columns.insert(name.to_owned(), Column { flat: name.to_owned(), field, bytes: None });
+    }
+
+    fn add_column(&mut self, name: &str, column: &Column) {
+        self.add(name, column.expr(), column.data_type().clone(), column.field.is_nullable());
+    }
+}
+
+impl Step {
+    /// What a sink writes, or the visible columns of a stage that is none.
+    pub(crate) fn sink(&self, state: &SessionState, name: &Name, write: Option<&Write>) -> Planned {
+        let at = At::stage(name);
+        if let Some(write) = write
+            && let Some(names) = FileNames::of(&write.path)
+        {
+            return self.named_sink(name, &names, write.column.as_deref().unwrap_or_default());
+        }
+        let mut written = Written::default();
+        match write.and_then(|write| write.columns.as_ref()) {
+            None => self.columns.visible.iter().for_each(|(name, column)| written.add_column(name, column)),
+            Some(columns) => self.written(state, &at.key("columns"), columns, &mut written)?,
+        }
+        if let Some(write) = write {
+            let mut mistakes = partitions(&at.key("partition_by"), &write.partition_by, &written.columns);
+            mistakes.extend(keys(&at.key("key"), &write.key, &written.columns));
+            if !mistakes.is_empty() {
+                return Err(mistakes);
+            }
+        }
+        self.project(name, written)
+    }
+
+    fn project(&self, name: &Name, written: Written) -> Planned {
+        let plan = LogicalPlanBuilder::from(self.plan.clone()).project(written.projection);
+        let columns = Columns { visible: written.columns, ..self.columns.child(name) };
+        let plan = plan.and_then(LogicalPlanBuilder::build).map_err(planning(At::stage(name).key("write")))?;
+        Ok(Self { plan, columns })
+    }
+
+    /// `columns = { name = "expression", rest = "*" }`
+    fn written(
+        &self,
+        state: &SessionState,
+        at: &At,
+        columns: &IndexMap<String, String>,
+        written: &mut Written,
+    ) -> Result<(), Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut rest: Option<&str> = None;
+        for (column, text) in columns {
+            let (place, text) = (at.key(column), text.trim());
+            if text == "*" {
+                if let Some(first) = rest.replace(column) {
+                    let what = format!("`{first}` holds all the rest (`*`) already");
+                    mistakes.push(Mistake::new(place, what).hint("leave one of them out"));
+                    continue;
+                }
+                let named: Vec<&str> = columns
+                    .values()
+                    .filter_map(|text| self.columns.get(text.trim()))
+                    .map(|c| c.flat.as_str())
+                    .collect();
+                let others = self.columns.visible.iter().filter(|(_, c)| !named.contains(&c.flat.as_str()));
+                let (names, values) = others.map(|(name, c)| (name.clone(), c.expr())).unzip();
+                written.add(column, json_object(names, values), DataType::Utf8View, false);
+                continue;
+            }
+            if let Some(existing) = self.columns.get(text) {
+                written.add_column(column, existing);
+                continue;
+            }
+            let planned = expression(state, &self.columns, self.plan.schema(), &place, text)
+                .and_then(|expr| Ok((expr.to_field(self.plan.schema()).map_err(|e| of_sql(place, &e))?.1, expr)));
+            match planned {
+                Ok((field, expr)) => written.add(column, expr, field.data_type().clone(), field.is_nullable()),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+
+    /// A sink whose files are named by their rows: the content, what failures tell of a row, and what the template reads.
+    fn named_sink(&self, name: &Name, names: &FileNames, content: &str) -> Planned {
+        let at = At::stage(name);
+        let template = Template::new(&names.template, name_part);
+        let template =
+            template.map_err(|e| vec![Mistake::new(at.key("write"), format!("this name is no template: {e}"))])?;
+        let mut mistakes: Vec<Mistake> = template
+            .unknown()
+            .map(|e| Mistake::new(at.key("write"), format!("this name can't be made: {e}")))
+            .into_iter()
+            .collect();
+        let mut written = Written::default();
+        match self.columns.get(content) {
+            None => mistakes.push(self.unknown_column(at.key("column"), content)),
+            Some(column) => match content_of(column) {
+                Some((flat_name, data_type)) => written.add(named::CONTENT, flat(flat_name), data_type, true),
+                None => {
+                    let what = format!(
+                        "a file's content is text or bytes, and `{content}` is {}",
+                        type_text(column.data_type())
+                    );
+                    let hint = "make text of it with `set`, such as `{ content = \"cast(… AS text)\" }`";
+                    mistakes.push(Mistake::new(at.key("column"), what).hint(hint));
+                }
+            },
+        }
+        if let Some(id) = self.columns.id() {
+            written.add_column(named::ID, id);
+        }
+        if let Some(uri) = &self.columns.uri {
+            written.add_column(named::URI, uri);
+        }
+        for name in template.names() {
+            match self.read_by_template(&at.key("write"), &name) {
+                Ok((as_name, column)) if !written.columns.contains_key(as_name) => written.add_column(as_name, column),
+                Ok(_) => {}
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        self.project(name, written)
+    }
+
+    /// The column that a template means by a name, and the name under which it gets it: `title` of this stage, `article.title` of a
+    /// stage above, or `place.city` of a struct, which it gets as `place`.
+    fn read_by_template<'a>(&self, at: &At, name: &'a str) -> Result<(&'a str, &Column), Mistake> {
+        let Some((first, member)) = name.split_once('.') else {
+            return match self.columns.get(name) {
+                Some(column) => Ok((name, column)),
+                None if self.columns.has_stage(name) => {
+                    Err(Mistake::new(at.clone(), format!("`{{{{ {name} }}}}` is a stage, not a column"))
+                        .hint(format!("name one of its columns: `{{{{ {name}.… }}}}`")))
+                }
+                None => Err(self.unknown_column(at.clone(), name)),
+            };
+        };
+        let own = self.columns.visible.get(first);
+        let members = own.and_then(|column| match column.data_type() {
+            DataType::Struct(fields) => Some(fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>()),
+            _ => None,
+        });
+        let is_member = members.as_ref().is_some_and(|members| members.contains(&member));
+        match (own, self.columns.of_stage(first, member)) {
+            (Some(_), Some(_)) if is_member => {
+                let what = format!("`{name}` is both a column of stage `{first}` and a member of the column `{first}`");
+                Err(Mistake::new(at.clone(), what).hint("give one of them another name with `set`"))
+            }
+            (_, Some(column)) => Ok((name, column)),
+            (Some(column), None) if is_member => Ok((first, column)),
+            (Some(column), None) if !self.columns.has_stage(first) => Err(match members {
+                Some(members) => Mistake::unknown(at.clone(), &format!("member of `{first}`"), member, &members),
+                None => {
+                    let what = format!("`{first}` is {}, and only a struct has members", type_text(column.data_type()));
+                    Mistake::new(at.clone(), what)
+                }
+            }),
+            _ if self.columns.ambiguous.contains(first) => Err(ambiguous(at.clone(), first)),
+            _ => Err(self.unknown_column(at.clone(), name)),
+        }
+    }
+}
+
+/// The flat name and the type of a column as a file's content: bytes before text, since they are what was read.
+fn content_of(column: &Column) -> Option<(&str, DataType)> {
+    if let Some(bytes) = &column.bytes {
+        return Some((bytes, DataType::BinaryView));
+    }
+    let data_type = column.data_type();
+    (data_type.is_string() || data_type.is_binary()).then(|| (column.flat.as_str(), data_type.clone()))
+}
+
+/// Mistakes in `partition_by`.
+fn partitions(at: &At, names: &[String], columns: &IndexMap<String, Column>) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for name in names {
+        match columns.get(name) {
+            None => mistakes.push(unknown(at, name, columns)),
+            Some(column) if !names_folders(column.data_type()) => {
+                let what = format!(
+                    "`{name}` is {}, and folders are named by text, whole numbers, booleans or dates",
+                    type_text(column.data_type())
+                );
+                mistakes
+                    .push(Mistake::new(at.clone(), what).hint("make one of these of it, in `columns` or with `set`"));
+            }
+            Some(_) => {}
+        }
+    }
+    if mistakes.is_empty() && !names.is_empty() && names.len() == columns.len() {
+        mistakes.push(Mistake::new(at.clone(), "every column names folders, and none is left for the files"));
+    }
+    mistakes
+}
+
+fn names_folders(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, value) => names_folders(value),
+        DataType::Boolean | DataType::Date32 | DataType::Date64 => true,
+        other => other.is_integer() || other.is_string(),
+    }
+}
+
+/// Mistakes in `key`.
+fn keys(at: &At, names: &[String], columns: &IndexMap<String, Column>) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for name in names {
+        match columns.get(name) {
+            None => mistakes.push(unknown(at, name, columns)),
+            Some(column) if !RowConverter::supports_fields(&[SortField::new(column.data_type().clone())]) => {
+                let what = format!("`{name}` is {}, which can't be compared", type_text(column.data_type()));
+                mistakes.push(Mistake::new(at.clone(), what));
+            }
+            Some(_) => {}
+        }
+    }
+    mistakes
+}
+
+fn unknown(at: &At, name: &str, columns: &IndexMap<String, Column>) -> Mistake {
+    let known: Vec<&str> = columns.keys().map(String::as_str).collect();
+    Mistake::unknown(at.clone(), "written column", name, &known)
+}

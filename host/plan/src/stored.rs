@@ -1,0 +1,70 @@
+//! Files of tables that a sink wrote, read back to be merged with: all of their rows, or an error.
+
+use std::{fs::File, io::BufReader, path::Path, sync::Arc};
+
+use datafusion::arrow::{array::RecordBatch, csv, datatypes::SchemaRef};
+use dflow_io::{Codec, IoError, content_of};
+use dflow_pipeline::{Fault, Format};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::{
+    arrow_file::arrow_batches,
+    inline::fit,
+    json_document::JsonDocument,
+    json_rows::{JsonRows, Objects},
+};
+
+/// Rows of a batch.
+const ROWS: usize = 8192;
+
+/// The rows of a file, as errors tell of it.
+pub type StoredRows = Box<dyn Iterator<Item = Result<RecordBatch, IoError>>>;
+
+/// The rows of a file that holds the columns of a schema and no others.
+///
+/// # Errors
+/// It can't be read (fault `Outside`), or isn't of this format or these columns (`Data`). So may each batch be.
+pub fn stored_rows(path: &Path, format: Format, codec: Codec, schema: &SchemaRef) -> Result<StoredRows, IoError> {
+    let name = path.display().to_string();
+    let wrong = move |why: String| {
+        let why = why.lines().next().unwrap_or_default().to_owned();
+        IoError::new(Fault::Data, format!("`{name}` can't be merged with as {}: {why}", format.as_str()))
+            .hint("`mode = \"replace\"` writes everything anew")
+    };
+    let only = |found: &SchemaRef| match found.fields().iter().find(|f| schema.field_with_name(f.name()).is_err()) {
+        Some(more) => Err(format!("its column `{}` isn't written any more", more.name())),
+        None => Ok(()),
+    };
+    let batches: Box<dyn Iterator<Item = Result<RecordBatch, String>>> = match format {
+        Format::Parquet => {
+            let file = File::open(path).map_err(|e| IoError::os("read", path, e))?;
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| wrong(e.to_string()))?;
+            only(builder.schema()).map_err(&wrong)?;
+            let reader = builder.with_batch_size(ROWS).build().map_err(|e| wrong(e.to_string()))?;
+            Box::new(reader.map(|batch| batch.map_err(|e| e.to_string())))
+        }
+        Format::Csv => {
+            let format = csv::reader::Format::default().with_header(true).with_header_validation(true);
+            let reader = csv::ReaderBuilder::new(Arc::clone(schema)).with_format(format).with_batch_size(ROWS);
+            let reader = reader.build(content_of(path, codec)?).map_err(|e| wrong(e.to_string()))?;
+            Box::new(reader.map(|batch| batch.map_err(|e| e.to_string())))
+        }
+        Format::Arrow => {
+            let found = crate::arrow_file::arrow_schema(content_of(path, codec)?).map_err(&wrong)?;
+            only(&found).map_err(&wrong)?;
+            let rows = arrow_batches(content_of(path, codec)?, schema, false, ROWS);
+            Box::new(rows.map_err(&wrong)?)
+        }
+        Format::Json | Format::Jsonl => {
+            let content = content_of(path, codec)?;
+            let content: Box<dyn std::io::Read> =
+                if format == Format::Json { Box::new(JsonDocument::new(content)) } else { Box::new(content) };
+            let objects = Objects { coerce: false, strict: true };
+            let rows = JsonRows::new(BufReader::with_capacity(1 << 20, content), Arc::clone(schema), objects, ROWS);
+            Box::new(rows.map_err(|e| wrong(e.to_string()))?.map(|row| row.map_err(|bad| bad.message)))
+        }
+        Format::Text | Format::Html | Format::Blob => return Err(wrong("it holds no rows".to_owned())),
+    };
+    let schema = Arc::clone(schema);
+    Ok(Box::new(batches.map(move |batch| batch.and_then(|batch| fit(&batch, &schema)).map_err(&wrong))))
+}
