@@ -2,7 +2,7 @@
 //!
 //! Start with [`Stores`]: it knows where a pipeline's volumes are, lists the files that a glob names as [`Split`]s with an
 //! identity and a version of their content, and says which [`Place`] a sink writes to. [`FileReader`] and [`LineReader`] make
-//! rows of splits; [`Encoder`] makes bytes of rows, into a [`StagedFile`] that appears whole or not at all.
+//! rows of splits, an [`Opener`] opens the files that rows name; [`Encoder`] makes bytes of rows, into a [`StagedFile`] that appears whole or not at all.
 //!
 //! Deliberately absent: reading of tabular formats (the engine's, by way of [`Stores::object`]), and when anything is written or
 //! published.
@@ -15,6 +15,7 @@ mod files;
 mod lines;
 mod listing;
 mod location;
+mod opener;
 mod place;
 mod prefetch;
 mod row_id;
@@ -32,11 +33,13 @@ pub use assemble::assemble;
 pub use dflow_pipeline::Codec;
 pub use encoder::Encoder;
 pub use error::IoError;
-pub use files::FileReader;
+pub use files::{BYTE_ORDER_MARK, FileReader};
 pub use lines::LineReader;
+pub use opener::{Opened, Opener, Opening, Unopened};
 pub use place::Place;
 pub use row_id::{RowId, RowIds};
 pub use source::{Run, SourceBatch, SourceFailure, SourceReader};
 pub use split::Split;
 pub use staged::{Prepared, StagedFile};
 pub use stores::Stores;
+pub use texts::not_utf8;

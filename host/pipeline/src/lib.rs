@@ -22,9 +22,9 @@ pub mod written;
 pub use draft::Draft;
 pub use fault::{Fault, exit};
 pub use form::{
-    Cell, Codec, CsvOptions, Distinct, Explode, Format, Group, How, Input, Join, Limit, Missing, Mode, Nulls, OnError,
-    OneOrMany, Pipeline, Plugin, Read, ReadAs, Row, Sample, SampleSize, Select, Set, Sort, SourceSchema, Sql, Stage,
-    Union, Use, Values, Verb, Volume, Write,
+    Cell, Codec, CsvOptions, Distinct, Explode, Flow, Format, Given, Group, How, Input, Join, Limit, Missing, Mode,
+    Nulls, OnError, OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample, SampleSize, Select, Set, Sort,
+    SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb, Volume, Write,
 };
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
 pub use mistake::{At, Mistake, Mistakes, SourceText, Sources};

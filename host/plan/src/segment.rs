@@ -9,7 +9,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::{OperatorNode, TaskScope, UniqueNode};
+use dflow_operators::{OpenNode, OperatorNode, TaskScope, UniqueNode};
 use dflow_pipeline::Name;
 
 /// A source of a segment, with all that there is to read.
@@ -32,7 +32,7 @@ pub struct Segment {
     pub stages: Vec<Name>,
     /// Its sources.
     pub sources: Vec<SegmentSource>,
-    /// The stages whose operators run: a map whose columns nobody reads doesn't.
+    /// The stages whose operators run, or that open files: a map whose columns nobody reads doesn't.
     pub operators: Vec<Name>,
     /// Whether rows regroup (sort, limit, join, group, …), so that one task must see them all.
     pub global: bool,
@@ -114,6 +114,11 @@ fn operators(plan: &LogicalPlan) -> Result<Vec<Name>> {
             && let Some(operator) = extension.node.as_any().downcast_ref::<OperatorNode>()
         {
             stages.push(operator.spec.stage.clone());
+        }
+        if let LogicalPlan::Extension(extension) = node
+            && let Some(open) = extension.node.as_any().downcast_ref::<OpenNode>()
+        {
+            stages.push(open.spec.stage.clone());
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

@@ -55,7 +55,7 @@ pub(super) fn read(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut 
 }
 
 /// A codec, by its name or by one of the endings that mean it.
-fn codec(node: &Node, found: &mut Vec<Mistake>) -> Option<Codec> {
+pub(super) fn codec(node: &Node, found: &mut Vec<Mistake>) -> Option<Codec> {
     if let Shape::Text(word) = &node.shape
         && let Some((codec, ..)) = Codec::ALL.iter().find(|(.., endings)| endings.contains(&word.as_str()))
     {
