@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::ErrorKind,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use dflow_pipeline::{
@@ -56,7 +56,7 @@ impl PipelineSettings {
 
     /// A file that the pipeline uses as a flow, by its path from the pipeline's folder.
     fn flow(&self, path: &str, outside: &Outside) -> Result<FlowFile, String> {
-        let seen = self.file.parent().unwrap_or(Path::new("")).join(path);
+        let seen = tidy(&self.file.parent().unwrap_or(Path::new("")).join(path));
         let name = seen.display().to_string();
         let whole = outside.folder.join(&seen);
         let unreadable = |error: std::io::Error| match error.kind() {
@@ -69,6 +69,18 @@ impl PipelineSettings {
         let text = String::from_utf8(bytes).map_err(|_| format!("the pipeline file `{name}` is not UTF-8 text"))?;
         Ok(FlowFile { name, real, text })
     }
+}
+
+/// A path without a folder that it leaves at once.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut tidy, part| {
+        match (part, tidy.components().next_back()) {
+            (Component::ParentDir, Some(Component::Normal(_))) => drop(tidy.pop()),
+            (Component::CurDir, _) => {}
+            _ => tidy.push(part),
+        }
+        tidy
+    })
 }
 
 /// The nearest `dflow.toml`.

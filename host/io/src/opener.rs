@@ -145,6 +145,7 @@ impl Opener {
             };
             Some((opening, (opener, heads, running, ahead - bytes)))
         })
+        .fuse()
         .boxed()
     }
 
@@ -225,7 +226,7 @@ impl Opener {
             return Err(Unopened { kind: "unreadable", fault: Fault::Data, message });
         };
         let codec = self.codec_of(&location.path);
-        let media_type = media_type(&location.path).map(str::to_owned);
+        let media_type = media_type(&location.path, codec).map(str::to_owned);
         let split = Split::of_file(location, &metadata);
         let about = Opened {
             size: Some(split.size),
@@ -247,7 +248,9 @@ impl Opener {
         })?;
         let Answer { size, modified, etag, media_type: said, body } = answer;
         let codec = self.codec_of(path);
-        let media_type = said.or_else(|| media_type(path).map(str::to_owned));
+        // A server may speak of what is stored, or of what is in it.
+        let said = said.filter(|_| codec == Codec::None);
+        let media_type = said.or_else(|| media_type(path, codec).map(str::to_owned));
         let about = Opened { size, modified, etag, media_type, content: Vec::new() };
         self.fits(uri, &about, codec, content)?;
         Ok(Found { about, codec, stored: body.map_or(Stored::Unread, Stored::Coming) })
@@ -366,9 +369,12 @@ fn shown(uri: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// What a file holds, by the ending of its name.
-fn media_type(path: &str) -> Option<&'static str> {
-    let (_, ending) = path.rsplit_once('.')?;
+/// What a file holds, decompressed by its codec, by the ending of its name.
+fn media_type(path: &str, codec: Codec) -> Option<&'static str> {
+    let (stem, mut ending) = path.rsplit_once('.')?;
+    if codec != Codec::None && Codec::of_name(path) == codec {
+        ending = stem.rsplit_once('.')?.1;
+    }
     Some(match ending.to_ascii_lowercase().as_str() {
         "html" | "htm" => "text/html",
         "txt" | "text" | "log" => "text/plain",

@@ -4,7 +4,7 @@
 //! as a [`Draft`] with every [`Mistake`], each pointing at its characters. The words that every other room shares are
 //! here too: names, limits, and whose [`Fault`] an error is.
 //!
-//! Deliberately absent: files other than the pipeline's own, plugins, types of columns, and anything that runs.
+//! Deliberately absent: the reading of files (who calls gives their texts), plugins, types of columns, and anything that runs.
 
 mod draft;
 mod fault;

@@ -53,12 +53,12 @@ pub(super) fn flow(node: &Node, stage: Table<'_>, found: &mut Vec<Mistake>) -> O
 }
 
 /// Puts the stages of a flow's file into the pipeline that uses it as the stage `caller`, and gives the stage of it whose rows come
-/// out. `at` is the caller's place, `file` the name of the flow's.
+/// out. `at` is the caller's place, `file` the name of the flow's, which may say how batches are cut.
 pub(super) fn graft(
     into: &mut Pipeline,
     flow: &Flow,
     caller: &Name,
-    inner: Draft,
+    (inner, says_batch): (Draft, bool),
     (at, file): (&At, &str),
     found: &mut Vec<Mistake>,
 ) -> (Option<Name>, BTreeSet<String>) {
@@ -72,7 +72,7 @@ pub(super) fn graft(
         found.push(mistake.hint("add `[stage.rows]` with `input = { text = \"utf8\" }`, and read from it"));
     }
     let batch = inner.batch;
-    let own_batch = batch != into.batch;
+    let mut place = into.stage.get_index_of(caller).unwrap_or(into.stage.len());
     let (volumes, plugins) = (inner.volume.clone(), inner.plugin.clone());
     let in_volume = |path: &str| match path.split_once("://") {
         Some((volume, rest)) if volumes.contains_key(volume) => format!("{caller}.{volume}://{rest}"),
@@ -86,7 +86,7 @@ pub(super) fn graft(
     for (name, mut stage) in inner.stage {
         stage.within = Some(stage.within.map_or_else(|| caller.clone(), |within| caller.part(within)));
         stage.from = stage.from.iter().map(|from| caller.part(from)).collect();
-        if own_batch && stage.batch.is_none() {
+        if says_batch && stage.batch.is_none() {
             stage.batch = Some(batch);
         }
         match &mut stage.verb {
@@ -113,7 +113,8 @@ pub(super) fn graft(
             Verb::Steps(steps) => steps.0.iter_mut().for_each(|step| *step = caller.part(&*step)),
             _ => {}
         }
-        into.stage.insert(caller.part(name), stage);
+        into.stage.shift_insert(place, caller.part(name), stage);
+        place += 1;
     }
     let flawed = flawed.iter().map(|name| caller.part(name).to_string()).collect();
     (end.map(|end| caller.part(end)), flawed)
@@ -134,6 +135,10 @@ fn ends(inner: &Pipeline, flow: &Flow, sound: bool, (at, file): (&At, &str), fou
         }
         return found_end.map(|(name, _)| name.clone());
     }
+    // A stage with a mistake may be missing here, and those that it reads aren't the end.
+    if !sound {
+        return None;
+    }
     let read: Vec<&str> = inner.stage.values().flat_map(|stage| stage.from.iter().map(Name::as_str)).collect();
     let joined =
         |name: &str| inner.stage.values().any(|s| matches!(&s.verb, Verb::Join(join) if join.with.as_str() == name));
@@ -150,7 +155,6 @@ fn ends(inner: &Pipeline, flow: &Flow, sound: bool, (at, file): (&At, &str), fou
     let unread: Vec<&str> = names.iter().filter(unread).copied().collect();
     match unread.as_slice() {
         [end] => inner.stage.get_key_value(*end).map(|(name, _)| name.clone()),
-        _ if !sound => None,
         several => {
             let mistake = match several {
                 [] => Mistake::new(at.key("flow"), format!("every stage of `{file}` is read by another")),

@@ -190,20 +190,15 @@ impl Reader<'_> {
             self.read.insert(file.real.clone(), (file.name.clone(), node));
         }
         let Some((shown, Some(document))) = self.read.get(&file.real).cloned() else { return itself() };
-        let with = match &entry.node.shape {
-            Shape::Table(keys) => keys.iter().find(|key| key.key == "with").map(|key| &key.node.shape),
-            _ => None,
-        };
-        let with = match with {
-            Some(Shape::Table(with)) => with.as_slice(),
-            _ => &[],
-        };
+        let with = Table { at, entries: entries_of(&entry.node) }.entry("with");
+        let with = with.map_or(&[][..], |with| entries_of(&with.node));
         let caller = within.map_or_else(|| name.clone(), |within| within.part(name));
+        let says_batch = Table { at, entries: entries_of(&document) }.entry("batch").is_some();
         self.way.push((file.real, file.name));
         let (pipeline, flawed) = self.document(document, &shown, Some(&Call { caller, with }), &mut inner);
         self.way.pop();
         let draft = Draft { pipeline, text: None, mistakes: inner, flawed };
-        let (end, flawed) = flow::graft(into, &flow, name, draft, (at, &shown), found);
+        let (end, flawed) = flow::graft(into, &flow, name, (draft, says_batch), (at, &shown), found);
         match (end, into.stage.get_mut(name)) {
             (Some(end), Some(stage)) => {
                 stage.from = vec![end];
@@ -256,11 +251,7 @@ impl Reader<'_> {
         within: Option<&Name>,
         found: &mut Vec<Mistake>,
     ) -> (Pipeline, BTreeSet<String>) {
-        let entries = match &document.shape {
-            Shape::Table(entries) => &entries[..],
-            _ => &[],
-        };
-        let table = Table { at: &document.at, entries };
+        let table = Table { at: &document.at, entries: entries_of(document) };
         for entry in table.entries.iter().filter(|entry| !TOP.contains(&entry.key.as_str())) {
             let key = entry.key.as_str();
             found.push(if LATER_RESOURCES.contains(&key) {
@@ -356,6 +347,13 @@ fn rebase(stage: &mut Entry, folder: &str) {
     match &mut read.node.shape {
         Shape::List(items) => items.iter_mut().for_each(moved),
         _ => moved(&mut read.node),
+    }
+}
+
+fn entries_of(table: &Node) -> &[Entry] {
+    match &table.shape {
+        Shape::Table(entries) => entries,
+        _ => &[],
     }
 }
 

@@ -18,7 +18,7 @@ const APART: &[(&str, &str)] = &[
     ("write", "it gives no rows"),
     ("steps", "steps have no steps of their own"),
 ];
-/// What a step takes over from its stage unless it says otherwise.
+/// What a step takes over from its stage unless it says otherwise. The stages of a flow have their own.
 const SHARED: &[&str] = &["on_error", "batch"];
 /// The verbs whose rows can stay when they fail.
 const FAILING: &[&str] = &["use", "open"];
@@ -48,18 +48,20 @@ pub(super) fn expand(entry: &Entry, found: &mut Vec<Mistake>) -> Vec<Entry> {
     };
     let (mut taken, mut sound) = (HashSet::new(), !listed.is_empty());
     for (i, item) in listed.iter().enumerate() {
-        let Some((name, mut step)) = step(item, i + 1, found) else {
+        let Some((mut name, mut step)) = step(item, i + 1, found) else {
             sound = false;
             continue;
         };
         if !taken.insert(name.clone()) {
             found.push(Mistake::new(item.at.key("name"), format!("two steps are named `{name}`")));
             sound = false;
+            name = (i + 1).to_string();
         }
+        let flow = step.iter().any(|key| key.key == "flow");
         let failing = step.iter().any(|key| FAILING.contains(&key.key.as_str()));
         for shared in keys.iter().filter(|key| SHARED.contains(&key.key.as_str())) {
             let null = matches!(&shared.node.shape, Shape::Text(word) if word == "null");
-            if (failing || !null) && !step.iter().any(|key| key.key == shared.key) {
+            if !flow && (failing || !null) && !step.iter().any(|key| key.key == shared.key) {
                 step.push(shared.clone());
             }
         }
