@@ -73,6 +73,9 @@ pub struct Unopened {
 /// What came of a URI; of none, nothing.
 pub type Opening = Option<Result<Opened, Unopened>>;
 
+/// What came of looking for a URI's file.
+type Head = Result<(String, Found), Unopened>;
+
 /// A file that was found, and where its content comes from.
 struct Found {
     about: Opened,
@@ -149,7 +152,7 @@ impl Opener {
         .boxed()
     }
 
-    fn begin(&self, head: Result<Option<Result<(String, Found), Unopened>>, IoError>) -> (u64, Reading) {
+    fn begin(&self, head: Result<Option<Head>, IoError>) -> (u64, Reading) {
         let (uri, Found { about, codec, stored }) = match head {
             Err(error) => return (0, Reading::Done(Err(error))),
             Ok(None) => return (0, Reading::Done(Ok(None))),

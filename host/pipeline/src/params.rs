@@ -238,7 +238,11 @@ impl Param {
             Some(wanted) => {
                 let kind = node.shape.kind();
                 let message = format!("parameter `{name}` of the flow must be {wanted}, found {kind}");
-                found.push(Mistake::new(node.at.clone(), message).hint("its type is the one of its default"));
+                let hint = match self.like {
+                    Some(_) => "its type is the one of its default",
+                    None => "without a default it is a string",
+                };
+                found.push(Mistake::new(node.at.clone(), message).hint(hint));
                 broken(&node)
             }
         }
