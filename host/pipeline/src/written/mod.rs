@@ -290,7 +290,7 @@ impl Reader<'_> {
         let mut stages: Vec<_> = written.iter().map(read).collect();
         graph::connect(&mut stages, found);
         // A name that isn't one is no stage's, so that its readers would seem to read nothing.
-        let there = |name: &str| written.iter().any(|entry| entry.key == name);
+        let there = |name: &str| written.iter().any(|entry| entry.key == name && is_step(entry));
         let no_name = |name: &str| name.parse::<Name>().is_err() && !there(name);
         let reads_no_name = |stage: &stage::WrittenStage<'_>| stage.from.iter().any(|s| no_name(&s.name));
         let lost: BTreeSet<&str> = stages.iter().filter(|stage| reads_no_name(stage)).map(|stage| stage.name).collect();
