@@ -374,7 +374,7 @@ pub struct Open {
 }
 
 /// `flow = "clean.toml"` with `in`, `out`, `with`, `output`: the rows go into the `input` stage of another pipeline file, and what
-/// comes out of it is added to them. Its paths, volumes and plugins are those of its own folder, the `dflow.toml` is that of this
+/// comes out of it is added to them; a column that comes out under the name under which it went in takes its place. Its paths, volumes and plugins are those of its own folder, the `dflow.toml` is that of this
 /// pipeline. Where it makes rows of its own (`group`, `join`, some queries), only its columns are left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -36,6 +36,19 @@ impl Name {
         Self(format!("{}.{part}", self.0))
     }
 
+    /// A name that may be one of a part. Those are made, never written in a pipeline.
+    ///
+    /// # Errors
+    /// One of its parts is neither a name nor a number.
+    pub fn whole(text: &str) -> Result<Self, NameError> {
+        let mut parts = text.split('.');
+        let head = parts.next().unwrap_or_default().parse::<Self>()?;
+        parts.try_fold(head, |whole, part| match part.parse::<u32>() {
+            Ok(number) => Ok(whole.part(number)),
+            Err(_) => part.parse::<Self>().map(|part| whole.part(part)),
+        })
+    }
+
     /// A name that stands for what the user wrote, which others judge.
     pub(crate) fn made(text: &str) -> Self {
         Self(text.to_owned())
@@ -88,14 +101,7 @@ impl std::borrow::Borrow<str> for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Names of parts are made, never written.
-        let text = String::deserialize(deserializer)?;
-        let mut parts = text.split('.');
-        let head = parts.next().unwrap_or_default().parse::<Self>().map_err(serde::de::Error::custom)?;
-        parts.try_fold(head, |whole, part| match part.parse::<u32>() {
-            Ok(number) => Ok(whole.part(number)),
-            Err(_) => part.parse::<Self>().map(|part| whole.part(part)).map_err(serde::de::Error::custom),
-        })
+        Self::whole(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

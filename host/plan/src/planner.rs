@@ -218,10 +218,16 @@ impl Planning<'_> {
                 };
                 input?.given(name, given, file)
             }
-            Verb::Flow(flow) => match self.steps.get(&flow.rows) {
-                Some(before) => input?.flow(name, flow, &before.columns),
-                None => Err(Vec::new()),
-            },
+            Verb::Flow(flow) => {
+                let inputs = self.pipeline.stage.values().find_map(|stage| match &stage.verb {
+                    Verb::Given(given) if given.flow == *name => Some(&given.columns),
+                    _ => None,
+                });
+                match (self.steps.get(&flow.rows), inputs) {
+                    (Some(before), Some(inputs)) => input?.flow(name, flow, &before.columns, inputs),
+                    _ => Err(Vec::new()),
+                }
+            }
             Verb::Steps(_) => Ok(input?.last_step(name)),
             Verb::Sql(_) => match self.queries.remove(name) {
                 Some(query) => query::plan(&state, name, query, &inputs).await,

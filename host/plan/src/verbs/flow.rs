@@ -6,7 +6,7 @@ use datafusion::{
     arrow::datatypes::DataType,
     logical_expr::{cast, type_coercion::binary::type_union_coercion},
 };
-use dflow_pipeline::{At, Flow, Given, Mistake, Name};
+use dflow_pipeline::{At, Flow, Given, Mistake, Name, SourceSchema};
 use indexmap::IndexMap;
 
 use crate::{
@@ -70,8 +70,9 @@ impl Step {
         self.with_new(name, new, columns)
     }
 
-    /// `flow = "clean.toml"`: what its last stage gives, beside the columns of the rows that went in, `before`.
-    pub(crate) fn flow(&self, name: &Name, written: &Flow, before: &Columns) -> Planned {
+    /// `flow = "clean.toml"`: what its last stage gives, beside the columns of the rows that went in, `before`. What comes out under
+    /// the name under which it went in (`inputs`) takes its place.
+    pub(crate) fn flow(&self, name: &Name, written: &Flow, before: &Columns, inputs: &SourceSchema) -> Planned {
         let at = At::stage(name);
         let mut columns = self.columns.child(name);
         columns.ancestors.retain(|stage, _| !is_part(name, stage));
@@ -95,6 +96,10 @@ impl Step {
                 continue;
             }
             let ours = named.unwrap_or(shown);
+            if inputs.contains_key(shown) && written.input.get(shown).unwrap_or(shown) == ours {
+                columns.visible.insert(ours.clone(), column.clone());
+                continue;
+            }
             if columns.visible.contains_key(ours) || SYSTEM.contains(&ours.as_str()) {
                 let place = if named.is_some() { at.key("out").key(shown) } else { at.key("flow") };
                 let what = format!("the new column `{ours}` of `{}` is there already", written.path);
