@@ -144,7 +144,7 @@ pub(crate) struct EvalArgs {
     #[arg(last = true, hide = true, value_name = "TEXT")]
     pub(crate) texts: Vec<String>,
     /// The stage whose rows are shown [default: the sink, or the one stage that nothing reads].
-    #[arg(short, long, value_name = "STAGE")]
+    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
     pub(crate) stage: Option<Name>,
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,

@@ -3,12 +3,12 @@
 use std::{
     fs,
     io::ErrorKind,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use dflow_pipeline::{
     Draft,
-    written::{self, SharedFile, Surroundings},
+    written::{self, FlowFile, SharedFile, Surroundings},
 };
 
 use crate::{failure::Failure, outside::Outside, settings::PipelineSettings};
@@ -48,10 +48,39 @@ impl PipelineSettings {
         let shared =
             found.as_ref().map(|found| SharedFile { name: &found.name, folder: &found.folder, text: &found.text });
         let env = |key: &str| (outside.env)(key);
-        let surroundings =
-            Surroundings { overrides: &self.overrides, env: &env, shared, target: self.target.as_deref() };
+        let file = |path: &str| self.flow(path, outside);
+        let target = self.target.as_deref();
+        let surroundings = Surroundings { overrides: &self.overrides, env: &env, shared, target, file: &file };
         Ok(written::read_within(&name, &text, &surroundings))
     }
+
+    /// A file that the pipeline uses as a flow, by its path from the pipeline's folder.
+    fn flow(&self, path: &str, outside: &Outside) -> Result<FlowFile, String> {
+        let seen = tidy(&self.file.parent().unwrap_or(Path::new("")).join(path));
+        let name = seen.display().to_string();
+        let whole = outside.folder.join(&seen);
+        let unreadable = |error: std::io::Error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => format!("there is no pipeline file `{name}`"),
+            _ if whole.is_dir() => format!("`{name}` is a folder, not a pipeline file"),
+            _ => format!("can't read the pipeline file `{name}`: {error}"),
+        };
+        let real = whole.canonicalize().map_err(unreadable)?;
+        let bytes = fs::read(&real).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("the pipeline file `{name}` is not UTF-8 text"))?;
+        Ok(FlowFile { name, real, text })
+    }
+}
+
+/// A path without a folder that it leaves at once.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut tidy, part| {
+        match (part, tidy.components().next_back()) {
+            (Component::ParentDir, Some(Component::Normal(_))) => drop(tidy.pop()),
+            (Component::CurDir, _) => {}
+            _ => tidy.push(part),
+        }
+        tidy
+    })
 }
 
 /// The nearest `dflow.toml`.

@@ -31,7 +31,7 @@ const TEXT: usize = 4;
 const BINARY: usize = 5;
 
 /// What some editors put before UTF-8.
-pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads one row a file: `uri` (utf8), `size` (uint64, bytes), `modified` (timestamp in milliseconds, UTC), `etag` (utf8),
 /// `content` (utf8, without a byte order mark) and `content#bytes` (binary, all that is there).
@@ -413,7 +413,12 @@ impl Sequence {
 
 /// Reads a content into a buffer from `start` on, growing it when needed. Gives the end of what was read; `None` when it is more
 /// than `limit` bytes.
-fn read_into(content: &mut impl Read, buffer: &mut Vec<u8>, start: usize, limit: usize) -> io::Result<Option<usize>> {
+pub(crate) fn read_into(
+    content: &mut impl Read,
+    buffer: &mut Vec<u8>,
+    start: usize,
+    limit: usize,
+) -> io::Result<Option<usize>> {
     let mut end = start;
     loop {
         if end == buffer.len() {

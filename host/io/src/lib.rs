@@ -2,7 +2,7 @@
 //!
 //! Start with [`Stores`]: it knows where a pipeline's volumes are, lists the files that a glob names as [`Split`]s with an
 //! identity and a version of their content, and says which [`Place`] a sink writes to. [`FileReader`] and [`LineReader`] make
-//! rows of splits; [`Encoder`] makes bytes of rows, into a [`StagedFile`] that appears whole or not at all.
+//! rows of splits, an [`Opener`] opens the files that rows name; [`Encoder`] makes bytes of rows, into a [`StagedFile`] that appears whole or not at all.
 //!
 //! Deliberately absent: reading of tabular formats (the engine's, by way of [`Stores::object`]), and when anything is written or
 //! published.
@@ -16,6 +16,7 @@ mod lines;
 mod listing;
 mod location;
 mod names;
+mod opener;
 mod packing;
 mod place;
 mod prefetch;
@@ -36,9 +37,10 @@ pub use content::content_of;
 pub use dflow_pipeline::Codec;
 pub use encoder::Encoder;
 pub use error::IoError;
-pub use files::FileReader;
+pub use files::{BYTE_ORDER_MARK, FileReader};
 pub use lines::LineReader;
 pub use names::{name_part, partition_folder, partition_of};
+pub use opener::{Opened, Opener, Opening, Unopened};
 pub use place::Place;
 pub use row_id::{RowId, RowIds};
 pub use source::{Run, SourceBatch, SourceFailure, SourceReader};
@@ -46,3 +48,4 @@ pub use split::Split;
 pub use staged::{Prepared, StagedFile};
 pub use staged_folder::StagedFolder;
 pub use stores::Stores;
+pub use texts::not_utf8;

@@ -8,12 +8,12 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use crate::IoError;
 
 /// Bytes that may be read ahead of what was asked for.
-const AHEAD_BYTES: u64 = 8 << 20;
+pub(crate) const AHEAD_BYTES: u64 = 8 << 20;
 /// Jobs that may be under way at once, for those that have few bytes.
 const AHEAD_JOBS: usize = 8;
 
 /// A job that isn't begun any more once nobody waits for it.
-struct Job<T>(JoinHandle<T>);
+pub(crate) struct Job<T>(pub(crate) JoinHandle<T>);
 
 impl<T> Drop for Job<T> {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl<T> Drop for Job<T> {
 }
 
 impl<T> Job<T> {
-    async fn result(mut self) -> Result<T, IoError> {
+    pub(crate) async fn result(mut self) -> Result<T, IoError> {
         (&mut self.0).await.map_err(IoError::lost)
     }
 }

@@ -197,6 +197,28 @@ impl Stores {
         }
     }
 
+    /// The folders of the volumes, and the pipeline's own. Absolute paths have none.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.inner.roots.iter().filter_map(|(name, root)| match root {
+            Root::Folder(folder) if name != ABSOLUTE => Some(folder.as_path()),
+            Root::Folder(_) | Root::Web(_) => None,
+        })
+    }
+
+    /// Whether there is a volume of this name.
+    pub(crate) fn has_volume(&self, name: &str) -> bool {
+        name != RELATIVE && self.inner.roots.contains_key(name)
+    }
+
+    /// The volume on the web that a URL is in, and the rest of the URL; the one that is nearest to it.
+    pub(crate) fn web_volume<'a>(&self, url: &'a str) -> Option<(String, &'a str)> {
+        let below = self.inner.roots.iter().filter_map(|(name, root)| match root {
+            Root::Web(web) => web.below(url).map(|below| (name.clone(), below)),
+            Root::Folder(_) => None,
+        });
+        below.min_by_key(|(_, below)| below.len())
+    }
+
     fn root(&self, volume: &str) -> &Root {
         self.inner.roots.get(volume).expect("a location's volume is one of its pipeline's")
     }

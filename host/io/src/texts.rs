@@ -46,7 +46,7 @@ pub(crate) fn gather(bytes: &[u8], spans: &mut [Span]) -> Vec<u8> {
 }
 
 /// Why a text is not UTF-8, if it isn't: a phrase that names the offset.
-pub(crate) fn not_utf8(text: &[u8]) -> Option<String> {
+pub fn not_utf8(text: &[u8]) -> Option<String> {
     let error = str::from_utf8(text).err()?;
     let at = error.valid_up_to();
     Some(match error.error_len() {

@@ -20,7 +20,7 @@ use bytes::{Buf, Bytes};
 use dflow_pipeline::{Fault, Volume};
 use futures::stream::{BoxStream, StreamExt};
 use object_store::{
-    BackoffConfig, ClientOptions, GetOptions, ObjectStore, RetryConfig,
+    Attribute, BackoffConfig, ClientOptions, GetOptions, ObjectStore, RetryConfig,
     client::{HttpError, HttpErrorKind},
     http::HttpBuilder,
     path::Path,
@@ -99,6 +99,38 @@ impl Web {
         })
     }
 
+    /// The rest of a URL that is in this volume.
+    pub(crate) fn below<'a>(&self, url: &'a str) -> Option<&'a str> {
+        url.strip_prefix(&self.url)?.strip_prefix('/')
+    }
+
+    /// What the server says about a file, and its content if that is wanted.
+    pub(crate) async fn ask_for(&self, path: &str, content: bool) -> Result<Answer, Trouble> {
+        let location = self.location(path).map_err(|error| Trouble { missing: false, why: error.message })?;
+        let options = GetOptions { head: !content, ..GetOptions::default() };
+        let mut answer = self.store.get_opts(&location, options).await;
+        // Not every server answers HEAD; the content that comes instead isn't read.
+        if let (false, Err(error)) = (content, &answer)
+            && status(error).is_some_and(|status| status.starts_with("405") || status.starts_with("501"))
+        {
+            answer = self.store.get_opts(&location, GetOptions::default()).await;
+        }
+        let answer = answer.map_err(|error| Trouble {
+            missing: matches!(error, object_store::Error::NotFound { .. }),
+            why: match unreachable(&error) {
+                true => format!("the server of the volume `{}` can't be reached: {}", self.name, explain(&error)),
+                false => explain(&error),
+            },
+        })?;
+        let said = answer.attributes.get(&Attribute::ContentType);
+        let media_type = said.map(|said| said.split(';').next().unwrap_or(said).trim().to_ascii_lowercase());
+        let size = Some(answer.meta.size).filter(|size| *size != UNKNOWN);
+        let modified = Some(answer.meta.last_modified.timestamp_millis()).filter(|modified| *modified != 0);
+        let etag = answer.meta.e_tag.clone();
+        let body = content.then(|| Incoming { body: answer.into_stream(), piece: Bytes::new(), io: self.io.clone() });
+        Ok(Answer { size, modified, etag, media_type, body })
+    }
+
     /// Asks for a file. When the server has begun to answer, what it says can be read.
     pub(crate) fn request(&self, split: &Split) -> Request {
         let (location, store, io) = (self.location(&split.path), self.store(), self.io.clone());
@@ -116,6 +148,26 @@ impl Web {
             Ok(Incoming { body: answer.into_stream(), piece: Bytes::new(), io })
         }))
     }
+}
+
+/// What a server says about a file.
+pub(crate) struct Answer {
+    /// Its size in bytes.
+    pub(crate) size: Option<u64>,
+    /// When it was last modified, in milliseconds since 1970.
+    pub(crate) modified: Option<i64>,
+    pub(crate) etag: Option<String>,
+    pub(crate) media_type: Option<String>,
+    /// Its content, if that was asked for.
+    pub(crate) body: Option<Incoming>,
+}
+
+/// Why a server gives nothing.
+pub(crate) struct Trouble {
+    /// Whether there is no such file.
+    pub(crate) missing: bool,
+    /// A phrase without URLs.
+    pub(crate) why: String,
 }
 
 /// A request under way.

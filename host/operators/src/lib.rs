@@ -1,7 +1,7 @@
 //! What does one step do?
 //!
 //! Each file is one node of DataFusion's: [`SourceExec`] gives a source's rows with their ids, [`OperatorNode`] and its
-//! execution run an operator of a plugin, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
+//! execution run an operator of a plugin, [`OpenNode`] opens the files that rows name, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
 //! its splits and its counters, in the session ([`TaskScope`]). A plan that several others read is a [`Tee`]. What SQL can call is in [`functions()`].
 //!
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
@@ -13,6 +13,8 @@ mod held;
 mod ids;
 mod meter;
 mod number;
+mod open_exec;
+mod open_node;
 mod operator_exec;
 mod operator_node;
 mod parquet_files;
@@ -34,6 +36,8 @@ pub use held::Held;
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
 pub use meter::{MeterExec, MeterNode, ReadBy};
 pub use number::{NumberExec, NumberNode};
+pub use open_exec::OpenExec;
+pub use open_node::{FilePart, OpenNode, OpenSpec};
 pub use operator_exec::OperatorExec;
 pub use operator_node::{ChildColumns, OperatorNode, OperatorSpec};
 pub use parquet_files::{ParquetFiles, differs, parquet_metadata, unreadable_parquet};

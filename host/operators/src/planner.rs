@@ -15,6 +15,8 @@ use datafusion::{
 use crate::{
     meter::{MeterExec, MeterNode},
     number::NumberNode,
+    open_exec::OpenExec,
+    open_node::OpenNode,
     operator_exec::OperatorExec,
     operator_node::OperatorNode,
     unique::UniqueNode,
@@ -48,6 +50,12 @@ impl ExtensionPlanner for StepPlanner {
         if let Some(unique) = node.as_any().downcast_ref::<UniqueNode>() {
             let id = planner.create_physical_expr(unique.id(), logical.schema(), session, context)?;
             return Ok(Some(Arc::new(unique.physical(id, physical.clone()))));
+        }
+        if let Some(open) = node.as_any().downcast_ref::<OpenNode>() {
+            let expr = |e| planner.create_physical_expr(e, logical.schema(), session, context);
+            let reads = open.reads.with(open.reads.iter().map(expr).collect::<Result<Vec<_>>>()?)?;
+            let exec = OpenExec::new(open.spec.clone(), open.parts.clone(), reads, physical.clone());
+            return Ok(Some(Arc::new(exec)));
         }
         if let Some(operator) = node.as_any().downcast_ref::<OperatorNode>() {
             let expr = |e| planner.create_physical_expr(e, logical.schema(), session, context);

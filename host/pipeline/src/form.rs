@@ -83,6 +83,10 @@ pub struct Stage {
     /// For people.
     #[serde(default)]
     pub doc: Option<String>,
+    /// The flow that it is a part of, whose names of stages it uses. Not written by anybody: it follows from `flow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub within: Option<Name>,
 }
 
 /// What a stage does. Each is a key of the stage; a stage has exactly one.
@@ -95,8 +99,17 @@ pub enum Verb {
     Values(Values),
     /// Typed rows given by the caller.
     Input(Input),
+    /// The files that a column of URIs names.
+    Open(Open),
     /// An operator of a plugin component, `plugin/operator`.
     Use(Use),
+    /// Another pipeline file, between its `input` stage and its output.
+    Flow(Flow),
+    /// The rows that a flow is given, in the place of its `input` stage: no verb that anybody writes.
+    #[schemars(skip)]
+    Given(Given),
+    /// Several verbs, one after the other.
+    Steps(Steps),
     /// A query over the stages it names.
     Sql(Sql),
     /// Columns added (or replaced) by SQL expressions.
@@ -132,7 +145,11 @@ impl Verb {
             Self::Read(_) => "read",
             Self::Values(_) => "values",
             Self::Input(_) => "input",
+            Self::Open(_) => "open",
             Self::Use(_) => "use",
+            Self::Flow(_) => "flow",
+            Self::Given(_) => "input",
+            Self::Steps(_) => "steps",
             Self::Sql(_) => "sql",
             Self::Set(_) => "set",
             Self::Filter(_) => "filter",
@@ -370,6 +387,69 @@ pub type Cell = serde_json::Value;
 /// `input = { text = "utf8" }`: the columns of the rows that a caller gives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Input(pub SourceSchema);
+
+/// `open = "url"` with `volume`, `codec`, `out`: the file that each row's URI names, as the columns `content` (text, and bytes where
+/// those are taken), `size`, `modified`, `etag` and `media_type`. A URI is `volume://path`, a path from the pipeline's folder (or in
+/// `volume`), or a URL in a volume on the web; nothing outside of the volumes and the pipeline's folder is opened. A row without
+/// a URI has nulls. Nothing is fetched that nobody reads: then a file that isn't there isn't noticed either.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Open {
+    /// The column of URIs; `stage.column` for an ancestor's.
+    pub column: String,
+    /// The volume that URIs without one are in.
+    #[serde(default)]
+    pub volume: Option<String>,
+    /// How the files are compressed; from each file's name when left out (`a.html.gz`).
+    #[serde(default)]
+    pub codec: Option<Codec>,
+    /// Its column → our name.
+    #[serde(default, rename = "out")]
+    pub output: IndexMap<String, String>,
+}
+
+/// `flow = "clean.toml"` with `in`, `out`, `with`, `output`: the rows go into the `input` stage of another pipeline file, and what
+/// comes out of it is added to them; a column that comes out under the name under which it went in takes its place. Its paths, volumes and plugins are those of its own folder, the `dflow.toml` is that of this
+/// pipeline. Where it makes rows of its own (`group`, `join`, some queries), only its columns are left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// The file, seen from the pipeline's folder.
+    pub path: String,
+    /// The stage whose rows go in.
+    #[schemars(skip)]
+    pub rows: Name,
+    /// Its input column ← our column (or `stage.column` of an ancestor). Same names need no entry.
+    #[serde(default, rename = "in")]
+    pub input: IndexMap<String, String>,
+    /// Its column → our name.
+    #[serde(default, rename = "out")]
+    pub output: IndexMap<String, String>,
+    /// Values of its parameters.
+    #[serde(default)]
+    pub with: serde_json::Map<String, serde_json::Value>,
+    /// The stage of it whose rows come out; the one that no other reads when left out.
+    #[serde(default, rename = "output")]
+    pub end: Option<String>,
+}
+
+/// The rows that a flow is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// The stage with `flow`.
+    pub flow: Name,
+    /// The columns of the `input` stage and their types.
+    pub columns: SourceSchema,
+    /// Its column ← the caller's.
+    pub input: IndexMap<String, String>,
+}
+
+/// `steps = ["html/extract", { filter = "…" }, "flow:clean.toml"]`: what stages of one verb each would do, one after the other. A step
+/// is an operator, a flow (`flow:` and its file), or a table with a verb and its keys. Its name is its number, or its `name`, behind
+/// that of the stage: `clean.1`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Steps(pub Vec<Name>);
 
 /// `use = "text/chunk"` with `in`, `out`, `with`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

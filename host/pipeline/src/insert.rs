@@ -146,11 +146,14 @@ impl<'a> Inserter<'a> {
         self.used.insert(name.to_owned());
         if param.value.is_none() && self.lacking.insert(name.to_owned()) {
             let mistake = Mistake::new(param.at.clone(), format!("parameter `{name}` has no value"));
-            found.push(match &param.env {
-                Some(variable) => {
+            found.push(match (&param.env, &self.params.caller) {
+                (_, Some(caller)) => {
+                    mistake.hint(format!("stage `{caller}`, which uses this file, can say `with = {{ {name} = … }}`"))
+                }
+                (Some(variable), None) => {
                     mistake.hint(format!("set the environment variable `{variable}` or pass `-p {name}=…`"))
                 }
-                None => mistake.hint(format!("pass `-p {name}=…`")),
+                (None, None) => mistake.hint(format!("pass `-p {name}=…`")),
             });
         }
         param.value.as_ref()

@@ -4,7 +4,7 @@
 //! as a [`Draft`] with every [`Mistake`], each pointing at its characters. The words that every other room shares are
 //! here too: names, limits, and whose [`Fault`] an error is.
 //!
-//! Deliberately absent: files other than the pipeline's own, plugins, types of columns, and anything that runs.
+//! Deliberately absent: the reading of files (who calls gives their texts), plugins, types of columns, and anything that runs.
 
 mod draft;
 mod fault;
@@ -24,9 +24,9 @@ pub use draft::Draft;
 pub use fault::{Fault, exit};
 pub use file_names::{FileNames, refuse_name};
 pub use form::{
-    Cell, Codec, CsvOptions, Distinct, Explode, Format, Group, How, Input, Join, Limit, Missing, Mode, Nulls, OnError,
-    OneOrMany, Pipeline, Plugin, Read, ReadAs, Row, Sample, SampleSize, Select, Set, Sort, SourceSchema, Sql, Stage,
-    Union, Use, Values, Verb, Volume, Write,
+    Cell, Codec, CsvOptions, Distinct, Explode, Flow, Format, Given, Group, How, Input, Join, Limit, Missing, Mode,
+    Nulls, OnError, OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample, SampleSize, Select, Set, Sort,
+    SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb, Volume, Write,
 };
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
 pub use mistake::{At, Mistake, Mistakes, SourceText, Sources};

@@ -229,7 +229,13 @@ impl Mistakes {
                 (sources.written(&m.at).file, sources.place(m).map_or(usize::MAX, |(_, span)| span.start))
             });
         }
-        list.dedup();
+        // A file that several flows share is read for each of them.
+        let all = std::mem::take(&mut list);
+        all.into_iter().for_each(|mistake| {
+            if !list.contains(&mistake) {
+                list.push(mistake);
+            }
+        });
         (!list.is_empty()).then_some(Self { source, list })
     }
 }

@@ -30,6 +30,35 @@ const KEYWORDS: &[&str] = &[
 ];
 
 impl Name {
+    /// The name of a part of this: `clean.trim`, or of its parts without names `clean.1`.
+    #[must_use]
+    pub fn part(&self, part: impl fmt::Display) -> Self {
+        Self(format!("{}.{part}", self.0))
+    }
+
+    /// A name that may be one of a part. Those are made, never written in a pipeline.
+    ///
+    /// # Errors
+    /// One of its parts is neither a name nor a number.
+    pub fn whole(text: &str) -> Result<Self, NameError> {
+        let mut parts = text.split('.');
+        let head = parts.next().unwrap_or_default().parse::<Self>()?;
+        parts.try_fold(head, |whole, part| match part.parse::<u32>() {
+            Ok(number) => Ok(whole.part(number)),
+            Err(_) => part.parse::<Self>().map(|part| whole.part(part)),
+        })
+    }
+
+    /// A name that stands for what the user wrote, which others judge.
+    pub(crate) fn made(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The name that a part has within this; `None` when it isn't a part of this, or a part of one.
+    pub fn own<'a>(&self, part: &'a str) -> Option<&'a str> {
+        part.strip_prefix(&self.0)?.strip_prefix('.').filter(|own| !own.contains('.'))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -72,7 +101,7 @@ impl std::borrow::Borrow<str> for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        Self::whole(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -88,6 +117,14 @@ mod tests {
         for bad in ["", "2x", "a-b", "a.b", "größe"] {
             assert_eq!(bad.parse::<Name>(), Err(NameError::Shape(bad.to_owned())));
         }
+        let made: Name = serde_json::from_str("\"clean.trim.1\"").expect("it is made of names");
+        let clean: Name = "clean".parse().expect("a name");
+        assert_eq!(made, clean.part("trim").part(1));
+        assert_eq!(
+            (clean.own("clean.trim"), clean.own("clean.trim.1"), clean.own("cleaner.x")),
+            (Some("trim"), None, None)
+        );
+        assert!(serde_json::from_str::<Name>("\"a..b\"").is_err());
         assert_eq!("Select".parse::<Name>(), Err(NameError::Keyword("Select".to_owned())));
     }
 }

@@ -16,7 +16,11 @@ use crate::{
 
 /// The parameters of a pipeline by name, those with mistakes too.
 #[derive(Default)]
-pub(crate) struct Params(IndexMap<String, Param>);
+pub(crate) struct Params {
+    by_name: IndexMap<String, Param>,
+    /// The stage that uses the file as a flow, and gives values by `with`.
+    pub(crate) caller: Option<String>,
+}
 
 /// One parameter.
 pub(crate) struct Param {
@@ -63,6 +67,8 @@ pub(crate) struct Outside<'a> {
     pub(crate) overrides: &'a [(String, String)],
     /// Looks up an environment variable.
     pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
+    /// Of a flow's file, the stage that uses it and its `with`: then `overrides` are for shared parameters alone.
+    pub(crate) flow: Option<(&'a str, &'a [Entry])>,
 }
 
 impl Params {
@@ -92,23 +98,30 @@ impl Params {
             param.give(name, outside, found);
         }
         let known: Vec<&str> = params.keys().map(String::as_str).collect();
-        for (key, _) in outside.overrides {
+        if let Some((_, with)) = outside.flow {
+            let own: Vec<&str> = params.iter().filter(|(_, p)| !p.shared).map(|(name, _)| name.as_str()).collect();
+            for entry in with.iter().filter(|entry| !own.contains(&entry.key.as_str())) {
+                let at = entry.node.at.clone();
+                found.push(Mistake::unknown(at, "parameter of the flow", &entry.key, &own).on(entry.span.clone()));
+            }
+        }
+        for (key, _) in outside.overrides.iter().filter(|_| outside.flow.is_none()) {
             if !known.contains(&key.as_str()) {
                 let mistake = Mistake::new(At::new(["param"]), format!("unknown parameter `{key}` in `-p {key}=…`"));
                 found.push(mistake.hint(nearest_or_list("parameter", key, &known)));
             }
         }
-        Self(params)
+        Self { by_name: params, caller: outside.flow.map(|(caller, _)| caller.to_owned()) }
     }
 
     /// A parameter by its name.
     pub(crate) fn get(&self, name: &str) -> Option<&Param> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 
     /// The names of all.
     pub(crate) fn names(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
+        self.by_name.keys().map(String::as_str).collect()
     }
 
     /// What a run is identified by and shows: the values, without secrets and what has no value. Of those that pipelines share,
@@ -116,7 +129,7 @@ impl Params {
     pub(crate) fn values(&self, used: &HashSet<String>, found: &mut Vec<Mistake>) -> IndexMap<Name, Value> {
         let mut values = IndexMap::new();
         let own = |(name, param): &(&String, &Param)| !param.secret && (!param.shared || used.contains(*name));
-        for (name, param) in self.0.iter().filter(own) {
+        for (name, param) in self.by_name.iter().filter(own) {
             if let (Ok(name), Some(node)) = (name.parse(), &param.value) {
                 values.insert(name, node.json(found));
             }
@@ -179,6 +192,18 @@ impl Param {
 
     /// Takes the value that the command line or the environment gives.
     fn give(&mut self, name: &str, outside: &Outside<'_>, found: &mut Vec<Mistake>) {
+        if let (Some((_, with)), false) = (outside.flow, self.shared) {
+            match with.iter().find(|entry| entry.key == name) {
+                Some(entry) => self.value = Some(self.fitted(name, &entry.node, found)),
+                None => {
+                    let given = self.env.as_deref().and_then(|variable| Some(((outside.env)(variable)?, variable)));
+                    if let Some((given, variable)) = given {
+                        self.value = Some(self.converted(name, &given, &format!("`${variable}`"), found));
+                    }
+                }
+            }
+            return;
+        }
         let given = outside.overrides.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         let given = match (given, &self.env) {
             (Some(value), _) => Some((value.clone(), format!("`-p {name}={}`", self.shown(&value)))),
@@ -187,6 +212,39 @@ impl Param {
         };
         if let Some((given, origin)) = given {
             self.value = Some(self.converted(name, &given, &origin, found));
+        }
+    }
+
+    /// A value that a flow is given, of the default's type.
+    fn fitted(&self, name: &str, node: &Node, found: &mut Vec<Mistake>) -> Node {
+        let mut node = node.clone();
+        if self.secret {
+            let mistake = Mistake::new(node.at.clone(), format!("parameter `{name}` of the flow is a secret"));
+            found.push(mistake.hint("the flow's file takes it from the environment itself"));
+            return broken(&node);
+        }
+        let wrong = match (&self.like, &node.shape) {
+            (_, Shape::Broken) | (Some(Shape::Broken), _) => return broken(&node),
+            (Some(Shape::Float(_)), Shape::Whole(number)) => {
+                node.shape = Shape::Float(*number as f64);
+                return node;
+            }
+            (Some(like), shape) => (discriminant(like) != discriminant(shape)).then(|| like.kind()),
+            (None, Shape::Text(_)) => None,
+            (None, _) => Some("a string"),
+        };
+        match wrong {
+            None => node,
+            Some(wanted) => {
+                let kind = node.shape.kind();
+                let message = format!("parameter `{name}` of the flow must be {wanted}, found {kind}");
+                let hint = match self.like {
+                    Some(_) => "its type is the one of its default",
+                    None => "without a default it is a string",
+                };
+                found.push(Mistake::new(node.at.clone(), message).hint(hint));
+                broken(&node)
+            }
         }
     }
 
@@ -294,7 +352,7 @@ mod tests {
         let table = toml::de::DeTable::parse(&text).expect("the test's TOML is right");
         let node = Node::document(&table, 0, &mut IndexMap::new(), &mut found);
         let overrides = [("x".to_owned(), given.to_owned())];
-        let outside = Outside { overrides: &overrides, env: &|_| None };
+        let outside = Outside { overrides: &overrides, env: &|_| None, flow: None };
         let declared = Declared { own: Some(&node), ..Declared::default() };
         let params = Params::read(declared, &outside, &[], &mut found);
         let values = params.values(&HashSet::new(), &mut found);

@@ -4,7 +4,10 @@
 //! its ancestors; what is visible of them under bare names is a matter of this table alone. So `select` costs nothing, an
 //! ancestor's column can be read later (`{{ article.title }}`), and what nobody reads the optimizer prunes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use datafusion::{
     arrow::datatypes::{DataType, Field, FieldRef, SchemaRef},
@@ -75,6 +78,8 @@ pub struct Columns {
     pub(crate) ambiguous: BTreeSet<Name>,
     /// In which order rows come.
     pub(crate) order: Order,
+    /// The flow whose names of stages are seen by who reads these rows.
+    pub(crate) within: Option<Name>,
 }
 
 impl Columns {
@@ -88,6 +93,7 @@ impl Columns {
             ancestors: BTreeMap::new(),
             ambiguous: BTreeSet::new(),
             order: Order::Open,
+            within: None,
         }
     }
 
@@ -138,15 +144,40 @@ impl Columns {
 
     /// A column of a stage by name.
     pub fn of_stage(&self, stage: &str, column: &str) -> Option<&Column> {
-        if stage == self.stage.as_str() {
+        if self.whole(stage) == self.stage.as_str() {
             return self.visible.get(column).or_else(|| self.system.get(column));
         }
-        self.ancestors.get(stage).and_then(|columns| columns.get(column))
+        self.ancestor(stage).and_then(|columns| columns.get(column))
+    }
+
+    /// The columns of an ancestor.
+    pub(crate) fn ancestor(&self, stage: &str) -> Option<&BTreeMap<String, Column>> {
+        self.ancestors.get(self.whole(stage).as_ref())
+    }
+
+    /// The names of the ancestors that can be named.
+    pub(crate) fn known_ancestors(&self) -> Vec<&str> {
+        let own = |stage: &'_ Name| match &self.within {
+            Some(within) => within.own(stage.as_str()).is_some(),
+            None => !stage.as_str().contains('.'),
+        };
+        let names = self.ancestors.keys().filter(|stage| own(stage)).map(Name::as_str);
+        names.map(|name| name.rsplit_once('.').map_or(name, |(_, own)| own)).collect()
+    }
+
+    /// The whole name of a stage that is named where these rows are read.
+    fn whole<'a>(&self, stage: &'a str) -> Cow<'a, str> {
+        self.within.as_ref().map_or(Cow::Borrowed(stage), |within| Cow::Owned(within.part(stage).to_string()))
+    }
+
+    /// Whether a name is that of a stage on both sides of a join.
+    pub(crate) fn is_ambiguous(&self, stage: &str) -> bool {
+        self.ambiguous.contains(self.whole(stage).as_ref())
     }
 
     /// Whether a name is that of this stage or of an ancestor.
     pub(crate) fn has_stage(&self, stage: &str) -> bool {
-        stage == self.stage.as_str() || self.ancestors.contains_key(stage)
+        self.whole(stage) == self.stage.as_str() || self.ancestor(stage).is_some()
     }
 
     /// The rows' id, where they have one.

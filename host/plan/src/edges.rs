@@ -42,7 +42,7 @@ impl Edges {
         let mut edges = Self::default();
         for (name, stage) in pipeline.stage.iter().filter(|(name, _)| !flawed.contains(name.as_str())) {
             let from = match &stage.verb {
-                Verb::Sql(sql) => edges.of_query(pipeline, flawed, state, name, sql),
+                Verb::Sql(sql) => edges.of_query(pipeline, flawed, state, (name, stage.within.as_ref()), sql),
                 Verb::Join(join) => stage.from.iter().chain([&join.with]).cloned().collect(),
                 _ => stage.from.clone(),
             };
@@ -56,7 +56,7 @@ impl Edges {
         pipeline: &Pipeline,
         flawed: &BTreeSet<String>,
         state: &SessionState,
-        name: &Name,
+        (name, within): (&Name, Option<&Name>),
         sql: &Sql,
     ) -> Vec<Name> {
         let query = match query::parse(state, name, &sql.0) {
@@ -69,15 +69,21 @@ impl Edges {
         let at = || At::stage(name).key("sql");
         let mut from = Vec::new();
         for table in &query.tables {
-            match pipeline.stage.get_key_value(table.as_str()) {
+            let whole = within.map_or_else(|| table.clone(), |within| within.part(table).to_string());
+            match pipeline.stage.get_key_value(whole.as_str()) {
                 Some((stage, read)) if !matches!(read.verb, Verb::Write(_)) => from.push(stage.clone()),
                 Some(_) => {
                     let message = format!("`{table}` writes its rows; nothing can read it");
                     self.mistakes.push(Mistake::new(at(), message));
                 }
-                None if flawed.contains(table) => {}
+                None if flawed.contains(&whole) => {}
                 None => {
-                    let known: Vec<_> = pipeline.stage.keys().filter(|s| *s != name).map(Name::as_str).collect();
+                    let own = |stage: &'_ Name| match within {
+                        Some(within) => within.own(stage.as_str()).is_some(),
+                        None => !stage.as_str().contains('.'),
+                    };
+                    let known = pipeline.stage.keys().filter(|s| *s != name && own(s)).map(Name::as_str);
+                    let known: Vec<_> = known.map(|s| s.rsplit_once('.').map_or(s, |(_, own)| own)).collect();
                     self.mistakes.push(Mistake::unknown(at(), "stage", table, &known));
                 }
             }

@@ -73,20 +73,16 @@ fn rename(expr: &mut SqlExpr, columns: &Columns, at: &At) -> Result<(), Mistake>
                 idents.splice(..1, [quoted(&column.flat)]);
             } else if columns.has_stage(&first) {
                 let known: Vec<_> = columns
-                    .ancestors
-                    .get(first.as_str())
+                    .ancestor(&first)
                     .map(|c| c.keys().map(String::as_str).collect())
                     .unwrap_or_else(|| columns.known());
                 return Err(Mistake::unknown(at.clone(), &format!("column of `{first}`"), &second, &known));
-            } else if columns.ambiguous.contains(first.as_str()) {
+            } else if columns.is_ambiguous(&first) {
                 return Err(ambiguous(at.clone(), &first));
             } else {
-                let known: Vec<_> = columns
-                    .ancestors
-                    .keys()
-                    .map(dflow_pipeline::Name::as_str)
-                    .chain([columns.stage.as_str()])
-                    .collect();
+                let own = columns.stage.as_str();
+                let own = own.rsplit_once('.').map_or(own, |(_, own)| own);
+                let known: Vec<_> = columns.known_ancestors().into_iter().chain([own]).collect();
                 return Err(Mistake::unknown(at.clone(), "stage or column", &first, &known));
             }
             if let [one] = idents.as_slice() {

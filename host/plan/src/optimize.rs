@@ -16,7 +16,7 @@ use datafusion::{
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::{ExecutionPlan, limit::LocalLimitExec, sorts::sort::SortExec},
 };
-use dflow_operators::OperatorNode;
+use dflow_operators::{OpenNode, OperatorNode};
 
 use crate::large_joins::SortLargeJoins;
 
@@ -87,7 +87,7 @@ impl OptimizerRule for PushDownSteadyFilter {
     }
 }
 
-/// A map whose new columns nobody reads isn't run, and its row errors don't happen. Others always run: they decide about rows.
+/// A map whose new columns nobody reads isn't run, and its row errors don't happen; of opened files only what is read is fetched. Others always run: they decide about rows.
 #[derive(Debug)]
 struct DropUnreadOperator;
 
@@ -104,6 +104,14 @@ impl OptimizerRule for DropUnreadOperator {
         let read = read_names(&plan)?;
         plan.transform_up_with_subqueries(|node| {
             let LogicalPlan::Extension(Extension { node: extension }) = &node else { return Ok(Transformed::no(node)) };
+            if let Some(open) = extension.as_any().downcast_ref::<OpenNode>() {
+                let unread = open.parts.iter().any(|(_, field)| !read.contains(field.name()));
+                return Ok(match open.only(|name| read.contains(name))? {
+                    _ if !unread => Transformed::no(node),
+                    Some(less) => Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(less) })),
+                    None => Transformed::yes(extension.inputs()[0].clone()),
+                });
+            }
             let Some(operator) = extension.as_any().downcast_ref::<OperatorNode>() else {
                 return Ok(Transformed::no(node));
             };

@@ -181,9 +181,19 @@ impl Planning<'_> {
     async fn step(&mut self, name: &Name, stage: &Stage) -> Result<Step, Vec<Mistake>> {
         let state = self.state.clone();
         // Operators and sinks count what goes in by themselves.
-        let reader = ReadBy { stage: name.clone(), counts: matches!(stage.verb, Verb::Use(_) | Verb::Write(_)) };
+        let counts = matches!(stage.verb, Verb::Open(_) | Verb::Use(_) | Verb::Write(_));
+        let reader = ReadBy { stage: name.clone(), counts };
         let inputs = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from));
-        let inputs: Vec<(&Name, Step)> = inputs.map(|(from, step)| (from, step.read_by(&reader))).collect();
+        // In a flow's file stages go by their own names.
+        let inputs: Vec<(Name, Step)> = inputs
+            .map(|(from, step)| {
+                let mut step = step.read_by(&reader);
+                step.columns.within = stage.within.clone();
+                let own = stage.within.as_ref().and_then(|within| within.own(from.as_str())?.parse().ok());
+                (own.unwrap_or_else(|| from.clone()), step)
+            })
+            .collect();
+        let inputs: Vec<(&Name, Step)> = inputs.iter().map(|(from, step)| (from, step.clone())).collect();
         let input = inputs.first().map(|(_, step)| step);
         let input = input.ok_or_else(|| vec![Mistake::new(At::stage(name), format!("stage `{name}` reads nothing"))]);
         match &stage.verb {
@@ -203,6 +213,25 @@ impl Planning<'_> {
                 self.shapes.insert(name.clone(), shape);
                 Ok(step)
             }
+            Verb::Open(written) => input?.open(name, stage, written, &self.environment.stores, self.batch(stage)),
+            Verb::Given(given) => {
+                let file = match self.pipeline.stage.get(&given.flow).map(|caller| &caller.verb) {
+                    Some(Verb::Flow(flow)) => flow.path.as_str(),
+                    _ => "the flow",
+                };
+                input?.given(name, given, file)
+            }
+            Verb::Flow(flow) => {
+                let inputs = self.pipeline.stage.values().find_map(|stage| match &stage.verb {
+                    Verb::Given(given) if given.flow == *name => Some(&given.columns),
+                    _ => None,
+                });
+                match (self.steps.get(&flow.rows), inputs) {
+                    (Some(before), Some(inputs)) => input?.flow(name, flow, &before.columns, inputs),
+                    _ => Err(Vec::new()),
+                }
+            }
+            Verb::Steps(_) => Ok(input?.last_step(name)),
             Verb::Sql(_) => match self.queries.remove(name) {
                 Some(query) => query::plan(&state, name, query, &inputs).await,
                 None => Err(Vec::new()),
@@ -258,7 +287,9 @@ impl Planning<'_> {
     async fn load(&self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Mistake> {
         let sandbox = &self.environment.sandbox;
         let named = self.pipeline.plugin.get(plugin);
-        match (shipped(plugin), named) {
+        // A plugin of a flow's file has the flow's name before its own.
+        let own = plugin.rsplit_once('.').map_or(plugin, |(_, own)| own);
+        match (shipped(own), named) {
             (Some(_), Some(_)) => Err(Mistake::new(
                 At::new(["plugin", plugin]),
                 format!("`{plugin}` ships with dflow and can't be replaced"),
@@ -279,7 +310,8 @@ impl Planning<'_> {
             }
             (None, None) => {
                 let at = At::stage(stage).key("use");
-                let mut known: Vec<&str> = self.pipeline.plugin.keys().map(Name::as_str).collect();
+                let mut known: Vec<&str> =
+                    self.pipeline.plugin.keys().map(Name::as_str).filter(|n| !n.contains('.')).collect();
                 known.extend(shipped_names().map(|name| -> &str { name }));
                 match shipped_names().next() {
                     Some(_) => Err(Mistake::unknown(at, "plugin", plugin, &known)),
@@ -302,7 +334,8 @@ impl Planning<'_> {
             // Without the whole pipeline nobody knows whether there is such a stage.
             Some(_) if !self.mistakes.is_empty() => return Vec::new(),
             Some(name) => {
-                let known: Vec<_> = self.pipeline.stage.keys().map(Name::as_str).collect();
+                let known = self.pipeline.stage.keys().map(Name::as_str).filter(|name| !name.contains('.'));
+                let known: Vec<_> = known.collect();
                 self.mistakes.push(Mistake::unknown(At::default(), "stage", name.as_str(), &known));
                 return Vec::new();
             }

@@ -12,7 +12,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::{OperatorNode, TaskScope, Tees, sized};
+use dflow_operators::{OpenNode, OperatorNode, TaskScope, Tees, sized};
 use dflow_pipeline::Name;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -56,7 +56,7 @@ pub struct Segment {
     pub stages: Vec<Name>,
     /// Its sources.
     pub sources: Vec<SegmentSource>,
-    /// The stages whose operators run: a map whose columns nobody reads doesn't.
+    /// The stages whose operators run, or that open files: a map whose columns nobody reads doesn't.
     pub operators: Vec<Name>,
     /// Whether rows regroup (sort, limit, join, group, …), so that one task must see them all.
     pub global: bool,
@@ -206,6 +206,11 @@ fn operators_of(plan: &LogicalPlan) -> Result<Vec<Name>> {
             && let Some(operator) = extension.node.as_any().downcast_ref::<OperatorNode>()
         {
             stages.push(operator.spec.stage.clone());
+        }
+        if let LogicalPlan::Extension(extension) = node
+            && let Some(open) = extension.node.as_any().downcast_ref::<OpenNode>()
+        {
+            stages.push(open.spec.stage.clone());
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

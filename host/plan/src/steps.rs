@@ -351,22 +351,17 @@ impl Step {
         let Some((stage, column)) = name.split_once('.') else {
             return Mistake::unknown(at, "column", name, &self.columns.known());
         };
-        if self.columns.ambiguous.contains(stage) {
+        if self.columns.is_ambiguous(stage) {
             return ambiguous(at, stage);
         }
-        match self.columns.ancestors.get(stage) {
+        match self.columns.ancestor(stage) {
             Some(columns) => Mistake::unknown(
                 at,
                 &format!("column of `{stage}`"),
                 column,
                 &columns.keys().map(String::as_str).collect::<Vec<_>>(),
             ),
-            None => Mistake::unknown(
-                at,
-                "stage above",
-                stage,
-                &self.columns.ancestors.keys().map(Name::as_str).collect::<Vec<_>>(),
-            ),
+            None => Mistake::unknown(at, "stage above", stage, &self.columns.known_ancestors()),
         }
     }
 }

@@ -19,13 +19,13 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         let below = from.iter().filter(|from| !segment.shared.contains(from)).map(|from| of(from).nanos).sum();
         let rows_in = match stage.verb {
             // A map whose columns nobody reads doesn't run: what goes in comes out.
-            Verb::Use(_) if !segment.operators.contains(name) => own.rows_out,
+            Verb::Use(_) | Verb::Open(_) if !segment.operators.contains(name) => own.rows_out,
             _ => own.rows_in,
         };
         let filtered = match stage.verb {
             Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_) | Verb::Write(_) => own.filtered,
             // With what a later stage's filter dropped before it came out.
-            Verb::Use(_) => own.filtered + own.rows_made.saturating_sub(own.rows_out),
+            Verb::Use(_) | Verb::Open(_) => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             _ if stage.verb.is_source() => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             _ => rows_in.saturating_sub(own.rows_out),
         };

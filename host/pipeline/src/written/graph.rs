@@ -11,7 +11,8 @@ use crate::{
 /// Notes what is wrong with the edges, and puts the good ones into the stages.
 pub(super) fn connect(stages: &mut [WrittenStage<'_>], found: &mut Vec<Mistake>) {
     let kinds: HashMap<&str, Option<&str>> = stages.iter().map(|stage| (stage.name, stage.verb)).collect();
-    let giving: Vec<&str> = stages.iter().filter(|s| s.verb != Some("write")).map(|s| s.name).collect();
+    let giving = stages.iter().filter(|s| s.verb != Some("write") && !s.name.contains('.'));
+    let giving: Vec<&str> = giving.map(|s| s.name).collect();
     for stage in stages.iter() {
         check_count(stage, &giving, found);
         for source in edges(stage) {
@@ -19,10 +20,13 @@ pub(super) fn connect(stages: &mut [WrittenStage<'_>], found: &mut Vec<Mistake>)
         }
     }
     circles(stages, found);
+    let names: HashMap<String, Name> =
+        stages.iter().filter_map(|s| s.stage.as_ref()).map(|(name, _)| (name.to_string(), name.clone())).collect();
     for stage in stages {
         if let Some((_, read)) = &mut stage.stage {
             // A name that isn't one, or isn't a stage's, has been noted above, and nobody will see this pipeline.
-            read.from = stage.from.iter().filter_map(|source| source.name.parse::<Name>().ok()).collect();
+            let named = |name: &str| names.get(name).cloned().or_else(|| name.parse().ok());
+            read.from = stage.from.iter().filter_map(|source| named(&source.name)).collect();
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The verb that calls plugins: `use`.
 
-use indexmap::IndexMap;
-
+use super::open::names as names_of_columns;
 use crate::{
     Mistake, Use,
     node::Node,
@@ -12,13 +11,7 @@ use crate::{
 pub(super) fn operator(node: &Node, stage: Table<'_>, found: &mut Vec<Mistake>) -> Option<Use> {
     let name = names(node, found);
     let input = stage.get("in", found).unwrap_or_default();
-    let output: IndexMap<String, String> = stage.get("out", found).unwrap_or_default();
-    for (i, (column, name)) in output.iter().enumerate() {
-        if let Some((other, _)) = output.iter().take(i).find(|(_, before)| *before == name) {
-            let message = format!("`{other}` and `{column}` can't both be named `{name}`");
-            found.push(Mistake::new(stage.at.key("out").key(column), message));
-        }
-    }
+    let output = names_of_columns(stage, found);
     let with = match stage.entry("with").and_then(|entry| Table::of(&entry.node, found)) {
         Some(table) => table.entries.iter().map(|entry| (entry.key.clone(), entry.node.json(found))).collect(),
         None => serde_json::Map::new(),

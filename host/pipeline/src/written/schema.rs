@@ -97,6 +97,8 @@ fn value(verb: &str) -> Value {
         "read" => one_or_many(json!({ "type": "string" })),
         "values" => json!({ "type": "array", "items": { "type": "object" }, "minItems": 1 }),
         "input" => json!({ "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 }),
+        "open" | "flow" => json!({ "type": "string" }),
+        "steps" => json!({ "type": "array", "items": { "type": ["string", "object"] }, "minItems": 1 }),
         "use" => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+/[A-Za-z0-9_-]+$|\\$\\{" }),
         "sql" | "write" => json!({ "type": "string" }),
         "set" => table_of_expressions(),

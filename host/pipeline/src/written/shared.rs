@@ -93,10 +93,11 @@ impl<'a> Shared<'a> {
         used: &mut HashSet<String>,
         found: &mut Vec<Mistake>,
     ) -> Merged {
+        let own_file = document.at.in_file();
         let mut merged = Merged { elsewhere: Vec::new(), volumes: Vec::new() };
         for entries in &self.others {
             let declared = Declared { own: key(entries, "param"), ..Declared::default() };
-            Params::read(declared, &Outside { overrides: &[], env: &|_| None }, files, found);
+            Params::read(declared, &Outside { overrides: &[], env: &|_| None, flow: None }, files, found);
         }
         let Shape::Table(top) = &mut document.shape else { return merged };
         for kind in KINDS {
@@ -110,7 +111,9 @@ impl<'a> Shared<'a> {
             let in_manifest = |name: &str| nodes.iter().any(|node| mentions(node, &format!("{name}://")));
             for mut entry in entries {
                 // Parameters have been put into the pipeline's own.
-                if entry.node.at.in_file() > 0 {
+                if entry.node.at.in_file() == own_file {
+                    rebase(&mut entry.node, kind, files);
+                } else {
                     if !named(kind, &entry.key, top) && !in_manifest(&entry.key) {
                         unnamed.push(entry);
                         continue;
@@ -119,6 +122,8 @@ impl<'a> Shared<'a> {
                     inserter.insert(&mut entry.node, found);
                     used.extend(inserter.used);
                     rebase(&mut entry.node, kind, files);
+                }
+                if own_file > 0 || entry.node.at.in_file() > 0 {
                     merged.elsewhere.push((At::new([*kind, entry.key.as_str()]), entry.node.at.clone()));
                 }
                 kept.push(entry);
@@ -212,25 +217,41 @@ fn named(kind: &str, name: &str, top: &[Entry]) -> bool {
     match kind {
         "plugin" => {
             let texts = stages.iter().filter_map(|stage| match &stage.node.shape {
-                Shape::Table(entries) => key(entries, "use"),
+                Shape::Table(entries) => key(entries, "use").or(key(entries, "steps")),
                 _ => None,
             });
             let names = |text: &str| text.split_once('/').is_some_and(|(plugin, _)| plugin == name);
-            texts.into_iter().any(|node| matches!(&node.shape, Shape::Text(text) if names(text)))
+            texts.into_iter().any(|node| any_text(node, &names))
         }
         // Places that are found in rows (`open`) can be in any volume.
         _ => {
-            let opens = |entry: &Entry| matches!(&entry.node.shape, Shape::Table(e) if key(e, "open").is_some());
+            let opens = |entry: &Entry| match &entry.node.shape {
+                Shape::Table(keys) => {
+                    key(keys, "open").is_some()
+                        || key(keys, "steps").is_some_and(|steps| match &steps.shape {
+                            Shape::List(items) => items
+                                .iter()
+                                .any(|item| matches!(&item.shape, Shape::Table(keys) if key(keys, "open").is_some())),
+                            _ => false,
+                        })
+                }
+                _ => false,
+            };
             stages.iter().any(|stage| opens(stage) || mentions(&stage.node, &format!("{name}://")))
         }
     }
 }
 
 fn mentions(node: &Node, text: &str) -> bool {
+    any_text(node, &|value| value.contains(text))
+}
+
+/// Whether a text in a value, however deep, is one that is looked for.
+fn any_text(node: &Node, is: &dyn Fn(&str) -> bool) -> bool {
     match &node.shape {
-        Shape::Text(value) => value.contains(text),
-        Shape::List(items) => items.iter().any(|item| mentions(item, text)),
-        Shape::Table(entries) => entries.iter().any(|entry| mentions(&entry.node, text)),
+        Shape::Text(value) => is(value),
+        Shape::List(items) => items.iter().any(|item| any_text(item, is)),
+        Shape::Table(entries) => entries.iter().any(|entry| any_text(&entry.node, is)),
         _ => false,
     }
 }
@@ -248,7 +269,7 @@ fn rebase(resource: &mut Node, kind: &str, files: &[SourceText]) {
 }
 
 /// A path that is relative to a folder, as one that is relative to the pipeline's folder. Absolute paths and URLs stay as they are.
-fn from_pipeline<'a>(path: &'a str, folder: &str) -> Cow<'a, str> {
+pub(super) fn from_pipeline<'a>(path: &'a str, folder: &str) -> Cow<'a, str> {
     if folder.is_empty() || path.trim().is_empty() || path.starts_with('/') || path.contains("://") {
         return path.into();
     }

@@ -1,11 +1,11 @@
 //! A stage: its keys, its one verb, and where its rows come from.
 
 use super::{
-    operator, regroup, relational, resource, sink, source,
+    flow, open, operator, regroup, relational, resource, sink, source,
     words::{COMMON, LATER_KEYS, LATER_OWN, LATER_VERBS, OWN, VERBS, joined},
 };
 use crate::{
-    At, BatchLimits, Mistake, Name, OnError, OneOrMany, Stage, Verb,
+    At, BatchLimits, Mistake, Name, OnError, OneOrMany, Stage, Steps, Verb,
     mistake::{listed, nearest},
     node::{Entry, Node, Shape},
     value::{Filled, FromNode, Table, choice},
@@ -36,9 +36,10 @@ pub(super) struct Source {
     pub(super) at: At,
 }
 
-/// Reads a stage. `batch` is what the pipeline says about batches.
+/// Reads a stage, which may be a `step` of one. `batch` is what the pipeline says about batches.
 pub(super) fn read<'a>(
     entry: &'a Entry,
+    step: bool,
     volumes: &[&str],
     batch: BatchLimits,
     found: &mut Vec<Mistake>,
@@ -53,7 +54,9 @@ pub(super) fn read<'a>(
         joined: None,
         stage: None,
     };
-    let name = resource::name(entry, found);
+    // The names of steps are made.
+    let name =
+        if entry.key.contains('.') && step { Some(Name::made(&entry.key)) } else { resource::name(entry, found) };
     let Some(table) = Table::of(&entry.node, found) else { return written };
     let verb = one_verb(entry, table, found);
     check_keys(table, verb, found);
@@ -80,8 +83,11 @@ pub(super) fn read<'a>(
         ("dead_letter", OnError::DeadLetter),
     ];
     let on_error = table.entry("on_error").and_then(|e| choice(&e.node, "`on_error`", ON_ERROR, &[], found));
-    if let (Some(OnError::Null), Some(keyword)) = (on_error, written.verb.filter(|keyword| *keyword != "use")) {
-        let mistake = Mistake::new(table.at.key("on_error"), format!("`null` goes with `use`, not with `{keyword}`"));
+    if let (Some(OnError::Null), Some(keyword)) =
+        (on_error, written.verb.filter(|keyword| !["use", "open"].contains(keyword)))
+    {
+        let message = format!("`null` goes with `use` and `open`, not with `{keyword}`");
+        let mistake = Mistake::new(table.at.key("on_error"), message);
         found.push(mistake.hint("`skip` and `dead_letter` drop the row, `fail` ends the run"));
     }
     let max_failures = table.get("max_failures", found).unwrap_or_default();
@@ -94,7 +100,7 @@ pub(super) fn read<'a>(
     let doc = table.get("doc", found);
     written.stage = name.zip(verb).map(|(name, verb)| {
         let on_error = on_error.unwrap_or_default();
-        (name, Stage { from: Vec::new(), verb, on_error, max_failures, batch, id, doc })
+        (name, Stage { from: Vec::new(), verb, on_error, max_failures, batch, id, doc, within: None })
     });
     written
 }
@@ -229,6 +235,14 @@ fn read_verb(keyword: &str, node: &Node, stage: Table<'_>, volumes: &[&str], fou
         "read" => source::read(node, stage, volumes, found).map(Verb::Read),
         "values" => source::values(node, found).map(Verb::Values),
         "input" => source::input(node, found).map(Verb::Input),
+        "open" => open::open(node, stage, volumes, found).map(Verb::Open),
+        "flow" => flow::flow(node, stage, found).map(Verb::Flow),
+        "steps" => match &node.shape {
+            Shape::List(names) => Some(Verb::Steps(Steps(
+                names.iter().filter_map(|name| Some(Name::made(&name.shape.literal()?))).collect(),
+            ))),
+            _ => None,
+        },
         "use" => operator::operator(node, stage, found).map(Verb::Use),
         "sql" => relational::sql(node, found).map(Verb::Sql),
         "set" => relational::set(node, found).map(Verb::Set),

@@ -2,18 +2,15 @@
 
 /// The verbs.
 pub(super) const VERBS: &[&str] = &[
-    "read", "values", "input", "use", "sql", "set", "filter", "select", "explode", "limit", "sort", "sample",
-    "distinct", "union", "join", "group", "write",
+    "read", "values", "input", "open", "use", "flow", "steps", "sql", "set", "filter", "select", "explode", "limit",
+    "sort", "sample", "distinct", "union", "join", "group", "write",
 ];
 
 /// Verbs of later versions, and how this one does the same.
 pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
-    ("open", None),
     ("python", Some("`use` runs an operator of a plugin")),
     ("js", Some("`use` runs an operator of a plugin")),
     ("command", None),
-    ("flow", None),
-    ("steps", None),
     ("prompt", None),
     ("embed", None),
     ("classify", None),
@@ -31,11 +28,13 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
     ("as", &["read"]),
     ("schema", &["read"]),
     ("csv", &["read"]),
-    ("codec", &["read", "write"]),
+    ("codec", &["read", "open", "write"]),
     ("partitions", &["read"]),
-    ("in", &["use"]),
-    ("out", &["use"]),
-    ("with", &["use"]),
+    ("volume", &["open"]),
+    ("in", &["use", "flow"]),
+    ("out", &["open", "use", "flow"]),
+    ("with", &["use", "flow"]),
+    ("output", &["flow"]),
     ("mode", &["write"]),
     ("columns", &["write"]),
     ("key", &["write"]),

@@ -4,9 +4,11 @@
 
 mod distinct;
 mod explode;
+mod flow;
 mod group;
 mod identify;
 mod join;
+mod open;
 mod sample;
 mod sort;
 mod union;

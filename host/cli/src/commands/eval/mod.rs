@@ -116,10 +116,10 @@ fn target(draft: &Draft, engine: &Engine) -> Result<Name, Failure> {
     }
 }
 
-/// The stages that nothing reads.
+/// The stages that nothing reads. Those of a flow are its own.
 fn unread(plan: &Plan) -> Vec<Name> {
     let read = |name: &Name| plan.stages.values().any(|stage| stage.from.contains(name));
-    plan.stages.keys().filter(|name| !read(name)).cloned().collect()
+    plan.stages.keys().filter(|name| !name.as_str().contains('.') && !read(name)).cloned().collect()
 }
 
 /// Whether more rows failed than their stages allow.
