@@ -338,3 +338,6 @@ impl Drop for Batches {
         self.reader.leave(self.partition);
     }
 }
+
+#[cfg(test)]
+mod tests;
