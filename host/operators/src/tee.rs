@@ -52,13 +52,16 @@ impl Tees {
     }
 }
 
+/// A plan and what it runs in.
+type Planned = (Arc<dyn ExecutionPlan>, Arc<TaskContext>);
+
 /// A plan that several others read.
 pub struct Tee {
     stage: Name,
     schema: SchemaRef,
     lanes: Vec<Arc<Lane>>,
     /// What runs when the first reader begins.
-    plan: Mutex<Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>>,
+    plan: Mutex<Option<Planned>>,
 }
 
 impl Tee {
