@@ -42,7 +42,8 @@ def rows(folder, batch_rows, workers, task_bytes):
 
 def main():
     needs_dflow()
-    runs = [(b, w, "64MiB") for b in (8192, 7, 1) for w in (1, 2)] + [(8192, 2, "256KiB")]
+    runs = [(b, w, "64MiB") for b in (8192, 1000, 7, 1) for w in (1, 2)]
+    runs += [(8192, 1, "4MiB"), (1000, 2, "256KiB"), (7, 2, "1MiB")]
     if "--full" in sys.argv[1:]:
         runs += [(b, w, t) for b in (2, 100, 1000) for w in (1, 2, 4) for t in ("16KiB", "1GiB")]
     tally = Tally()

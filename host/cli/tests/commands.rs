@@ -99,8 +99,9 @@ fn run_tells_events_as_json() {
         out.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     assert_eq!(events[0]["schema_version"], 1);
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap_or_default()).collect();
-    assert_eq!(names, ["started", "task_done", "finished"]);
-    assert_eq!(events[2]["report"]["outputs"][0]["rows"], 2);
+    assert_eq!(names, ["started", "task_done", "sink_done", "finished"]);
+    assert_eq!(events[2]["rows"], 2);
+    assert_eq!(events[3]["report"]["outputs"][0]["rows"], 2);
     assert_eq!(fs::read_to_string(folder.path().join("out.jsonl")).expect("it was written").lines().count(), 2);
 }
 

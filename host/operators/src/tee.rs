@@ -52,8 +52,8 @@ impl Tees {
     }
 }
 
-/// A plan, and what it runs with.
-type Ready = (Arc<dyn ExecutionPlan>, Arc<TaskContext>);
+/// A plan and what it runs in.
+type Planned = (Arc<dyn ExecutionPlan>, Arc<TaskContext>);
 
 /// A plan that several others read.
 pub struct Tee {
@@ -61,7 +61,7 @@ pub struct Tee {
     schema: SchemaRef,
     lanes: Vec<Arc<Lane>>,
     /// What runs when the first reader begins.
-    plan: Mutex<Option<Ready>>,
+    plan: Mutex<Option<Planned>>,
 }
 
 impl Tee {
@@ -341,3 +341,6 @@ impl Drop for Batches {
         self.reader.leave(self.partition);
     }
 }
+
+#[cfg(test)]
+mod tests;

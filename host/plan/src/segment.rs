@@ -65,7 +65,7 @@ pub struct Segment {
     pub ordered: bool,
     /// The stages that run once and are read by several.
     pub shared: Vec<Name>,
-    /// The stages that several read and that run for each nevertheless, since their rows meet again.
+    /// The stages that several read and that run for some by themselves nevertheless, since branches meet again there.
     pub again: Vec<Again>,
     /// The stages whose rows may be on their way when a limit ends the reading.
     pub early: BTreeSet<Name>,
@@ -141,19 +141,13 @@ impl Segment {
 
     /// Makes the plan physical for a task, whose splits are in its scope: a plan for each end. They must be driven together.
     pub async fn physical(&self, scope: Arc<TaskScope>) -> Result<Vec<EndPlan>> {
-        let mut ends = Vec::new();
-        for (part, plan, context) in self.physical_parts(scope).await? {
-            if part.readers.is_empty() {
-                ends.push(EndPlan { stage: part.stage.clone(), plan, context });
-            }
-        }
-        Ok(ends)
+        let mut plans = self.physical_parts(scope).await?;
+        plans.retain(|plan| self.ends.contains(&plan.stage));
+        Ok(plans)
     }
 
-    async fn physical_parts(
-        &self,
-        scope: Arc<TaskScope>,
-    ) -> Result<Vec<(&Part, Arc<dyn ExecutionPlan>, Arc<TaskContext>)>> {
+    /// A plan for each part.
+    async fn physical_parts(&self, scope: Arc<TaskScope>) -> Result<Vec<EndPlan>> {
         let config = self.state.config().clone().with_batch_size((scope.batch.rows as usize).max(1));
         // Only planning looks shared plans up. Who runs them mustn't hold them: a shared plan ends when its readers do.
         let tees = Arc::new(Tees::default());
@@ -181,20 +175,21 @@ impl Segment {
             if !part.readers.is_empty() {
                 tees.share(&part.stage, plan.clone(), context.clone());
             }
-            planned.push((part, plan, context));
+            planned.push(EndPlan { stage: part.stage.clone(), plan, context });
         }
         Ok(planned)
     }
 
     /// Its plans as text: those of shared stages before those that read them.
     pub async fn explain(&self, scope: Arc<TaskScope>) -> Result<Vec<PartText>> {
-        let text = |(part, plan, _): (&Part, Arc<dyn ExecutionPlan>, _)| PartText {
+        let text = |(part, plan): (&Part, EndPlan)| PartText {
             stage: part.stage.clone(),
             readers: part.readers.clone(),
             logical: part.plan.display_indent().to_string(),
-            physical: displayable(plan.as_ref()).indent(false).to_string(),
+            physical: displayable(plan.plan.as_ref()).indent(false).to_string(),
         };
-        Ok(self.physical_parts(scope).await?.into_iter().map(text).collect())
+        let plans = self.physical_parts(scope).await?;
+        Ok(self.parts.iter().zip(plans).map(text).collect())
     }
 }
 

@@ -102,3 +102,39 @@ pub(crate) fn together(ends: Vec<End>, operators: &BTreeSet<&Name>) -> Vec<Vec<E
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::LogicalPlanBuilder;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    /// The groups of sinks, each written as what it reads, its name and how its rows go; `op` runs an operator.
+    fn groups(sinks: &[(&str, &str, Way)]) -> Vec<String> {
+        let end = |(reads, sink, way): &(&str, &str, Way)| End {
+            stage: name(sink),
+            plan: LogicalPlanBuilder::empty(false).build().expect("a plan"),
+            stages: reads.split(' ').chain([*sink]).map(name).collect(),
+            way: *way,
+        };
+        let operator = name("op");
+        let groups = together(sinks.iter().map(end).collect(), &BTreeSet::from([&operator]));
+        groups.iter().map(|group| group.iter().map(|end| end.stage.to_string()).collect::<Vec<_>>().join("+")).collect()
+    }
+
+    #[test]
+    fn sinks_that_share_a_stage_run_together_unless_that_costs_more() {
+        use Way::{Limited, Regrouped, Single};
+        assert_eq!(groups(&[("a", "x", Single), ("a", "y", Single), ("b", "z", Single)]), ["x+y", "z"]);
+        assert_eq!(groups(&[("a", "x", Regrouped), ("b", "y", Regrouped), ("a b", "z", Regrouped)]), ["x+y+z"]);
+        // To read twice is cheaper than to make many tasks one; to run an operator twice isn't.
+        assert_eq!(groups(&[("a", "x", Single), ("a", "y", Regrouped)]), ["x", "y"]);
+        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Regrouped)]), ["x+y"]);
+        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Limited)]), ["x", "y"]);
+        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Limited), ("a op", "z", Regrouped)]), ["x+y+z"]);
+    }
+}

@@ -46,7 +46,7 @@ pub struct ExplainedSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// Its rows meet again further on.
+    /// Branches meet again in who reads it: through bounded queues they would wait for each other.
     Meets,
     /// Another segment runs it too.
     Apart,

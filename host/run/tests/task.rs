@@ -94,6 +94,23 @@ fn a_task_runs_anywhere_from_its_description() {
         serde_json::from_str(&serde_json::to_string(&other).expect("can be written")).expect("can be read");
     assert_eq!(answered, other);
 
+    // A second sink on the words: they are made once, and the task writes both.
+    let both = format!(
+        "{PIPELINE}[stage.long]\nfrom = \"words\"\nfilter = \"length(chunk) > 3\"\n[stage.more]\nfrom = \"long\"\nwrite = \"more/\"\nformat = \"jsonl\"\n"
+    );
+    let both = written::read("pipeline.toml", &both, &[], &|_| None).whole().expect("the pipeline is right");
+    let plan = engine(&folder).plan(&both.clone().into(), None, None).expect("the pipeline is right");
+    assert_eq!(plan.segments.len(), 1, "sinks that share stages run together");
+    let output = |to: &str| TaskOutput { folder: folder.join(to), name: "b.jsonl".to_owned(), format: Format::Jsonl };
+    let outputs = BTreeMap::from([(name("out"), output("out")), (name("more"), output("more"))]);
+    let (shared, rows_of_out) = run(&folder, &TaskSpec { pipeline: both, outputs, ..spec.clone() });
+    assert_eq!(rows_of_out, rows);
+    let more = std::fs::read_to_string(&shared.files[&name("more")].temporary).expect("the file is there");
+    assert_eq!(more.lines().count(), 1, "{more}");
+    let words = shared.counts[&name("words")];
+    assert_eq!((words.rows_in, words.rows_out, words.repeated, words.unread), (3, 3, 3, 0));
+    assert!(shared.again.is_empty(), "no stage ran once more: {:?}", shared.again);
+
     // Another component under the same name isn't the task's.
     let pins = BTreeMap::from([("text".to_owned(), "sha256:0".to_owned())]);
     let error = TaskSpec { pins, ..spec }.segment(&plan).err().expect("it is refused").to_string();

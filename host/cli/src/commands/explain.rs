@@ -46,7 +46,7 @@ fn shown(segment: &Explained) -> String {
     }
     for (stage, reader, why) in &segment.again {
         text.push_str(&match why {
-            Why::Meets => format!("  stage `{stage}`: runs by itself for `{reader}`, where its rows meet again\n"),
+            Why::Meets => format!("  stage `{stage}`: runs by itself for `{reader}`, where branches meet again\n"),
             Why::Apart => format!("  stage `{stage}`: runs here once more, apart from segment `{reader}`\n"),
         });
     }
