@@ -36,7 +36,7 @@ pub use files::FileReader;
 pub use lines::LineReader;
 pub use place::Place;
 pub use row_id::{RowId, RowIds};
-pub use source::{Run, SourceBatch, SourceFailure, SourceReader};
+pub use source::{Run, SourceBatch, SourceFailure, SourceReader, push_row};
 pub use split::Split;
 pub use staged::{Prepared, StagedFile};
 pub use stores::Stores;
