@@ -65,7 +65,15 @@ mod tests {
             (&[MEMINFO], 8 << 30),
             (&[MEMINFO, SECOND, ("sys/fs/cgroup/a/b/memory.max", "max\n")], 8 << 30),
             (&[MEMINFO, SECOND, ("sys/fs/cgroup/a/b/memory.max", "1048576\n")], 1 << 20),
-            (&[MEMINFO, SECOND, ("sys/fs/cgroup/a/memory.max", "1048576\n"), ("sys/fs/cgroup/a/b/memory.max", "max\n")], 1 << 20),
+            (
+                &[
+                    MEMINFO,
+                    SECOND,
+                    ("sys/fs/cgroup/a/memory.max", "1048576\n"),
+                    ("sys/fs/cgroup/a/b/memory.max", "max\n"),
+                ],
+                1 << 20,
+            ),
             (&[MEMINFO, SECOND, ("sys/fs/cgroup/memory.max", "2097152\n")], 2 << 20),
             (&[MEMINFO, FIRST, ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")], 8 << 30),
             (&[MEMINFO, FIRST, ("sys/fs/cgroup/memory/docker/7/memory.limit_in_bytes", "4096\n")], 4096),

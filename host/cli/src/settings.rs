@@ -148,7 +148,12 @@ impl EvalSettings {
         };
         let pipeline = PipelineSettings::resolve(file, args.pipeline, outside);
         // A few rows don't gain from more cores, and threads that nobody needs cost time at the start.
-        let work = WorkArgs { state: None, workers: Some(outside.cores.min(2)), memory: None, task_bytes: dflow_pipeline::Bytes(0) };
+        let work = WorkArgs {
+            state: None,
+            workers: Some(outside.cores.min(2)),
+            memory: None,
+            task_bytes: dflow_pipeline::Bytes(0),
+        };
         let engine = engine(&pipeline, work, None, outside);
         let json = args.json || !outside.stdout_is_terminal;
         Ok(Self { pipeline, engine, stage: args.stage, given, json })

@@ -53,17 +53,19 @@ pub(crate) fn memory_of<'a>(batches: impl IntoIterator<Item = &'a RecordBatch>) 
 
 fn add(data: &ArrayData, buffers: &mut Vec<(usize, usize)>) {
     let nulls = data.nulls().map(|nulls| nulls.buffer());
-    buffers.extend(data.buffers().iter().chain(nulls).map(|buffer| (buffer.data_ptr().as_ptr() as usize, buffer.capacity())));
+    buffers.extend(
+        data.buffers().iter().chain(nulls).map(|buffer| (buffer.data_ptr().as_ptr() as usize, buffer.capacity())),
+    );
     data.child_data().iter().for_each(|child| add(child, buffers));
 }
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::UInt32Array;
     use datafusion::arrow::{
         array::{ArrayRef, StringViewArray},
         compute::take,
     };
-    use datafusion::arrow::array::UInt32Array;
 
     use super::*;
 

@@ -107,7 +107,8 @@ impl Engine {
     }
 
     fn environment(&self, pipeline: &Pipeline, input: Option<RecordBatch>) -> Result<Environment, StepError> {
-        let (sandbox, runtime, folder) = (self.sandbox.clone(), self.memory.runtime.clone(), self.settings.folder.clone());
+        let (sandbox, runtime, folder) =
+            (self.sandbox.clone(), self.memory.runtime.clone(), self.settings.folder.clone());
         Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, input })
     }
 

@@ -23,7 +23,8 @@ fn cache() -> PathBuf {
 }
 
 fn sandbox() -> Sandbox {
-    Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: Cancel::new(), account: None }).expect("the sandbox starts")
+    Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: Cancel::new(), account: None })
+        .expect("the sandbox starts")
 }
 
 fn texts(values: &[&str]) -> RecordBatch {
@@ -103,8 +104,8 @@ async fn what_breaks_names_the_stage_the_operator_the_rows_and_the_guests_own_wo
 #[tokio::test]
 async fn a_guest_ends_within_a_tick_when_the_user_says_so() {
     let cancel = Cancel::new();
-    let sandbox =
-        Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: cancel.clone(), account: None }).expect("the sandbox starts");
+    let sandbox = Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: cancel.clone(), account: None })
+        .expect("the sandbox starts");
     let plugin = sandbox.load("faulty", &guest("faulty"), None, GuestLimits::default()).await.expect("loads");
     let operator = plugin.open("a_stage", "spin", &serde_json::Map::new(), &utf8()).await.expect("opens");
     let mut instance = operator.instance().await.expect("starts");

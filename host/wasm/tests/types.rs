@@ -27,7 +27,8 @@ async fn plugin() -> Arc<Plugin> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/.built/types.wasm");
     let bytes = std::fs::read(&path)
         .unwrap_or_else(|e| panic!("{}: {e}; run `sdk/rust/build tests/guests` first", path.display()));
-    let sandbox = Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: Cancel::new(), account: None }).expect("it starts");
+    let sandbox = Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: Cancel::new(), account: None })
+        .expect("it starts");
     let limits = GuestLimits { emitted: Bytes(16 << 20), ..GuestLimits::default() };
     sandbox.load("types", &bytes, None, limits).await.expect("loads")
 }

@@ -153,7 +153,9 @@ mod tests {
 
     #[test]
     fn little_memory_is_for_few_workers() {
-        for (memory, workers) in [(0, 1), (64 << 20, 1), (96_000_000, 1), (128 << 20, 2), (512_000_000, 11), (8 << 30, 16)] {
+        for (memory, workers) in
+            [(0, 1), (64 << 20, 1), (96_000_000, 1), (128 << 20, 2), (512_000_000, 11), (8 << 30, 16)]
+        {
             assert_eq!(workers_for(memory, 16), workers, "{memory}");
         }
     }

@@ -219,7 +219,8 @@ impl MemoryPool for Pool {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut state = self.state();
         let id = reservation.consumer().id();
-        let allowed = state.holders.get(&id).is_none_or(|holder| state.allows(self.size, holder, reservation.size(), additional));
+        let allowed =
+            state.holders.get(&id).is_none_or(|holder| state.allows(self.size, holder, reservation.size(), additional));
         if !allowed {
             if !std::mem::replace(&mut state.tight, true) {
                 (self.tight)();

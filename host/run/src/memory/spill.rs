@@ -158,7 +158,10 @@ struct CountedWriter {
 
 impl CountedWriter {
     fn failed(&self, error: &io::Error) -> io::Error {
-        io::Error::new(error.kind(), failed(&self.folder, "failed to put rows on disk that don't fit into memory", error))
+        io::Error::new(
+            error.kind(),
+            failed(&self.folder, "failed to put rows on disk that don't fit into memory", error),
+        )
     }
 }
 
