@@ -43,7 +43,7 @@ pub use names::{name_part, partition_folder, partition_of};
 pub use opener::{Opened, Opener, Opening, Unopened};
 pub use place::Place;
 pub use row_id::{RowId, RowIds};
-pub use source::{Run, SourceBatch, SourceFailure, SourceReader};
+pub use source::{Run, SourceBatch, SourceFailure, SourceReader, push_row};
 pub use split::Split;
 pub use staged::{Prepared, StagedFile};
 pub use staged_folder::StagedFolder;

@@ -71,7 +71,7 @@ pub trait SourceReader: Send + Sync + Debug {
 }
 
 /// Appends a row to runs.
-pub(crate) fn push_row(runs: &mut Vec<Run>, split: u32, position: u64) {
+pub fn push_row(runs: &mut Vec<Run>, split: u32, position: u64) {
     match runs.last_mut() {
         Some(run) if run.split == split && run.position + u64::from(run.rows) == position => run.rows += 1,
         _ => runs.push(Run { split, position, rows: 1 }),

@@ -40,8 +40,10 @@ use crate::{cut::row_sizes, scope::TaskScope};
 const GATHERED: u64 = 4;
 /// A batch is at most this part of the memory, one of so many, since merging files holds several of each.
 const BATCHES: u64 = 512;
-/// From this part of the memory on, one of so many, copying is better than holding what nobody needs.
+/// Memory is short when this part of it is taken, one of so many.
 const USED: u64 = 8;
+/// A memory of fewer bytes is always short.
+const SMALL: u64 = 1 << 30;
 
 /// The bytes of a batch of what is gathered, about, with so much memory for all.
 pub fn gathered_bytes(batch: Bytes, memory: u64) -> u64 {
@@ -141,7 +143,7 @@ impl ExecutionPlan for SizedExec {
             let stream = node.execute(partition, Arc::new(with_batch_size(&context, size)));
             drop(kept);
             // What comes out of a merge refers to all that was merged.
-            let stream = stream?.map(move |batch| if keeps && pool.is_used() { compact(batch?) } else { batch });
+            let stream = stream?.map(move |batch| if keeps && pool.is_short() { compact(batch?) } else { batch });
             Ok::<_, DataFusionError>(stream)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream.try_flatten())))
@@ -165,9 +167,9 @@ impl Memory {
         Self { pool, limit }
     }
 
-    /// Whether so much is taken that copying is better than holding.
-    fn is_used(&self) -> bool {
-        self.pool.reserved() as u64 > self.limit / USED
+    /// Whether copying is better than holding what nobody needs.
+    fn is_short(&self) -> bool {
+        self.limit < SMALL || self.pool.reserved() as u64 > self.limit / USED
     }
 }
 
@@ -244,7 +246,7 @@ fn parts(batch: Result<RecordBatch>, rows: usize, keeps: bool, memory: &Memory) 
             .step_by(rows)
             .map(|start| compact(batch.slice(start, rows.min(batch.num_rows() - start))))
             .collect(),
-        Ok(batch) if keeps && memory.is_used() => vec![compact(batch)],
+        Ok(batch) if keeps && memory.is_short() => vec![compact(batch)],
         batch => vec![batch],
     }
 }

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use datafusion::{
     arrow::{
-        array::{ArrayRef, RecordBatch, RecordBatchOptions},
-        compute::cast,
+        array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions},
+        compute::{cast, filter_record_batch},
         datatypes::{Schema, SchemaRef},
     },
     common::{
@@ -24,11 +24,12 @@ use datafusion::{
         stream::RecordBatchStreamAdapter,
     },
 };
-use dflow_io::{IoError, SourceBatch, SourceReader, Split};
-use dflow_pipeline::{BatchLimits, Name, OnError};
+use dflow_io::{IoError, SourceBatch, SourceReader, Split, push_row};
+use dflow_pipeline::{BatchLimits, Bytes, Fault, Name, OnError};
 use futures::{StreamExt, stream::BoxStream};
 
 use crate::{
+    cut::row_sizes,
     error::StepError,
     held::Held,
     ids::{ID_FIELD_TYPE, Ids},
@@ -438,15 +439,9 @@ impl Source {
                 kind: "unreadable".to_owned(),
                 message: failure.message,
             };
-            match self.spec.on_error {
-                OnError::Fail => {
-                    return Err(StepError::new(row.fault, format!("stage `{}`: {}", row.stage, row.message)).into());
-                }
-                OnError::Skip => counts.skipped += 1,
-                OnError::Null | OnError::DeadLetter => counts.failed += 1,
-            }
-            self.scope.fail(row);
+            self.fail(row, &mut counts)?;
         }
+        let batch = self.without_large(SourceBatch { failed: Vec::new(), ..batch }, &mut counts)?;
         let rows = self.left.map_or(batch.rows.num_rows(), |left| left.min(batch.rows.num_rows()));
         self.left = self.left.map(|left| left - rows);
         counts.rows_made = rows as u64;
@@ -462,6 +457,56 @@ impl Source {
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.rows.num_rows()));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?.slice(0, rows))
+    }
+
+    /// Counts a row that isn't given.
+    fn fail(&self, row: RowFailure, counts: &mut StageCounts) -> Result<()> {
+        match self.spec.on_error {
+            OnError::Fail => {
+                return Err(StepError::new(row.fault, format!("stage `{}`: {}", row.stage, row.message)).into());
+            }
+            OnError::Skip => counts.skipped += 1,
+            OnError::Null | OnError::DeadLetter => counts.failed += 1,
+        }
+        self.scope.fail(row);
+        Ok(())
+    }
+
+    /// A batch without the rows that are larger than a row may be; each of them fails.
+    fn without_large(&self, batch: SourceBatch, counts: &mut StageCounts) -> Result<SourceBatch> {
+        let most = self.spec.batch.max_row.0;
+        let rows = batch.rows.num_rows();
+        // Nothing of a batch that is smaller than one row may be is too large.
+        if batch.rows.get_array_memory_size() as u64 <= most {
+            return Ok(batch);
+        }
+        let sizes = row_sizes(batch.rows.columns(), rows);
+        if sizes.iter().all(|size| *size <= most) {
+            return Ok(batch);
+        }
+        let mut runs = Vec::with_capacity(batch.runs.len());
+        let places = batch.runs.iter().flat_map(|run| (0..u64::from(run.rows)).map(|i| (run.split, run.position + i)));
+        for ((split, position), size) in places.zip(&sizes) {
+            if *size <= most {
+                push_row(&mut runs, split, position);
+                continue;
+            }
+            let of = self.splits.get(split as usize);
+            let (uri, limit) = (of.map(Split::uri).unwrap_or_default(), self.spec.batch.max_row);
+            let message =
+                format!("row {} of `{uri}` has {}, the limit is {limit} (`batch.max_row`)", position + 1, Bytes(*size));
+            let row = RowFailure {
+                stage: self.spec.stage.clone(),
+                id: of.map(|split| split.row_id(position).as_str().to_owned()),
+                uri: Some(uri),
+                fault: Fault::Limit,
+                kind: "row-too-large".to_owned(),
+                message,
+            };
+            self.fail(row, counts)?;
+        }
+        let kept = BooleanArray::from_iter(sizes.iter().map(|size| Some(*size <= most)));
+        Ok(SourceBatch { rows: filter_record_batch(&batch.rows, &kept)?, runs, failed: Vec::new() })
     }
 
     fn ids(&self, rows: &RecordBatch, runs: &[dflow_io::Run]) -> Result<ArrayRef> {
