@@ -49,16 +49,29 @@ impl StagedFolder {
     /// # Errors
     /// The disk fails (fault `Outside`).
     pub fn finish(mut self, files: &[Prepared]) -> Result<(), IoError> {
-        // All are written by now, so that the first sync takes most of the others along.
-        for file in files {
-            let synced = File::open(&file.temporary).and_then(|open| open.sync_all());
-            synced.map_err(|error| IoError::os("write", &file.path, error))?;
-        }
+        sync(files)?;
         let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.temporary.parent()).collect();
         folders.into_iter().chain([self.temporary.as_path()]).try_for_each(sync_folder)?;
         self.finished = true;
         Ok(())
     }
+}
+
+/// Writes files to the disk. It is asked for many at once: what it does for one of them takes others along.
+fn sync(files: &[Prepared]) -> Result<(), IoError> {
+    const AT_ONCE: usize = 16;
+    let share = files.len().div_ceil(AT_ONCE).max(1);
+    let of = |files: &[Prepared]| {
+        files.iter().try_for_each(|file| {
+            let synced = File::open(&file.temporary).and_then(|open| open.sync_all());
+            synced.map_err(|error| IoError::os("write", &file.path, error))
+        })
+    };
+    std::thread::scope(|scope| {
+        let shares: Vec<_> = files.chunks(share).map(|files| scope.spawn(move || of(files))).collect();
+        let lost = |_| Err(IoError::internal("a thread that syncs files panicked"));
+        shares.into_iter().try_for_each(|share| share.join().unwrap_or_else(lost))
+    })
 }
 
 impl Drop for StagedFolder {

@@ -374,6 +374,7 @@ pub fn unreadable_parquet(split: &Split, error: &DataFusionError) -> String {
     let text = error.find_root().strip_backtrace();
     let text = text.lines().next().unwrap_or_default();
     let text = text.trim_start_matches("External: ").trim_start_matches("Parquet error: ");
+    let text = text.trim_start_matches("Execution error: ");
     format!("`{}` can't be read as parquet: {text}", split.uri())
 }
 

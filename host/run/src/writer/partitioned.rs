@@ -14,15 +14,15 @@ use datafusion::arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use dflow_io::{Encoder, Prepared, StagedFile, StagedFolder, partition_folder};
-use dflow_operators::StepError;
+use dflow_operators::{StepError, row_sizes};
 use dflow_pipeline::{Codec, Fault, Format};
 
 use super::TaskOutput;
 
 /// Files that are open at a time.
 const OPEN: usize = 64;
-/// Bytes of rows that wait.
-const PENDING: usize = 16 << 20;
+/// Bytes of rows that wait. (They may hold on to more: to all of the batches that they came in.)
+const PENDING: usize = 32 << 20;
 /// Bytes that the open files' encoders hold, all together.
 const BUFFERED: usize = 64 << 20;
 
@@ -107,7 +107,7 @@ impl Partitioned {
             };
             parts.push(part);
         }
-        self.pending_bytes += batch.get_array_memory_size();
+        self.pending_bytes += row_sizes(batch.columns(), batch.num_rows()).iter().sum::<u64>() as usize;
         self.pending.push((batch.project(&self.rest).map_err(internal)?, parts));
         if self.pending_bytes >= PENDING {
             self.deal()?;
