@@ -1,6 +1,10 @@
 //! A task written down, sent elsewhere and planned there from its description alone gives the same rows.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use dflow_pipeline::{Codec, Format, Name, written};
 use dflow_run::{Cancel, Engine, EngineSettings, Files, TaskOutput, TaskResult, TaskSpec, run_task};
@@ -49,6 +53,12 @@ fn run(folder: &Path, spec: &TaskSpec) -> (TaskResult, String) {
     (result, rows)
 }
 
+/// One file of JSON lines.
+fn output(folder: PathBuf, name: &str) -> TaskOutput {
+    let (name, format, codec) = (name.to_owned(), Format::Jsonl, Codec::None);
+    TaskOutput { folder, name, format, codec, files: Files::One, merge: None }
+}
+
 #[test]
 fn a_task_runs_anywhere_from_its_description() {
     let folder = std::env::temp_dir().join(format!("dflow-task-{}", std::process::id()));
@@ -69,17 +79,7 @@ fn a_task_runs_anywhere_from_its_description() {
         partitions: 1,
         parallel: 1,
         first: None,
-        outputs: BTreeMap::from([(
-            name("out"),
-            TaskOutput {
-                folder: folder.join("out"),
-                name: "a.jsonl".to_owned(),
-                format: Format::Jsonl,
-                codec: Codec::None,
-                files: Files::One,
-                merge: None,
-            },
-        )]),
+        outputs: BTreeMap::from([(name("out"), output(folder.join("out"), "a.jsonl"))]),
     };
     let (result, rows) = run(&folder, &spec);
     assert_eq!(rows.lines().count(), 3, "{rows}");
@@ -101,11 +101,11 @@ fn a_task_runs_anywhere_from_its_description() {
     let both = written::read("pipeline.toml", &both, &[], &|_| None).whole().expect("the pipeline is right");
     let plan = engine(&folder).plan(&both.clone().into(), None, None).expect("the pipeline is right");
     assert_eq!(plan.segments.len(), 1, "sinks that share stages run together");
-    let output = |to: &str| TaskOutput { folder: folder.join(to), name: "b.jsonl".to_owned(), format: Format::Jsonl };
+    let output = |to: &str| output(folder.join(to), "b.jsonl");
     let outputs = BTreeMap::from([(name("out"), output("out")), (name("more"), output("more"))]);
     let (shared, rows_of_out) = run(&folder, &TaskSpec { pipeline: both, outputs, ..spec.clone() });
     assert_eq!(rows_of_out, rows);
-    let more = std::fs::read_to_string(&shared.files[&name("more")].temporary).expect("the file is there");
+    let more = std::fs::read_to_string(&shared.files[&name("more")].files[0].temporary).expect("the file is there");
     assert_eq!(more.lines().count(), 1, "{more}");
     let words = shared.counts[&name("words")];
     assert_eq!((words.rows_in, words.rows_out, words.repeated, words.unread), (3, 3, 3, 0));
