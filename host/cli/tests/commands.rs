@@ -197,7 +197,7 @@ fn eval_needs_an_input() {
 fn what_is_typed_wrongly_is_usage() {
     let folder = folder(NUMBERS);
     for (typed, part) in [
-        (&["chekc"][..], "a similar subcommand exists: 'check'"),
+        (&["chekc"][..], "'check'"),
         (&["run", "--wrokers", "2"], "--workers"),
         (&["run", "--first", "none"], "--first"),
         (&["plugin"], "inspect"),

@@ -1,5 +1,7 @@
 //! A file's content: its bytes as they come, decompressed by its codec.
 
+mod frames;
+
 use std::{
     error::Error,
     fmt,
@@ -10,6 +12,9 @@ use bzip2::bufread::MultiBzDecoder;
 use dflow_pipeline::{Codec, Fault};
 use flate2::bufread::MultiGzDecoder;
 use liblzma::{bufread::XzDecoder, stream};
+use tokio::runtime::Handle;
+
+use self::frames::Frames;
 
 /// What of a compressed file is read at once.
 const STORED: usize = 64 << 10;
@@ -18,14 +23,16 @@ const DECODED: usize = 16 << 10;
 /// What an xz decoder may allocate. `xz -9` needs 65 MiB; a header can ask for 4 GiB. (Zstandard's own limit is 128 MiB.)
 const XZ_MEMORY: u64 = 256 << 20;
 
-/// The content of a file. A decoder holds its window and nothing more, however large the file is.
+/// The content of a file. A decoder holds its window and nothing more, however large the file is; of a file of several frames a few
+/// are held.
 pub(crate) struct Content {
     codec: Codec,
     reader: Box<dyn Read + Send>,
 }
 
 impl Content {
-    /// The content of stored bytes. Members, frames and streams may follow each other, but nothing else may.
+    /// The content of stored bytes. Members, frames and streams may follow each other, but nothing else may. On a blocking thread of
+    /// a runtime, frames of Zstandard are decompressed side by side.
     ///
     /// # Errors
     /// The first bytes can't be read, or there are none although there is a codec.
@@ -33,7 +40,10 @@ impl Content {
         let reader: Box<dyn Read + Send> = match codec {
             Codec::None => stored,
             Codec::Gzip => Box::new(MultiGzDecoder::new(begun(stored)?)),
-            Codec::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(begun(stored)?)?),
+            Codec::Zstd => match Handle::try_current() {
+                Ok(io) => Box::new(Frames::new(io, begun(stored)?)),
+                Err(_) => Box::new(zstd::stream::read::Decoder::with_buffer(begun(stored)?)?),
+            },
             Codec::Bzip2 => Box::new(MultiBzDecoder::new(begun(stored)?)),
             Codec::Xz => {
                 let decoder = stream::Stream::new_stream_decoder(XZ_MEMORY, stream::CONCATENATED)?;

@@ -271,6 +271,13 @@ impl Codec {
         Self::ALL.iter().find(|c| c.0 == self).map_or("", |c| c.1)
     }
 
+    /// Every name that one has in a pipeline file.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().flat_map(|(_, name, others)| {
+            std::iter::once(*name).chain(others.iter().copied().filter(move |other| other != name))
+        })
+    }
+
     /// The codec that a file's name means: [`Codec::None`] when its ending is none of a codec.
     pub fn of_name(name: &str) -> Self {
         Self::split_name(name).1

@@ -67,6 +67,8 @@ pub(crate) fn config() -> SessionConfig {
     options.optimizer.repartition_file_scans = false;
     // Partitions of global tasks follow the splits; only what regroups rows deals them anew.
     options.optimizer.enable_round_robin_repartition = false;
+    // It puts a column's qualified and its flat name into one schema, and our readers don't read members of structs apart.
+    options.optimizer.enable_leaf_expression_pushdown = false;
     config
 }
 

@@ -47,6 +47,8 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
         "Schema error: ",
         "This feature is not implemented: ",
         "Execution error: ",
+        "TokenizerError(\"",
+        "Internal error: ",
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
@@ -62,8 +64,21 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
         let mistake = Mistake::new(at, format!("two columns of this query are named `{name}`"));
         return mistake.hint("name one of them with AS");
     }
+    if let Some((name, wanted)) =
+        text.strip_prefix("Function '").and_then(|rest| rest.split_once("' failed to match any signature, errors: "))
+    {
+        let kinds = wanted.split(" requires ").skip(1).filter_map(|rest| rest.split_once(", but received "));
+        let (takes, given): (Vec<_>, Vec<_>) = kinds.unzip();
+        let given = given.first().and_then(|rest| rest.split(' ').next()).unwrap_or("something else");
+        let what = format!("`{name}` takes {}, and is given {given}", takes.join(" or "));
+        return Mistake::new(at, what).hint("CAST(… AS …) makes one type of another");
+    }
     let first = text.lines().next().unwrap_or_default();
     let mut chars = first.chars();
-    let lower = chars.next().map(|c| c.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default();
-    Mistake::new(at, lower.trim_end_matches('.').to_owned())
+    let lower = match (chars.next(), chars.clone().next()) {
+        // Not words that are all capitals.
+        (Some(head), second) if !second.is_some_and(char::is_uppercase) => head.to_lowercase().chain(chars).collect(),
+        _ => first.to_owned(),
+    };
+    Mistake::new(at, lower.trim_end_matches('.').replace("\\\"", "\""))
 }

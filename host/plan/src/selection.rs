@@ -11,8 +11,9 @@ use std::{
 use datafusion::{
     arrow::datatypes::{DataType, Fields},
     sql::sqlparser::ast::{
-        AccessExpr, ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind,
-        Statement, Subscript, TableFactor, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
+        AccessExpr, ExcludeSelectItem, Expr, Ident, ObjectName, OrderByKind, Query, Select, SelectItem,
+        SelectItemQualifiedWildcardKind, SetExpr, Statement, Subscript, TableFactor, Value, VisitMut, VisitorMut,
+        WildcardAdditionalOptions,
     },
 };
 use dflow_pipeline::{At, Mistake, Name};
@@ -48,6 +49,22 @@ impl VisitorMut for Spelling<'_> {
         }
         name_all(&mut projection, &relations);
         select.projection = projection;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Mistake> {
+        // DISTINCT sorts by what is in its list: by the name that it has there.
+        if let (SetExpr::Select(select), Some(order)) = (query.body.as_ref(), &mut query.order_by)
+            && let (true, OrderByKind::Expressions(keys)) = (select.distinct.is_some(), &mut order.kind)
+        {
+            for key in keys {
+                let alias = select.projection.iter().find_map(|item| match item {
+                    SelectItem::ExprWithAlias { expr, alias } if *expr == key.expr => Some(alias.clone()),
+                    _ => None,
+                });
+                key.expr = alias.map_or_else(|| key.expr.clone(), Expr::Identifier);
+            }
+        }
         ControlFlow::Continue(())
     }
 }

@@ -12,6 +12,7 @@ use arrow::{
     },
     compute::{can_cast_types, cast, take},
     datatypes::{ArrowNativeType, DataType, Field, FieldRef},
+    error::ArrowError,
 };
 use dflow_boundary::{Lent, type_name, unviewed};
 
@@ -54,7 +55,8 @@ fn plain(data_type: &DataType) -> DataType {
 /// Adds a column to what is lent, in the form that [`goes_in`] said. Errors are ours: planning has checked the types.
 pub(crate) fn lend(lent: &mut Lent, array: &ArrayRef, to: &DataType) -> Result<(), String> {
     if unviewed(array.data_type()) == *to {
-        return lent.push(&compact(array)?);
+        // Arrow can't take values of every type (a fixed-size list of no width loses its length); then all of them go.
+        return lent.push(compact(array).as_ref().unwrap_or(array));
     }
     // Below unions, which can't be cast, views are still there.
     let plain = plain(array.data_type());
@@ -63,12 +65,12 @@ pub(crate) fn lend(lent: &mut Lent, array: &ArrayRef, to: &DataType) -> Result<(
 }
 
 /// A dictionary with more values than the array is long, as slices have, with those values alone that the array has.
-fn compact(array: &ArrayRef) -> Result<ArrayRef, String> {
-    fn of<K: ArrowDictionaryKeyType>(array: &DictionaryArray<K>) -> Result<ArrayRef, String> {
-        let values = take(array.values(), array.keys(), None).map_err(|e| e.to_string())?;
+fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    fn of<K: ArrowDictionaryKeyType>(array: &DictionaryArray<K>) -> Result<ArrayRef, ArrowError> {
+        let values = take(array.values(), array.keys(), None)?;
         let keys = (0..array.len()).map(|i| array.is_valid(i).then(|| K::Native::usize_as(i)));
         let keys: PrimitiveArray<K> = keys.collect();
-        Ok(Arc::new(DictionaryArray::try_new(keys, values).map_err(|e| e.to_string())?))
+        Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
     }
     downcast_dictionary_array! {
         array => if array.values().len() > array.len() { return of(array) },

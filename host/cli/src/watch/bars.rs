@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn stages_stand_in_columns() {
         let stages = stages();
-        stages.now(&counts(&[("pages", 1, 1, 0)]), 0.0);
+        stages.now(&counts(&[("pages", 1, 1, 0), ("long", 1, 0, 0)]), 0.0);
         let now = stages.now(&counts(&[("pages", 2400, 1203, 2), ("long", 1203, 80, 0)]), 2.0);
         assert_eq!(
             texts(&now),

@@ -112,7 +112,8 @@ pub(crate) mod tests {
         let stages = stages();
         stages.now(&counts(&[]), 1.0);
         stages.now(&counts(&[("pages", 1, 1, 0)]), 2.0);
-        let now = stages.now(&counts(&[("pages", 9, 9, 0)]), 5.0);
-        assert_eq!(now.iter().map(|n| n.seconds).collect::<Vec<_>>(), [3.0, 3.0, 0.0]);
+        stages.now(&counts(&[("pages", 5, 5, 0), ("long", 1, 0, 0)]), 4.0);
+        let now = stages.now(&counts(&[("pages", 9, 9, 0), ("long", 5, 0, 0)]), 5.0);
+        assert_eq!(now.iter().map(|n| n.seconds).collect::<Vec<_>>(), [3.0, 1.0, 0.0]);
     }
 }

@@ -126,3 +126,30 @@ fn an_error_below_the_decoder_is_the_outside_s() {
         assert_eq!(describe(codec, "x", " from line 3 on", error), (Fault::Outside, expected));
     }
 }
+
+#[test]
+fn frames_side_by_side_give_what_they_give_one_after_the_other() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let side_by_side =
+        |stored: Vec<u8>| runtime.block_on(runtime.spawn_blocking(move || read(Codec::Zstd, stored))).unwrap();
+    let text = text(300_000);
+    // Small ones, ones that hold more than is decompressed ahead, and one that is too large to be told apart.
+    for size in [70_000, 1_000_000, text.len()] {
+        let mut stored: Vec<u8> = text.chunks(size).flat_map(|part| compress(Codec::Zstd, part)).collect();
+        assert!(side_by_side(stored.clone()) == (text.clone(), None), "frames of {size} bytes");
+        for end in [stored.len() / 3, stored.len() - 1] {
+            let (got, why) = side_by_side(stored[..end].to_vec());
+            assert!(text.starts_with(&got) && got.len() > text.len() / 4, "{size}, {end}: {} bytes", got.len());
+            assert_eq!(why.as_deref(), Some("`x` can't be decompressed as zstd: it ends too early"));
+        }
+        let middle = stored.len() / 2;
+        stored[middle] ^= 0x55;
+        assert!(side_by_side(stored).1.is_some(), "{size}");
+    }
+    let zeros = vec![0; 50 << 20];
+    assert!(
+        side_by_side([compress(Codec::Zstd, &zeros), compress(Codec::Zstd, b"end")].concat())
+            == ([&zeros[..], b"end"].concat(), None)
+    );
+    assert_eq!(side_by_side(Vec::new()).1.as_deref(), Some("`x` can't be decompressed as zstd: it is empty"));
+}

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::words::{OWN, VERBS, joined};
-use crate::{Pipeline, params::Described};
+use crate::{Codec, Pipeline, params::Described};
 
 /// The JSON Schema of a pipeline file.
 pub fn schema() -> Value {
@@ -56,6 +56,10 @@ fn stage(definitions: &mut Map<String, Value>) -> Value {
         let docs: Vec<&str> = [&variant, &form].iter().filter_map(|part| part["description"].as_str()).collect();
         written["description"] = json!(docs.join("\n\n"));
         let mut fields = taken(&mut form, "properties");
+        if let Some(short) = short(&verb) {
+            let table = table_of(&verb, &fields);
+            written["anyOf"] = short.into_iter().chain([table]).collect();
+        }
         for (key, _) in OWN.iter().filter(|(_, verbs)| verbs.contains(&verb.as_str())) {
             if let (Some(field), Some(verb)) = (fields.remove(*key), VERBS.iter().find(|known| **known == verb)) {
                 own.entry(*key).or_default().push((*verb, field));
@@ -67,6 +71,7 @@ fn stage(definitions: &mut Map<String, Value>) -> Value {
         keys.insert(key.to_owned(), united(schemas));
     }
     set(&mut keys, "columns", columns());
+    set(&mut keys, "codec", json!({ "enum": Codec::names().collect::<Vec<_>>() }));
 
     stage["properties"] = Value::Object(keys);
     stage["oneOf"] = VERBS.iter().map(|verb| json!({ "required": [verb] })).collect();
@@ -97,6 +102,37 @@ fn value(verb: &str) -> Value {
         "limit" => json!({ "type": "integer", "minimum": 0 }),
         _ => json!({}),
     }
+}
+
+/// The shorter forms of verbs that are also written as a table of their keys.
+fn short(verb: &str) -> Option<Vec<Value>> {
+    let names = || one_or_many(json!({ "type": "string" }));
+    Some(match verb {
+        "explode" => vec![json!({ "type": "string" })],
+        "sort" => vec![names()],
+        "sample" => vec![json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 })],
+        "distinct" => vec![json!({ "const": true }), names()],
+        "union" => vec![json!({ "const": true })],
+        "join" | "group" => Vec::new(),
+        _ => return None,
+    })
+}
+
+/// The keys of a verb as a table, where lists of names are written more freely than the form has them.
+fn table_of(verb: &str, fields: &Map<String, Value>) -> Value {
+    let mut keys = fields.clone();
+    for key in ["by", "on"] {
+        set(&mut keys, key, json!({ "anyOf": [{ "type": "string" }, columns()] }));
+    }
+    set(&mut keys, "set", table_of_expressions());
+    if keys.remove("size").is_some() {
+        keys.insert("fraction".to_owned(), json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }));
+        keys.insert("rows".to_owned(), json!({ "type": "integer", "minimum": 1 }));
+    }
+    if verb == "sort" {
+        set(&mut keys, "by", one_or_many(json!({ "type": "string" })));
+    }
+    json!({ "type": "object", "properties": keys, "additionalProperties": false })
 }
 
 /// A SQL expression; a number or a boolean stands for itself.
