@@ -19,15 +19,24 @@ QUICKSTART = ROOT / "examples/quickstart/pipeline.toml"
 SHOW = '[stage.items]\nread = "chunks/*.parquet"\n[stage.show]\nfrom = "items"\nwrite = "rows.jsonl"\nmode = "replace"\n'
 
 
+# A second sink, further up in the same chain.
+TITLES = """
+[stage.write_titles]
+from = "article"
+write = "titles.jsonl"
+columns = { id = "__id__", title = "title", links = "links" }
+"""
+
+
 def pipeline():
-    """The quickstart with the size of batches as a parameter, writing into the folder it stands in."""
+    """The quickstart with the size of batches as a parameter and one sink more, writing into the folder it stands in."""
     text = QUICKSTART.read_text()
     assert "[param]\n" in text and "[batch]" not in text, f"{QUICKSTART} has no [param], or a [batch] of its own"
-    return text.replace("[param]\n", '[param]\nrows = 8192\n', 1) + '\n[batch]\nrows = "${rows}"\n'
+    return text.replace("[param]\n", '[param]\nrows = 8192\n', 1) + TITLES + '\n[batch]\nrows = "${rows}"\n'
 
 
 def rows(folder, batch_rows, workers, task_bytes):
-    """The rows of a run, sorted by id, as text; and how many files they were in."""
+    """The chunks of a run, sorted by id, and its titles as they come, as text; and how many files the chunks were in."""
     (folder / "pipeline.toml").write_text(pipeline())
     (folder / "show.toml").write_text(SHOW)
     limits = ["--workers", workers, "--task-bytes", task_bytes]
@@ -37,13 +46,14 @@ def rows(folder, batch_rows, workers, task_bytes):
     ids = [row["id"] for row in read]
     assert len(set(ids)) == len(ids), f"{len(ids) - len(set(ids))} of {len(ids)} ids are there twice"
     read.sort(key=lambda row: row["id"])
-    return [json.dumps(row, sort_keys=True) for row in read], len(list((folder / "chunks").glob("*.parquet")))
+    titles = (folder / "titles.jsonl").read_text().splitlines()
+    return [json.dumps(row, sort_keys=True) for row in read] + titles, len(list((folder / "chunks").glob("*.parquet")))
 
 
 def main():
     needs_dflow()
     runs = [(b, w, "64MiB") for b in (8192, 1000, 7, 1) for w in (1, 2)]
-    runs += [(8192, 1, "4MiB"), (1000, 2, "256KiB"), (7, 2, "1MiB")]
+    runs += [(8192, 1, "512KiB"), (1000, 2, "256KiB"), (7, 2, "1MiB")]
     if "--full" in sys.argv[1:]:
         runs += [(b, w, t) for b in (2, 100, 1000) for w in (1, 2, 4) for t in ("16KiB", "1GiB")]
     tally = Tally()
