@@ -19,7 +19,7 @@ use datafusion::{
     error::DataFusionError,
     execution::{
         SendableRecordBatchStream, TaskContext,
-        memory_pool::{MemoryConsumer, MemoryReservation},
+        memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation},
     },
     physical_plan::{ExecutionPlan, ExecutionPlanProperties},
 };
@@ -31,8 +31,10 @@ use crate::{
     scope::{StageCounters, StageCounts, TaskScope},
 };
 
-/// How many bytes wait for a reader at most before the shared plan waits for it; one batch more may go beyond.
+/// How many bytes wait for a reader at most before the shared plan waits for it; one batch more may go beyond. Of little memory
+/// it is a part, one of so many.
 const QUEUE: usize = 8 << 20;
+const QUEUES: usize = 64;
 
 /// The shared plans of a task, by the stage whose rows they give: what physical planning of their readers looks them up in.
 /// Found in the session's configuration as an extension.
@@ -69,9 +71,13 @@ impl Tee {
         let memory = MemoryConsumer::new(format!("rows of `{stage}` for several readers"));
         let memory = memory.register(context.memory_pool());
         let counters = context.session_config().get_extension::<TaskScope>().map(|scope| scope.counters(&stage));
+        let most = match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => (bytes / QUEUES).min(QUEUE),
+            _ => QUEUE,
+        };
         let lane = |_| {
             let (memory, counters) = (memory.new_empty(), counters.clone().unwrap_or_default());
-            Arc::new(Lane { memory, counters, state: Mutex::default() })
+            Arc::new(Lane { memory, most, counters, state: Mutex::default() })
         };
         let lanes = (0..plan.output_partitioning().partition_count()).map(lane).collect();
         Self { schema: plan.schema(), lanes, plan: Mutex::new(Some((plan, context))), stage }
@@ -129,6 +135,8 @@ impl fmt::Debug for Tee {
 /// One partition's rows on their way to all readers.
 struct Lane {
     memory: MemoryReservation,
+    /// How many bytes may wait for a reader.
+    most: usize,
     counters: Arc<StageCounters>,
     state: Mutex<LaneState>,
 }
@@ -181,7 +189,7 @@ impl Lane {
         // The fullest queue of those that somebody reads.
         match state.queues.iter().filter(|queue| queue.open).map(|queue| queue.bytes).max() {
             None => Room::Nobody,
-            Some(bytes) if bytes < QUEUE => Room::Free,
+            Some(bytes) if bytes <= self.most => Room::Free,
             Some(_) => Room::Full,
         }
     }

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use datafusion::{execution::session_state::SessionState, logical_expr::LogicalPlan};
+use datafusion::{
+    execution::{memory_pool::MemoryLimit, session_state::SessionState},
+    logical_expr::LogicalPlan,
+};
 use dflow_operators::ReadBy;
 use dflow_pipeline::{At, BatchLimits, Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
 use dflow_wasm::{Plugin, RowShape, shipped, shipped_names};
@@ -25,6 +28,9 @@ use crate::{
     together::{End, Rows, together},
     verbs,
 };
+
+/// From so many bytes of memory on, sinks that regroup rows run together when they share a stage.
+const ROOMY: usize = 128 << 20;
 
 /// A planned pipeline.
 pub struct Plan {
@@ -366,9 +372,14 @@ impl Planning<'_> {
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
-        let operators = self.shapes.keys().collect();
+        let opens = self.pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Open(_)));
+        let operators = self.shapes.keys().chain(opens.map(|(name, _)| name)).collect();
+        let roomy = match self.state.runtime_env().memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes >= ROOMY,
+            _ => true,
+        };
         let mut segments = Vec::new();
-        for mut group in together(found, &operators) {
+        for mut group in together(found, &operators, roomy) {
             group.sort_by_key(|end| self.pipeline.stage.get_index_of(&end.stage));
             let mut plans: BTreeMap<&Name, &LogicalPlan> = self.steps.iter().map(|(n, s)| (n, &s.plan)).collect();
             plans.extend(group.iter().map(|end| (&end.stage, &end.plan)));

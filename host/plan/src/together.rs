@@ -3,7 +3,8 @@
 //! Sinks whose rows go their way one by one run as many tasks; sinks behind a sort, a join, a group run as one. Those of one
 //! kind that share any stage run together. Those of both kinds run together, as one task, when they share an operator of a
 //! plugin: to run it twice costs more than the tasks gain. A sink that a limit ends early is left alone by the many tasks
-//! of others: it reads a few batches.
+//! of others: it reads a few batches. With little memory sinks that regroup rows run one after the other, unless they share an
+//! operator: what each of them holds would leave little for the others.
 
 use std::collections::BTreeSet;
 
@@ -79,9 +80,10 @@ pub(crate) struct End {
 }
 
 impl End {
-    fn runs_with(&self, other: &Self, operators: &BTreeSet<&Name>) -> bool {
+    fn runs_with(&self, other: &Self, operators: &BTreeSet<&Name>, roomy: bool) -> bool {
         let mut shared = self.stages.iter().filter(|stage| other.stages.contains(stage)).peekable();
-        if shared.peek().is_none() || self.way == other.way {
+        let alike = self.way == other.way && (roomy || self.way != Way::Regrouped);
+        if shared.peek().is_none() || alike {
             return shared.peek().is_some();
         }
         let apart = [Way::Single, Way::Limited];
@@ -90,11 +92,12 @@ impl End {
     }
 }
 
-/// Groups of sinks that run together, ordered by their first ones. `operators` are the stages that run one.
-pub(crate) fn together(ends: Vec<End>, operators: &BTreeSet<&Name>) -> Vec<Vec<End>> {
+/// Groups of sinks that run together, ordered by their first ones. `operators` are the stages that run one, or open files; `roomy`
+/// says whether there is memory for several that regroup rows.
+pub(crate) fn together(ends: Vec<End>, operators: &BTreeSet<&Name>, roomy: bool) -> Vec<Vec<End>> {
     let mut groups: Vec<Vec<End>> = Vec::new();
     for end in ends {
-        let joins = |group: &Vec<End>| group.iter().any(|other| other.runs_with(&end, operators));
+        let joins = |group: &Vec<End>| group.iter().any(|other| other.runs_with(&end, operators, roomy));
         let at = groups.iter().position(joins).unwrap_or(groups.len());
         let (with, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(joins);
         groups = apart;
@@ -114,7 +117,7 @@ mod tests {
     }
 
     /// The groups of sinks, each written as what it reads, its name and how its rows go; `op` runs an operator.
-    fn groups(sinks: &[(&str, &str, Way)]) -> Vec<String> {
+    fn groups(sinks: &[(&str, &str, Way)], roomy: bool) -> Vec<String> {
         let end = |(reads, sink, way): &(&str, &str, Way)| End {
             stage: name(sink),
             plan: LogicalPlanBuilder::empty(false).build().expect("a plan"),
@@ -122,19 +125,24 @@ mod tests {
             way: *way,
         };
         let operator = name("op");
-        let groups = together(sinks.iter().map(end).collect(), &BTreeSet::from([&operator]));
+        let groups = together(sinks.iter().map(end).collect(), &BTreeSet::from([&operator]), roomy);
         groups.iter().map(|group| group.iter().map(|end| end.stage.to_string()).collect::<Vec<_>>().join("+")).collect()
     }
 
     #[test]
     fn sinks_that_share_a_stage_run_together_unless_that_costs_more() {
         use Way::{Limited, Regrouped, Single};
-        assert_eq!(groups(&[("a", "x", Single), ("a", "y", Single), ("b", "z", Single)]), ["x+y", "z"]);
-        assert_eq!(groups(&[("a", "x", Regrouped), ("b", "y", Regrouped), ("a b", "z", Regrouped)]), ["x+y+z"]);
+        assert_eq!(groups(&[("a", "x", Single), ("a", "y", Single), ("b", "z", Single)], true), ["x+y", "z"]);
+        assert_eq!(groups(&[("a", "x", Regrouped), ("b", "y", Regrouped), ("a b", "z", Regrouped)], true), ["x+y+z"]);
+        assert_eq!(
+            groups(&[("a", "x", Regrouped), ("a", "y", Regrouped), ("a op", "z", Regrouped)], false),
+            ["x", "y", "z"]
+        );
+        assert_eq!(groups(&[("op", "x", Regrouped), ("op", "y", Regrouped)], false), ["x+y"]);
         // To read twice is cheaper than to make many tasks one; to run an operator twice isn't.
-        assert_eq!(groups(&[("a", "x", Single), ("a", "y", Regrouped)]), ["x", "y"]);
-        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Regrouped)]), ["x+y"]);
-        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Limited)]), ["x", "y"]);
-        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Limited), ("a op", "z", Regrouped)]), ["x+y+z"]);
+        assert_eq!(groups(&[("a", "x", Single), ("a", "y", Regrouped)], true), ["x", "y"]);
+        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Regrouped)], true), ["x+y"]);
+        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Limited)], true), ["x", "y"]);
+        assert_eq!(groups(&[("a op", "x", Single), ("a op", "y", Limited), ("a op", "z", Regrouped)], true), ["x+y+z"]);
     }
 }
