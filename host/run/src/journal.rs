@@ -124,6 +124,10 @@ impl Journal {
         files: Vec<Prepared>,
         replaced: Vec<PathBuf>,
     ) -> Result<(), StepError> {
+        if let Err(e) = Prepared::make_room(&files) {
+            Prepared::discard_all(&files);
+            return Err(e.into());
+        }
         let record = Record::Prepared { run: run.to_owned(), sink: sink.clone(), files, replaced };
         self.append(record.clone())?;
         self.roll_forward(record)

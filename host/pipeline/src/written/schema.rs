@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::words::{OWN, VERBS, joined};
-use crate::{Pipeline, params::Described};
+use crate::{Codec, Pipeline, params::Described};
 
 /// The JSON Schema of a pipeline file.
 pub fn schema() -> Value {
@@ -67,6 +67,8 @@ fn stage(definitions: &mut Map<String, Value>) -> Value {
         keys.insert(key.to_owned(), united(schemas));
     }
     set(&mut keys, "columns", columns());
+    let codecs: Vec<&str> = Codec::ALL.iter().flat_map(|c| std::iter::once(c.1).chain(c.2.iter().copied())).collect();
+    set(&mut keys, "codec", json!({ "enum": codecs }));
     for list in ["key", "partition_by"] {
         set(&mut keys, list, one_or_many(json!({ "type": "string" })));
     }
