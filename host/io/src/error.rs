@@ -47,6 +47,9 @@ impl IoError {
     pub(crate) fn os_named(action: &str, name: &str, error: io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::NotADirectory => Some("a part of this path is a file, not a folder"),
+            io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory => {
+                Some("something else has this name; remove or rename it")
+            }
             io::ErrorKind::PermissionDenied => Some("look at who owns it and what its permissions are"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some("free some space there, or write elsewhere")

@@ -2,29 +2,12 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What a path, a shell or another system would read as something else than a character of a name: what Hive escapes.
-const SPECIAL: &AsciiSet = &CONTROLS
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'\'')
-    .add(b'*')
-    .add(b'/')
-    .add(b':')
-    .add(b'<')
-    .add(b'=')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
+/// What a path, a shell or another system would read as something else than a character of a name, beside control characters: what
+/// Hive escapes.
+const SPECIAL: &str = "\"#%'*/:<=>?[\\]^{|}";
 
 /// Bytes that a value puts into a name at most; a name has 255.
 const LONGEST: usize = 180;
@@ -68,11 +51,15 @@ pub fn partition_of(folder: &str) -> Option<(String, Option<String>)> {
 }
 
 fn escape(text: &str) -> String {
-    let escaped = utf8_percent_encode(text, SPECIAL).to_string();
-    match escaped.strip_prefix('.') {
-        Some(rest) => format!("%2E{rest}"),
-        None => escaped,
+    let mut escaped = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        if c.is_ascii_control() || SPECIAL.contains(c) || (at == 0 && c == '.') {
+            escaped.push_str(&format!("%{:02X}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
     }
+    escaped
 }
 
 #[cfg(test)]

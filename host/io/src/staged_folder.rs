@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -83,6 +84,20 @@ impl Drop for StagedFolder {
 }
 
 impl Prepared {
+    /// Makes the folders that files are to be in, and looks whether a folder has one of their names: what would prevent them from being
+    /// published is found out before the first of them is.
+    ///
+    /// # Errors
+    /// A folder can't be made, or a name is taken by a folder (fault `Outside`).
+    pub fn make_room(files: &[Self]) -> Result<(), IoError> {
+        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.path.parent()).collect();
+        folders.into_iter().try_for_each(make_folders)?;
+        match files.iter().find(|file| file.path.is_dir()) {
+            None => Ok(()),
+            Some(file) => Err(IoError::os("write", &file.path, io::ErrorKind::IsADirectory.into())),
+        }
+    }
+
     /// Gives files their final names, then syncs the folders that they are in; what they were staged in goes. As with one
     /// [file](Self::publish), doing it again does nothing.
     ///

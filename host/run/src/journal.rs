@@ -121,6 +121,12 @@ impl Journal {
     /// Publishes files of sinks, and removes those that they replace: all of it, also after a crash in its middle. All are
     /// prepared before any is seen.
     pub(crate) fn publish(&mut self, run: &str, made: Vec<(Name, SinkFiles)>) -> Result<(), StepError> {
+        for (_, files) in &made {
+            if let Err(e) = Prepared::make_room(&files.files) {
+                made.iter().for_each(|(_, files)| files.discard());
+                return Err(e.into());
+            }
+        }
         let prepared =
             |(sink, SinkFiles { files, replaced })| Record::Prepared { run: run.to_owned(), sink, files, replaced };
         let prepared: Vec<Record> = made.into_iter().map(prepared).collect();

@@ -136,12 +136,12 @@ fn what_a_format_can_t_hold_is_refused_by_name() {
         (
             Format::Csv,
             schema(whole.clone()),
-            "csv can't hold the list column `links`\n  hint: leave it out with `columns`, or write jsonl or parquet",
+            "csv can't hold the list column `links`\n  hint: leave it out with `columns`, or write jsonl, arrow or parquet",
         ),
         (
             Format::Csv,
             schema(whole.project(&[9]).unwrap()),
-            "csv can't hold the struct column `pair`\n  hint: leave it out with `columns`, or write jsonl or parquet",
+            "csv can't hold the struct column `pair`\n  hint: leave it out with `columns`, or write jsonl, arrow or parquet",
         ),
         (
             Format::Jsonl,
@@ -156,9 +156,13 @@ fn what_a_format_can_t_hold_is_refused_by_name() {
         (
             Format::Csv,
             union,
-            "csv can't hold the union column `either`\n  hint: leave it out with `columns`, or write jsonl or parquet",
+            "csv can't hold the union column `either`\n  hint: leave it out with `columns`, or write jsonl, arrow or parquet",
         ),
-        (Format::Html, schema(whole), "`html` can't be written\n  hint: write `parquet`, `csv` or `jsonl`"),
+        (
+            Format::Html,
+            schema(whole),
+            "`html` can't be written\n  hint: write `parquet`, `csv`, `json`, `jsonl` or `arrow`",
+        ),
     ] {
         let error = Encoder::new(format, schema, Vec::new()).unwrap_err();
         assert_eq!((error.fault, error.to_string().as_str()), (Fault::Pipeline, message));
