@@ -220,7 +220,7 @@ impl Flow {
     }
 }
 
-/// How many bytes of a text that begins with no white space are already what they have to become: words with one blank between them.
+/// How many bytes of a text that begins with no white space are already what they have to become: words, one blank between them.
 fn plain_run(text: &[u8]) -> usize {
     let mut at = 0;
     // A block's last byte is looked at again with the next block, since what follows a blank decides.
