@@ -191,11 +191,6 @@ mod tests {
 
     #[test]
     fn what_fits_is_cut_as_by_the_splitter() {
-        let all = |chunks: &mut dyn FnMut(&mut dyn FnMut(usize, usize))| {
-            let mut found = Vec::new();
-            chunks(&mut |start, end| found.push((start, end)));
-            found
-        };
         for seed in 0..64 {
             let text = text(seed, 1 + seed as usize % 12);
             let trimmed = text.trim().len();
@@ -204,8 +199,9 @@ mod tests {
                     let unit = Unit::Characters;
                     let cut =
                         Cut { size: size.max(1), overlap: 0, unit, encoding: Encoding::Cl100kBase, by: By::Text, trim };
-                    let found = all(&mut |take| cut.chunks(&text, take));
-                    let expected = all(&mut |take| cut.chunks_by_windows(&text, usize::MAX, take));
+                    let (mut found, mut expected) = (Vec::new(), Vec::new());
+                    cut.chunks(&text, |start, end| found.push((start, end)));
+                    cut.chunks_by_windows(&text, usize::MAX, |start, end| expected.push((start, end)));
                     assert_eq!(found, expected, "{cut:?} of {text:?}");
                 }
             }

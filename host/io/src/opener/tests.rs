@@ -1,3 +1,5 @@
+//! Tests of opening the files that rows name.
+
 use super::*;
 use crate::testing::{Ground, block_on};
 
