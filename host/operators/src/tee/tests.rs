@@ -1,3 +1,5 @@
+//! Tests of plans that several others read.
+
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::Duration,
