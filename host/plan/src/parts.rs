@@ -105,7 +105,7 @@ pub(crate) fn parts(
         let rows = Rows::of(&cut.plan)?;
         let stages = stages_of(&cut.plan, root)?;
         let (plan, early) = if ends.contains(&root) {
-            (cut.plan, rows.ordered)
+            (cut.plan, rows.limited)
         } else {
             let (mut wanted, mut early) = (Wanted::default(), true);
             for part in &parts {
@@ -115,7 +115,7 @@ pub(crate) fn parts(
             }
             // The optimizer may have found that nobody needs any of its rows.
             let Some(plan) = wanted.of(cut.plan)? else { continue };
-            (plan, early || rows.ordered)
+            (plan, early || rows.limited)
         };
         let readers = readers.remove(root).unwrap_or_default();
         let plan = state.optimize(&plan)?;

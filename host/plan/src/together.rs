@@ -31,8 +31,10 @@ pub(crate) enum Way {
 pub(crate) struct Rows {
     /// Whether rows meet, so that one task must see all of them.
     pub(crate) regroup: bool,
-    /// Whether their order matters to a limit.
+    /// Whether the order in which they come matters to a limit. One behind a sort takes what the sort gives it.
     pub(crate) ordered: bool,
+    /// Whether there is a limit, which may end what is below it early.
+    pub(crate) limited: bool,
 }
 
 impl Rows {
@@ -41,7 +43,10 @@ impl Rows {
         let mut rows = Self::default();
         plan.apply_with_subqueries(|node| {
             match node {
-                LogicalPlan::Limit(_) => rows.ordered = true,
+                LogicalPlan::Limit(limit) => {
+                    rows.limited = true;
+                    rows.ordered |= !sorts(&limit.input);
+                }
                 LogicalPlan::Sort(_)
                 | LogicalPlan::Aggregate(_)
                 | LogicalPlan::Window(_)
@@ -66,6 +71,16 @@ impl Rows {
             Self { ordered: true, .. } => Way::Limited,
             Self { .. } => Way::Single,
         }
+    }
+}
+
+/// Whether a plan's rows come from a sort.
+fn sorts(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Sort(_) => true,
+        LogicalPlan::Projection(projection) => sorts(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => sorts(&alias.input),
+        _ => false,
     }
 }
 
