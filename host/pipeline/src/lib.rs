@@ -10,6 +10,7 @@ mod draft;
 mod fault;
 mod file_names;
 mod form;
+mod format;
 mod insert;
 mod limits;
 mod mistake;
@@ -24,10 +25,11 @@ pub use draft::Draft;
 pub use fault::{Fault, exit};
 pub use file_names::{FileNames, refuse_name};
 pub use form::{
-    Cell, Codec, CsvOptions, Distinct, Explode, Flow, Format, Given, Group, How, Input, Join, Limit, Missing, Mode,
-    Nulls, OnError, OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample, SampleSize, Select, Set, Sort,
-    SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb, Volume, Write,
+    Cell, CsvOptions, Distinct, Explode, Flow, Given, Group, How, Input, Join, Limit, Missing, Mode, Nulls, OnError,
+    OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample, SampleSize, Select, Set, Sort, SourceSchema, Sql,
+    Stage, Steps, Union, Use, Values, Verb, Volume, Write,
 };
+pub use format::{Codec, Format};
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
 pub use mistake::{At, Mistake, Mistakes, SourceText, Sources};
 pub use name::{Name, NameError};
