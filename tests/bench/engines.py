@@ -70,9 +70,9 @@ def surroundings():
 
 
 def dflow(pipeline, state, *arguments, **parameters):
-    """The command that runs a pipeline of a benchmark's folder."""
+    """The command that runs a pipeline of a benchmark's folder, whatever was run there before."""
     given = [word for key, value in parameters.items() for word in ("-p", f"{key}={value}")]
-    return [DFLOW, "run", HERE / pipeline, "--json", "--state", state, *given, *arguments]
+    return [DFLOW, "run", HERE / pipeline, "--json", "--fresh", "--state", state, *given, *arguments]
 
 
 def knows(option):

@@ -34,7 +34,7 @@ def natively(program, docs, stages):
 
 def sandboxed(docs, folder):
     """What `run --json` says of each stage."""
-    command = [DFLOW, "run", HERE / "operators.toml", "--json", "--workers", "1", "--state", folder / "state", "-p", f"out={folder / 'out.parquet'}"]
+    command = [DFLOW, "run", HERE / "operators.toml", "--json", "--fresh", "--workers", "1", "--state", folder / "state", "-p", f"out={folder / 'out.parquet'}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment(DFLOW_DOCS=docs))
     events = [json.loads(line) for line in done.stdout.splitlines()]
     return {stage["stage"]: stage for stage in events[-1]["report"]["stages"]}

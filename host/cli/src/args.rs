@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use dflow_pipeline::{Bytes, Name};
+use dflow_run::CrashPoint;
 
 /// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.
 #[derive(Debug, Parser)]
@@ -18,6 +19,7 @@ use dflow_pipeline::{Bytes, Name};
   dflow-host eval \"Some text. And more.\"   see what becomes of one row
   dflow-host check                         find every mistake, run nothing
   dflow-host run --target prod             with the places that `dflow.toml` has for `prod`
+  dflow-host runs                          what was run here, and how it ended
   dflow-host plugin list                   see which operators a stage can `use`
 
 Exit codes:
@@ -51,6 +53,10 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show how a pipeline would run: what is read, in how many tasks, by which plan.
     Explain(ExplainArgs),
+    /// List what was run of a pipeline, the last run first.
+    Runs(RunsArgs),
+    /// Print the report of a run once more: rows, files, failures.
+    Report(ReportArgs),
     /// Draw a pipeline's stages and what each reads, as text for Mermaid or Graphviz.
     Graph(GraphArgs),
     /// Print the JSON Schema of pipeline files, for editors.
@@ -96,11 +102,17 @@ pub(crate) struct WorkArgs {
 
 /// `run`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "A run goes on where an earlier one was cut short, and leaves alone what has not changed since it
+was done: files whose splits, stages and plugins are the same.
+
+Examples:
   dflow-host run
   dflow-host run pages.toml -p size=200 -p site='docs/**/*.html'
   dflow-host run --first 10            outputs go under `.dflow/first/`
-  dflow-host run --json | jq -c 'select(.event == \"finished\") | .report.outputs'")]
+  dflow-host run --fresh               do again what is done already
+  dflow-host run --json | jq -c 'select(.event == \"finished\") | .report.outputs'"
+)]
 pub(crate) struct RunArgs {
     /// The pipeline.
     #[arg(value_name = "FILE", default_value = "pipeline.toml")]
@@ -110,14 +122,54 @@ pub(crate) struct RunArgs {
     /// Read only the first N rows of each source; outputs go under the state folder, never to their places.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub(crate) first: Option<u64>,
+    /// Do everything again, whatever earlier runs have done.
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Print what happens as JSON, one event a line, on stdout.
     #[arg(long)]
     pub(crate) json: bool,
+    /// End as if killed at this point: for tests of what comes after.
+    #[arg(long, value_name = "POINT", hide = true)]
+    pub(crate) crash_at: Option<CrashPoint>,
     /// Say nothing but what went wrong.
     #[arg(short, long)]
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
+}
+
+/// Where the journal is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct JournalArgs {
+    /// The pipeline; it need not be there any more.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    /// The folder of the journal [default: `.dflow` beside the pipeline].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `runs`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RunsArgs {
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
+}
+
+/// `report`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  dflow-host report last
+  dflow-host report 19ab6f2f3121a7f --json | jq .outputs")]
+pub(crate) struct ReportArgs {
+    /// The run, as `dflow-host runs` lists it; `last` is the last one.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
 }
 
 /// `eval`.

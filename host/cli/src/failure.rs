@@ -23,7 +23,10 @@ pub(crate) enum Failure {
         fault: Option<Fault>,
     },
     /// The user.
-    Interrupted,
+    Interrupted {
+        /// Whether the same once more goes on where this one stopped.
+        goes_on: bool,
+    },
 }
 
 impl Failure {
@@ -57,7 +60,7 @@ impl Failure {
             Self::Mistakes(mistakes) => mistakes.exit_code(),
             Self::Error { fault: Some(fault), .. } => fault.exit_code(),
             Self::Error { fault: None, .. } => exit::USAGE,
-            Self::Interrupted => exit::INTERRUPTED,
+            Self::Interrupted { .. } => exit::INTERRUPTED,
         }
     }
 
@@ -70,7 +73,10 @@ impl Failure {
                 let hint = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
                 format!("{error} {message}{hint}\n")
             }
-            Self::Interrupted => "interrupted\n".to_owned(),
+            Self::Interrupted { goes_on: false } => "interrupted\n".to_owned(),
+            Self::Interrupted { goes_on: true } => {
+                "interrupted\nhint: what is done is kept; run it again to go on from there\n".to_owned()
+            }
         }
     }
 }
@@ -97,7 +103,7 @@ impl From<StepError> for Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
-        if error.interrupted { Self::Interrupted } else { error.error.into() }
+        if error.interrupted { Self::Interrupted { goes_on: true } } else { error.error.into() }
     }
 }
 
@@ -114,7 +120,7 @@ mod tests {
             (StepError::new(Fault::Plugin, "x").into(), 5),
             (StepError::new(Fault::Limit, "x").into(), 7),
             (StepError::new(Fault::Internal, "x").into(), 1),
-            (Failure::Interrupted, 130),
+            (Failure::Interrupted { goes_on: false }, 130),
             (RunError { error: StepError::new(Fault::Outside, "interrupted"), interrupted: true }.into(), 130),
         ] {
             assert_eq!(failure.exit_code(), code, "{failure:?}");

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use dflow_pipeline::Name;
-use dflow_run::{EngineSettings, workers_for};
+use dflow_run::{EngineSettings, Faults, workers_for};
 
 use crate::{
     allocator,
-    args::{CheckArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, PipelineArgs, RunArgs, WorkArgs},
+    args::{
+        CheckArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, JournalArgs, PipelineArgs, ReportArgs, RunArgs,
+        WorkArgs,
+    },
     failure::Failure,
     outside::Outside,
 };
@@ -89,6 +92,19 @@ pub(crate) struct PlanSettings {
     pub(crate) engine: EngineSettings,
 }
 
+/// `runs` and `report`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JournalSettings {
+    /// The folder of the journal.
+    pub(crate) state: PathBuf,
+    /// The run that is meant, of `report`.
+    pub(crate) run: Option<String>,
+    /// Whether JSON is printed.
+    pub(crate) json: bool,
+    /// The folder in which the command was typed; paths are shown as seen from there.
+    pub(crate) seen_from: PathBuf,
+}
+
 /// `graph`.
 #[derive(Clone, Debug)]
 pub(crate) struct GraphSettings {
@@ -111,6 +127,7 @@ impl RunSettings {
     pub(crate) fn resolve(args: RunArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
         let engine = engine(&pipeline, args.work, args.first, outside);
+        let engine = EngineSettings { fresh: args.fresh, faults: Faults::from(args.crash_at), ..engine };
         let watch = match (args.json, args.quiet) {
             (true, _) => Watch::Json,
             (false, true) => Watch::Quiet,
@@ -175,6 +192,22 @@ impl PlanSettings {
     }
 }
 
+impl JournalSettings {
+    /// `runs`, as it was typed.
+    pub(crate) fn of_runs(args: JournalArgs, outside: &Outside) -> Self {
+        let pipeline = outside.folder.join(&args.file);
+        let folder = pipeline.parent().unwrap_or(&pipeline);
+        let state = state(folder, args.state, outside);
+        Self { state, run: None, json: args.json, seen_from: outside.folder.clone() }
+    }
+
+    /// `report`, as it was typed.
+    pub(crate) fn of_report(args: ReportArgs, outside: &Outside) -> Self {
+        let run = Some(args.run).filter(|run| run != "last");
+        Self { run, ..Self::of_runs(args.journal, outside) }
+    }
+}
+
 impl GraphSettings {
     /// `graph`, as it was typed.
     pub(crate) fn resolve(args: GraphArgs, outside: &Outside) -> Self {
@@ -193,6 +226,8 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         memory: share(outside),
         tight: allocator::give_back_at_once,
         first: None,
+        fresh: false,
+        faults: Faults::default(),
     }
 }
 
@@ -200,14 +235,21 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
     let memory = work.memory.map_or_else(|| share(outside), |memory| memory.0);
     EngineSettings {
         folder: pipeline.folder.clone(),
-        state: work.state.map_or_else(|| pipeline.folder.join(".dflow"), |state| outside.folder.join(state)),
+        state: state(&pipeline.folder, work.state, outside),
         cache: compiled(outside),
         workers: work.workers.unwrap_or_else(|| workers_for(memory, outside.cores)).max(1),
         task_bytes: work.task_bytes.0.max(1),
         memory,
         tight: allocator::give_back_at_once,
         first,
+        fresh: false,
+        faults: Faults::default(),
     }
+}
+
+/// The folder of a pipeline's journal.
+fn state(folder: &Path, given: Option<PathBuf>, outside: &Outside) -> PathBuf {
+    given.map_or_else(|| folder.join(".dflow"), |state| outside.folder.join(state))
 }
 
 /// The memory that is taken when nobody says how much: some is left for the rest of the machine and for the page cache.

@@ -22,6 +22,7 @@ mod partitions;
 mod planner;
 mod reads;
 mod scope;
+mod shared;
 mod sized;
 mod source;
 mod tee;

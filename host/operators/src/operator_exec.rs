@@ -7,6 +7,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     fmt,
+    ops::Range,
     sync::Arc,
     time::Instant,
 };
@@ -193,11 +194,17 @@ impl ExecutionPlan for OperatorExec {
             pool,
         });
         let parallel = work.scope.parallel.max(1);
+        let cutting = work.clone();
+        // A batch of wide rows is worked on part by part, as its results are asked for.
+        let parts = input.flat_map(move |batch| match batch.and_then(|batch| cutting.parts(&batch)) {
+            Ok(parts) => stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(error) => stream::iter(vec![Err(error)]),
+        });
         let results = if parallel == 1 {
-            input.then(move |batch| work.clone().results_of(batch)).boxed()
+            parts.then(move |part| work.clone().results_of(part)).boxed()
         } else {
             // Rows are worked on side by side and come out in their order.
-            input.map(move |batch| work.clone().spawned(batch)).buffered(parallel).boxed()
+            parts.map(move |part| work.clone().spawned(part)).buffered(parallel).boxed()
         };
         let batches = results.flat_map(|ready| match ready {
             Ok((ready, held)) => stream::iter(ready)
@@ -213,8 +220,19 @@ impl ExecutionPlan for OperatorExec {
     }
 }
 
-/// Batches, and the memory that they hold.
-type Results = (VecDeque<RecordBatch>, Held);
+/// Batches, and the memory that they and what they are made of hold.
+type Results = (VecDeque<RecordBatch>, (Held, Arc<Held>));
+
+/// A part of a batch that is worked on at once.
+struct Part {
+    rows: RecordBatch,
+    ports: Vec<ArrayRef>,
+    ids: Option<ArrayRef>,
+    /// Of all that goes into the ports, in bytes.
+    size: u64,
+    /// The memory of the whole batch.
+    held: Arc<Held>,
+}
 
 /// One partition's work.
 struct Work {
@@ -232,76 +250,81 @@ struct Work {
 }
 
 impl Work {
-    async fn results_of(self: Arc<Self>, batch: Result<RecordBatch>) -> Result<Results> {
-        self.held(batch?).await
+    /// A batch cut by the rows and bytes that go into the ports.
+    fn parts(&self, batch: &RecordBatch) -> Result<Vec<Part>> {
+        let rows = batch.num_rows();
+        let held = Arc::new(Held::new(&self.pool, self.holder()));
+        held.set(memory_of([batch]))?;
+        let ports = self.reads.ports.iter().map(|p| p.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
+        let ids = self.reads.id.as_ref().map(|id| texts(id, batch)).transpose()?;
+        let sizes = row_sizes(&ports, rows);
+        let part = |range: Range<usize>| {
+            let (start, length) = (range.start, range.len());
+            Part {
+                rows: batch.slice(start, length),
+                ports: ports.iter().map(|port| port.slice(start, length)).collect(),
+                ids: ids.as_ref().map(|ids| ids.slice(start, length)),
+                size: sizes[range].iter().sum(),
+                held: held.clone(),
+            }
+        };
+        Ok(cut(&sizes, &self.spec.batch).into_iter().map(part).collect())
     }
 
-    /// The results of one batch, with the memory that they and the batch take.
-    async fn held(&self, batch: RecordBatch) -> Result<Results> {
-        let held = Held::new(&self.pool, format!("the rows of stage `{}`", self.spec.stage));
-        held.set(memory_of([&batch]))?;
-        let ready = self.batch(batch.clone()).await?;
-        held.set(memory_of(ready.iter().chain([&batch])))?;
-        Ok((ready, held))
+    /// Who holds memory, to a user.
+    fn holder(&self) -> String {
+        format!("the rows of stage `{}`", self.spec.stage)
+    }
+
+    /// The results of a part, with the memory that they take beyond what the batch does.
+    async fn results_of(self: Arc<Self>, part: Result<Part>) -> Result<Results> {
+        let part = part?;
+        let ready = self.part(&part).await?;
+        let held = Held::new(&self.pool, self.holder());
+        held.set(memory_of(ready.iter().chain([&part.rows])).saturating_sub(memory_of([&part.rows])))?;
+        Ok((ready, (held, part.held)))
     }
 
     /// The same on whichever core is free. Its time isn't within that of who waits for it, so it is counted here.
-    async fn spawned(self: Arc<Self>, batch: Result<RecordBatch>) -> Result<Results> {
-        let batch = batch?;
+    async fn spawned(self: Arc<Self>, part: Result<Part>) -> Result<Results> {
+        let counters = self.counters.clone();
         let work = SpawnedTask::spawn(async move {
             let started = Instant::now();
-            let results = self.held(batch).await;
+            let results = self.results_of(part).await;
             let aside = started.elapsed().as_nanos() as u64;
-            self.counters.add(&StageCounts { aside, ..StageCounts::default() });
+            counters.add(&StageCounts { aside, ..StageCounts::default() });
             results
         });
         work.join_unwind().await.map_err(|e| StepError::new(Fault::Internal, format!("a task ended: {e}")))?
     }
 
-    /// All results of one batch of the input.
-    async fn batch(&self, batch: RecordBatch) -> Result<VecDeque<RecordBatch>> {
-        let rows = batch.num_rows();
-        let ports =
-            self.reads.ports.iter().map(|p| p.evaluate(&batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
-        let ids = self.reads.id.as_ref().map(|id| texts(id, &batch)).transpose()?;
-        let sizes = row_sizes(&ports, rows);
-        let limits = self.spec.batch;
-        let mut ready = VecDeque::new();
-        for range in cut(&sizes, &limits) {
-            if self.scope.cancel.is_raised() {
-                return Err(StepError::new(Fault::Outside, "interrupted").into());
-            }
-            let (start, length) = (range.start, range.len());
-            let part = batch.slice(start, length);
-            let ids = ids.as_ref().map(|ids| ids.slice(start, length));
-            if length == 1 && sizes[start] > limits.max_row.0 {
-                let what = format!("the row has {}, the limit is {}", Bytes(sizes[start]), limits.max_row);
-                let failure = dflow_wasm::RowError {
-                    row: 0,
-                    kind: "row-too-large".to_owned(),
-                    message: format!("{what} (`batch.max_row`)"),
-                };
-                let processed = Processed { pieces: Vec::new(), errors: vec![failure] };
-                self.results(&part, ids.as_ref(), processed, Fault::Limit, &mut ready)?;
-                continue;
-            }
-            let ports: Vec<ArrayRef> = ports.iter().map(|p| p.slice(start, length)).collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(length));
-            let fields: Vec<_> = self
-                .spec
-                .operator
-                .input()
-                .fields()
-                .iter()
-                .zip(&ports)
-                .map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true))
-                .collect();
-            let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), ports, &options)?;
-            let mut instance = self.spec.operator.instance().await.map_err(StepError::from)?;
-            let processed = instance.process(&input).await.map_err(StepError::from)?;
-            instance.release();
-            self.results(&part, ids.as_ref(), processed, Fault::Data, &mut ready)?;
+    /// All results of a part.
+    async fn part(&self, part: &Part) -> Result<VecDeque<RecordBatch>> {
+        if self.scope.cancel.is_raised() {
+            return Err(StepError::new(Fault::Outside, "interrupted").into());
         }
+        let (length, limits) = (part.rows.num_rows(), self.spec.batch);
+        let mut ready = VecDeque::new();
+        if length == 1 && part.size > limits.max_row.0 {
+            let what = format!("the row has {}, the limit is {}", Bytes(part.size), limits.max_row);
+            let failure = dflow_wasm::RowError {
+                row: 0,
+                kind: "row-too-large".to_owned(),
+                message: format!("{what} (`batch.max_row`)"),
+            };
+            let processed = Processed { pieces: Vec::new(), errors: vec![failure] };
+            self.results(&part.rows, part.ids.as_ref(), processed, Fault::Limit, &mut ready)?;
+            return Ok(ready);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(length));
+        let fields = self.spec.operator.input().fields().iter().zip(&part.ports);
+        let fields: Vec<_> =
+            fields.map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true)).collect();
+        let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), part.ports.clone(), &options)?;
+        let mut instance = self.spec.operator.instance().await.map_err(StepError::from)?;
+        let processed = instance.process(&input).await.map_err(StepError::from)?;
+        instance.release();
+        self.results(&part.rows, part.ids.as_ref(), processed, Fault::Data, &mut ready)?;
         Ok(ready)
     }
 

@@ -6,15 +6,18 @@
 //!
 //! Views make a batch hold more than its rows: a page of a Parquet file, or the batch that it was cut from, for a few of their
 //! values. A sort counts all of that for each batch that it keeps, so that it spills much too early. What it keeps is made
-//! compact before. Columns that many rows share (a document, carried along by its chunks) are left as they are: they would
-//! become more.
+//! compact before. Columns that many rows share (a document, carried along by its chunks) stay behind: see [`Shared`].
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt, iter,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use datafusion::{
     arrow::{
         array::{ArrayRef, AsArray, GenericByteViewArray, RecordBatch, RecordBatchOptions},
-        datatypes::{BinaryViewType, ByteViewType, DataType, StringViewType},
+        datatypes::{BinaryViewType, ByteViewType, DataType, SchemaRef, StringViewType},
     },
     common::{
         DataFusionError, Result, internal_err,
@@ -24,17 +27,23 @@ use datafusion::{
         SendableRecordBatchStream, TaskContext,
         memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool},
     },
-    physical_expr::PhysicalExpr,
+    physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr, utils::collect_columns},
     physical_plan::{
         ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
-        aggregates::AggregateExec, filter::FilterExec, sorts::sort::SortExec, stream::RecordBatchStreamAdapter,
+        aggregates::AggregateExec,
+        filter::FilterExec,
+        sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
+        stream::RecordBatchStreamAdapter,
     },
 };
 use dflow_pipeline::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
-use std::sync::{Mutex, PoisonError};
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream, stream::BoxStream};
 
-use crate::{cut::row_sizes, scope::TaskScope};
+use crate::{
+    cut::row_sizes,
+    scope::TaskScope,
+    shared::{Shared, shared_columns},
+};
 
 /// What is gathered makes batches of so many times the bytes of ours: sorting and merging more at a time is quicker.
 const GATHERED: u64 = 4;
@@ -53,8 +62,16 @@ pub fn gathered_bytes(batch: Bytes, memory: u64) -> u64 {
 /// Lets the nodes of a plan that gather rows look at their first ones before they say how many make a batch.
 pub fn sized(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let sized = plan.transform_up(|node| {
+        if let (Some(merge), [input]) = (node.downcast_ref::<SortPreservingMergeExec>(), &node.children()[..])
+            && let Some(SizedExec { node, merge: None }) = input.downcast_ref::<SizedExec>()
+            && node.is::<SortExec>()
+        {
+            // The merge makes batches as well, and sees what the sort sees.
+            let merge = Some(Arc::new(merge.clone()));
+            return Ok(Transformed::yes(Arc::new(SizedExec { node: node.clone(), merge }) as Arc<dyn ExecutionPlan>));
+        }
         Ok(match gathers(node.as_ref()) {
-            true => Transformed::yes(Arc::new(SizedExec { node }) as Arc<dyn ExecutionPlan>),
+            true => Transformed::yes(Arc::new(SizedExec { node, merge: None }) as Arc<dyn ExecutionPlan>),
             false => Transformed::no(node),
         })
     })?;
@@ -72,15 +89,17 @@ fn gathers(node: &dyn ExecutionPlan) -> bool {
     of_rows && inputs.iter().any(|input| input.schema().fields().iter().any(|field| !field.data_type().is_primitive()))
 }
 
-/// The physical node. It stands for the one that it runs.
+/// The physical node. It stands for the one that it runs, and for the merge of what the partitions of a sort give.
 #[derive(Debug)]
 struct SizedExec {
     node: Arc<dyn ExecutionPlan>,
+    merge: Option<Arc<SortPreservingMergeExec>>,
 }
 
 impl DisplayAs for SizedExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        self.node.fmt_as(t, f)
+        self.node.fmt_as(t, f)?;
+        if self.merge.is_some() { f.write_str(", merged") } else { Ok(()) }
     }
 }
 
@@ -90,7 +109,7 @@ impl ExecutionPlan for SizedExec {
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.node.properties()
+        self.merge.as_ref().map_or_else(|| self.node.properties(), |merge| merge.properties())
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -106,7 +125,7 @@ impl ExecutionPlan for SizedExec {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        Ok(Arc::new(Self { node: self.node.clone().replace_children(children, options)? }))
+        Ok(Arc::new(Self { node: self.node.clone().replace_children(children, options)?, merge: self.merge.clone() }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -114,40 +133,149 @@ impl ExecutionPlan for SizedExec {
             return internal_err!("a node runs outside of a task");
         };
         let [input] = self.node.children()[..] else { return internal_err!("a node of several inputs can't be sized") };
-        let (node, properties) = (self.node.clone(), input.properties().clone());
+        let (node, merge, properties) = (self.node.clone(), self.merge.clone(), input.properties().clone());
+        let partitions = match merge {
+            Some(_) => 0..properties.output_partitioning().partition_count(),
+            None => partition..partition + 1,
+        };
         // Its part of the memory is kept for it until it asks for it itself: others that run before it has rows don't take all.
-        let kept = (!node.is::<FilterExec>())
-            .then(|| MemoryConsumer::new(node.name()).with_can_spill(true).register(context.memory_pool()));
-        let keeps = node.is::<SortExec>();
+        let part = || MemoryConsumer::new(node.name()).with_can_spill(true).register(context.memory_pool());
+        let kept: Vec<_> = partitions.clone().filter(|_| !node.is::<FilterExec>()).map(|_| part()).collect();
         let pool = Memory::of(&context);
-        let mut rows = input.execute(partition, context.clone())?;
+        let most = scope.batch.rows.max(1) as usize;
+        let target = gathered_bytes(scope.batch.bytes, pool.limit);
+        let first = partitions.map(|partition| Ok((partition, input.execute(partition, context.clone())?)));
+        let first = first.collect::<Result<Vec<_>>>()?;
         let stream = stream::once(async move {
-            let most = scope.batch.rows.max(1) as usize;
-            let target = gathered_bytes(scope.batch.bytes, pool.limit);
-            let (mut first, mut count, mut bytes) = (Vec::new(), 0, 0u64);
-            while count < most && bytes < target {
-                let Some(batch) = rows.try_next().await? else { break };
-                count += batch.num_rows();
-                bytes += row_sizes(batch.columns(), batch.num_rows()).iter().sum::<u64>();
-                first.push(Ok(batch));
+            let first = first.into_iter().map(|(partition, rows)| First::of(partition, rows, most, target));
+            let mut first = try_join_all(first).await?;
+            let sort = node.downcast_ref::<SortExec>();
+            // What many rows share isn't sorted with them.
+            let seen = || first.iter().flat_map(|first| &first.batches);
+            let shared = sort.map_or_else(Vec::new, |sort| shared_columns(seen, &read_by(sort)));
+            let shared =
+                (!shared.is_empty()).then(|| Shared::new(properties.eq_properties.schema(), &shared, &context));
+            let shared = shared.map(|shared| Arc::new(Mutex::new(shared)));
+            let properties = match &shared {
+                Some(shared) => numbered(&properties, lock(shared).numbered().clone()),
+                None => properties,
+            };
+            if let Some(shared) = &shared {
+                first.iter_mut().flat_map(|first| &mut first.batches).try_for_each(|batch| {
+                    *batch = lock(shared).keep(batch)?;
+                    Ok::<_, DataFusionError>(())
+                })?;
             }
-            let each = (bytes / (count as u64).max(1)).max(1);
+            let seen = first.iter().flat_map(|first| &first.batches);
+            let (bytes, count) =
+                seen.fold((0, 0), |(bytes, count), b| (bytes + bytes_of(b), count + b.num_rows() as u64));
+            let each = (bytes / count.max(1)).max(1);
             let size = usize::try_from(target / each).unwrap_or(most).clamp(1, most);
-            let rows = stream::iter(first).chain(rows);
-            let memory = pool.clone();
-            let rows = rows.flat_map(move |batch| stream::iter(parts(batch, size, keeps, &memory)));
-            let rows: SendableRecordBatchStream =
-                Box::pin(RecordBatchStreamAdapter::new(properties.eq_properties.schema().clone(), rows));
-            let given = Arc::new(Given { properties, partition, rows: Mutex::new(Some(rows)) });
-            let node = node.replace_children(vec![given], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?;
-            let stream = node.execute(partition, Arc::new(with_batch_size(&context, size)));
+            let rows = first.into_iter().map(|First { partition, batches, rest }| {
+                let (keeping, memory, keeps) = (shared.clone(), pool.clone(), sort.is_some());
+                let rest = rest.map(move |batch| match &keeping {
+                    Some(shared) => lock(shared).keep(&batch?),
+                    None => batch,
+                });
+                let rows = stream::iter(batches.into_iter().map(Ok)).chain(rest);
+                (partition, rows.flat_map(move |batch| stream::iter(parts(batch, size, keeps, &memory))).boxed())
+            });
+            let given = Given::new(properties, rows.collect());
+            let node = match (&shared, sort) {
+                (Some(_), Some(sort)) => {
+                    let sort = SortExec::new(sort.expr().clone(), given.clone());
+                    Arc::new(sort.with_preserve_partitioning(true)) as Arc<dyn ExecutionPlan>
+                }
+                _ => {
+                    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+                    node.clone().replace_children(vec![given.clone()], options)?
+                }
+            };
+            let context = Arc::new(with_batch_size(&context, size));
+            let gathered = |partition| -> Result<Batches> {
+                let (memory, keeps) = (pool.clone(), node.is::<SortExec>());
+                let rows = node.execute(partition, context.clone())?;
+                // What comes out of a merge refers to all that was merged.
+                Ok(rows.map(move |batch| if keeps && memory.is_short() { compact(batch?) } else { batch }).boxed())
+            };
+            let stream = match merge {
+                Some(merge) => {
+                    let rows = given.partitions().into_iter().map(|at| Ok((at, gathered(at)?)));
+                    let rows = Given::new(node.properties().clone(), rows.collect::<Result<_>>()?);
+                    merge
+                        .replace_children(vec![rows], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?
+                        .execute(0, context.clone())?
+                        .boxed()
+                }
+                None => gathered(partition)?,
+            };
             drop(kept);
-            // What comes out of a merge refers to all that was merged.
-            let stream = stream?.map(move |batch| if keeps && pool.is_short() { compact(batch?) } else { batch });
+            let stream = stream.flat_map(move |batch| stream::iter(whole_rows(batch, shared.clone(), target)));
             Ok::<_, DataFusionError>(stream)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream.try_flatten())))
     }
+}
+
+type Batches = BoxStream<'static, Result<RecordBatch>>;
+
+/// The first rows of a partition, and the others.
+struct First {
+    partition: usize,
+    batches: Vec<RecordBatch>,
+    rest: SendableRecordBatchStream,
+}
+
+impl First {
+    /// At least so many rows or bytes, when there are.
+    async fn of(partition: usize, mut rest: SendableRecordBatchStream, most: usize, target: u64) -> Result<Self> {
+        let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0u64);
+        while count < most && bytes < target {
+            let Some(batch) = rest.try_next().await? else { break };
+            count += batch.num_rows();
+            bytes += bytes_of(&batch);
+            batches.push(batch);
+        }
+        Ok(Self { partition, batches, rest })
+    }
+}
+
+/// The bytes of a batch's rows.
+fn bytes_of(batch: &RecordBatch) -> u64 {
+    row_sizes(batch.columns(), batch.num_rows()).iter().sum()
+}
+
+/// The columns that the order is made of.
+fn read_by(sort: &SortExec) -> HashSet<usize> {
+    sort.expr().iter().flat_map(|key| collect_columns(&key.expr)).map(|column| column.index()).collect()
+}
+
+/// The properties of rows that have numbers in place of values: as many partitions, in no order that is known.
+fn numbered(whole: &PlanProperties, schema: SchemaRef) -> Arc<PlanProperties> {
+    let partitions = Partitioning::UnknownPartitioning(whole.output_partitioning().partition_count());
+    let equivalences = EquivalenceProperties::new(schema);
+    Arc::new(PlanProperties::new(equivalences, partitions, whole.emission_type, whole.boundedness))
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sorted rows with what stayed behind, which is read when it is asked for.
+fn whole_rows(
+    batch: Result<RecordBatch>,
+    shared: Option<Arc<Mutex<Shared>>>,
+    bytes: u64,
+) -> impl Iterator<Item = Result<RecordBatch>> {
+    let mut left = Some(batch);
+    iter::from_fn(move || {
+        let batch = left.take()?;
+        let (Ok(rows), Some(shared)) = (&batch, &shared) else { return Some(batch) };
+        let given = lock(shared).give(rows, bytes);
+        let done = given.as_ref().map_or(rows.num_rows(), RecordBatch::num_rows);
+        left = (done < rows.num_rows()).then(|| Ok(rows.slice(done, rows.num_rows() - done)));
+        Some(given)
+    })
 }
 
 /// The memory that all share.
@@ -187,16 +315,28 @@ fn with_batch_size(context: &TaskContext, rows: usize) -> TaskContext {
     )
 }
 
-/// Rows of one partition that flow already.
+/// Rows of partitions that flow already.
 struct Given {
     properties: Arc<PlanProperties>,
-    partition: usize,
-    rows: Mutex<Option<SendableRecordBatchStream>>,
+    rows: Mutex<BTreeMap<usize, SendableRecordBatchStream>>,
+}
+
+impl Given {
+    fn new(properties: Arc<PlanProperties>, rows: Vec<(usize, Batches)>) -> Arc<Self> {
+        let schema = properties.eq_properties.schema();
+        let stream = |rows| Box::pin(RecordBatchStreamAdapter::new(schema.clone(), rows)) as SendableRecordBatchStream;
+        let rows = rows.into_iter().map(|(partition, rows)| (partition, stream(rows))).collect();
+        Arc::new(Self { properties: properties.clone(), rows: Mutex::new(rows) })
+    }
+
+    fn partitions(&self) -> Vec<usize> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
 }
 
 impl fmt::Debug for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Given").field("partition", &self.partition).finish_non_exhaustive()
+        f.debug_struct("Given").field("partitions", &self.partitions()).finish_non_exhaustive()
     }
 }
 
@@ -231,10 +371,9 @@ impl ExecutionPlan for Given {
     }
 
     fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match rows.filter(|_| partition == self.partition) {
+        match self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition) {
             Some(rows) => Ok(rows),
-            None => internal_err!("rows of partition {} are asked for as those of {partition}", self.partition),
+            None => internal_err!("rows of partition {partition} were given already, or aren't there"),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::io::BufRead;
 
 use datafusion::arrow::{
-    array::RecordBatch,
+    array::{Array, RecordBatch, RecordBatchOptions},
     datatypes::SchemaRef,
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
@@ -14,7 +14,7 @@ use datafusion::arrow::{
 use crate::tabular::BadRow;
 
 /// Rows of the first batch: nobody knows yet how large they are.
-const FIRST_ROWS: usize = 256;
+const FIRST_ROWS: usize = 16;
 /// Bytes of JSON that a batch is made of, about.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -99,7 +99,7 @@ impl<R: BufRead> JsonRows<R> {
                 self.begin(rows)?;
             }
         }
-        Ok(batch)
+        batch.map(fitting).transpose()
     }
 
     fn begin(&mut self, rows: usize) -> Result<(), ArrowError> {
@@ -131,7 +131,7 @@ impl<R: BufRead> JsonRows<R> {
             self.source.consume(length);
         }
         match self.decoder.flush() {
-            Ok(row) => Ok(row),
+            Ok(row) => row.map(fitting).transpose().map_err(|error| last(&error)),
             Err(error) if self.decoder.has_partial_record() => Err(last(&error)),
             Err(error) => match self.begin(1) {
                 Ok(()) => Err(BadRow { message: said(&error), last: false }),
@@ -139,6 +139,14 @@ impl<R: BufRead> JsonRows<R> {
             },
         }
     }
+}
+
+/// The batch without the memory that nothing is in: with arrow-json 59.3 a column of views has room for a view for each byte of its
+/// text.
+fn fitting(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let (schema, mut columns, rows) = batch.into_parts();
+    columns.iter_mut().for_each(|column| column.shrink_to_fit());
+    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
 }
 
 impl<R: BufRead> Iterator for JsonRows<R> {

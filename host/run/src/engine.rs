@@ -19,7 +19,7 @@ use dflow_plan::{Environment, Plan, plan};
 use dflow_wasm::{Cancel, Plugin, Sandbox, SandboxSettings, shipped};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::memory::Memory;
+use crate::{faults::Faults, memory::Memory};
 
 /// How an engine is made.
 #[derive(Clone, Debug)]
@@ -40,6 +40,10 @@ pub struct EngineSettings {
     pub tight: fn(),
     /// With `--first N`: the rows that each source gives.
     pub first: Option<u64>,
+    /// Whether a run does everything again, whatever earlier ones have done.
+    pub fresh: bool,
+    /// Where a run ends by force: for tests.
+    pub faults: Faults,
 }
 
 /// Runs pipelines. It outlives its plans.

@@ -25,9 +25,11 @@ pub enum Event<'a> {
         pipeline: &'a str,
         /// The stages, in the order in which rows pass them.
         stages: Vec<&'a Name>,
-        /// How many tasks there are.
+        /// How many tasks there are to do.
         tasks: usize,
-        /// Bytes of input.
+        /// How many tasks earlier runs have done, whose results stand.
+        reused: usize,
+        /// Bytes of input that is to be read.
         bytes: u64,
     },
     /// From time to time: what was counted until now, by stage.
@@ -56,6 +58,8 @@ pub enum Event<'a> {
         sink: &'a Name,
         /// In how many tasks.
         tasks: usize,
+        /// How many of them earlier runs have done.
+        reused: usize,
         /// All rows that it wrote.
         rows: u64,
     },

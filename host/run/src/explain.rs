@@ -6,8 +6,9 @@ use dflow_plan::{PartText, Plan};
 use serde::Serialize;
 
 use crate::{
-    driver::specs,
     engine::Engine,
+    reuse::Reuse,
+    specs::specs,
     writer::{Files, TaskOutput},
 };
 
@@ -65,8 +66,9 @@ impl Engine {
                 files: Files::One,
                 merge: None,
             };
-            let tasks = specs(&self.settings, plan, segment, "explain", &nowhere);
-            let scope = tasks[0].scope(self.cancel.clone());
+            let all = Reuse::nothing(segment, first);
+            let tasks = specs(&self.settings, plan, segment, "explain", &nowhere, &all);
+            let scope = tasks[0].1.scope(self.cancel.clone());
             let parts = self.io().block_on(segment.explain(scope)).map_err(|e| step_error(&e))?;
             let sources = segment.sources.iter().map(|s| ExplainedSource {
                 stage: s.stage.clone(),

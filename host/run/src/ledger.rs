@@ -35,7 +35,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         };
         StageReport {
             stage: name.clone(),
-            verb: stage.verb.keyword(),
+            verb: stage.verb.keyword().to_owned(),
             operator,
             rows_in,
             rows_out: own.rows_out,
@@ -44,6 +44,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             expanded: matches!(stage.verb, Verb::Explode(_)) || plan.shapes.get(name) == Some(&RowShape::Expand),
             skipped: own.skipped,
             failed: own.failed,
+            reused: 0,
             // Each stage's time holds that of the stages below it.
             seconds: (own.nanos.saturating_sub(below) + own.aside) as f64 / 1e9,
             bytes: own.bytes,

@@ -2,24 +2,31 @@
 //!
 //! Start with [`Engine`]: two runtimes, the sandbox and the files of one pipeline. [`Engine::plan`] checks, [`Engine::run`]
 //! cuts segments into tasks, runs them on all cores and commits what they made, [`Engine::eval`] gives one stage's rows back.
-//! A task is described by a serialisable [`TaskSpec`] and answers with a [`TaskResult`]; only the driver writes the
-//! [`journal`](Journal).
+//! A task is described by a serialisable [`TaskSpec`] and answers with a [`TaskResult`]; only the driver writes the journal, and
+//! what it says is read with [`History`].
 //!
 //! Deliberately absent: arguments, terminals, and how anything looks.
 
+mod coverage;
 mod driver;
 mod engine;
 mod eval;
 mod events;
 mod explain;
+mod faults;
+mod fingerprint;
 mod grouping;
 mod journal;
 mod ledger;
 mod memory;
 mod merge;
 mod report;
+mod reuse;
+mod segment;
 mod sink;
+mod specs;
 mod task;
+mod totals;
 mod writer;
 
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
@@ -30,8 +37,10 @@ pub use engine::{Engine, EngineSettings};
 pub use eval::Evaluated;
 pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
 pub use explain::{Explained, ExplainedSource, Why};
-pub use journal::Journal;
+pub use faults::{CrashPoint, Faults};
+pub use fingerprint::Fingerprint;
+pub use journal::{History, PastRun};
 pub use memory::workers_for;
-pub use report::{OutputFile, RunReport, StageReport};
+pub use report::{OutputFile, Reused, RunReport, StageReport};
 pub use task::{SinkFiles, TaskResult, TaskSpec, run_task};
 pub use writer::{Files, Merge, TaskOutput};

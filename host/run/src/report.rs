@@ -2,10 +2,10 @@
 
 use dflow_operators::RowFailure;
 use dflow_pipeline::Name;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What came of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunReport {
     /// The version of this document.
     pub schema_version: u32,
@@ -21,8 +21,10 @@ pub struct RunReport {
     pub failures: Vec<RowFailure>,
     /// All failed rows beyond what their stages allow.
     pub failed_beyond: u64,
-    /// Tasks.
+    /// Tasks that it has done.
     pub tasks: usize,
+    /// What earlier runs had done, which is in the counts, the files and the failures.
+    pub reused: Reused,
     /// The most memory that rows and plugins took at a time, in bytes.
     pub memory: u64,
     /// Bytes of rows that were put on disk as they didn't fit into memory.
@@ -33,13 +35,22 @@ pub struct RunReport {
     pub exit: u8,
 }
 
+/// What earlier runs had done and stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reused {
+    /// Tasks.
+    pub tasks: usize,
+    /// Their files that are at their places, and parts of files that wait.
+    pub files: u64,
+}
+
 /// What a stage did.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StageReport {
     /// The stage.
     pub stage: Name,
     /// Its verb.
-    pub verb: &'static str,
+    pub verb: String,
     /// For operators: which.
     pub operator: Option<String>,
     /// Rows in; of a source, rows read.
@@ -56,14 +67,16 @@ pub struct StageReport {
     pub skipped: u64,
     /// Failed rows.
     pub failed: u64,
-    /// Processor time of this stage alone, over all cores, in seconds.
+    /// Of the rows in: those that earlier runs had seen, in tasks whose results stand.
+    pub reused: u64,
+    /// Processor time of this stage alone, over all cores, in seconds; that of earlier runs left out.
     pub seconds: f64,
     /// Bytes read (sources) or written (sinks).
     pub bytes: u64,
 }
 
 /// A file that was written; of a sink's files in folders named by values, or named by rows, all of them together.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OutputFile {
     /// The sink.
     pub sink: Name,

@@ -1,7 +1,7 @@
 //! Where a sink's files go, and what happens to what was there.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -11,7 +11,6 @@ use dflow_operators::StepError;
 use dflow_pipeline::{Codec, Fault, FileNames, Format, Mode, Name, Write};
 
 use crate::{
-    journal::{Journal, remove},
     report::OutputFile,
     task::SinkFiles,
     writer::{Files, Merge, TaskOutput},
@@ -38,12 +37,13 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Looks at a sink's place, and refuses it when others left something there that `mode` doesn't allow for.
+    /// Looks at a sink's place, and refuses it when others left something there that `mode` doesn't allow for. `own` are the files that
+    /// this pipeline has written, and the sink of each.
     pub(crate) fn open(
         name: &Name,
         write: &Write,
         stores: &Stores,
-        journal: &Journal,
+        own: &BTreeMap<PathBuf, Name>,
         run: &str,
         state: &Path,
         first: bool,
@@ -89,16 +89,14 @@ impl Sink {
             others: BTreeSet::new(),
         };
         if !first {
-            sink.look(write, journal)?;
+            sink.look(write, own)?;
         }
         Ok(sink)
     }
 
     /// Looks at what is there already.
-    fn look(&mut self, write: &Write, journal: &Journal) -> Result<(), StepError> {
+    fn look(&mut self, write: &Write, own: &BTreeMap<PathBuf, Name>) -> Result<(), StepError> {
         let refused = |what: String| StepError::new(Fault::Pipeline, format!("stage `{}`: {what}", self.name));
-        let own = journal.own(&self.name);
-        let ours: BTreeSet<PathBuf> = journal.sinks().into_iter().flat_map(|sink| journal.own(sink)).collect();
         let folder = match &self.place {
             Place::Folder(path) => path.clone(),
             Place::File(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
@@ -110,7 +108,7 @@ impl Sink {
             None => self.place.existing()?,
         };
         let there: BTreeSet<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
-        let others: Vec<&PathBuf> = there.difference(&ours).collect();
+        let others: Vec<&PathBuf> = there.iter().filter(|path| !own.contains_key(*path)).collect();
         let single = matches!(self.place, Place::File(_));
         match write.mode {
             Mode::Error if !others.is_empty() => {
@@ -144,7 +142,7 @@ impl Sink {
             Mode::Append => self.others = others.into_iter().cloned().collect(),
             Mode::Error => {}
         }
-        self.older.extend(own.into_iter().filter(|path| there.contains(path)));
+        self.older.extend(there.iter().filter(|path| own.get(*path) == Some(&self.name)).cloned());
         if single {
             // A single file is replaced by the rename that publishes its successor.
             self.older.clear();
@@ -182,12 +180,12 @@ impl Sink {
 
     /// Whether a task's file without rows waits for what the others give: it shows the columns when nothing has any rows.
     pub(crate) fn keeps_back(&self, made: &SinkFiles) -> bool {
-        self.is_folder() && self.files == Files::One && made.rows() == 0 && made.replaced.is_empty()
+        self.shows_columns() && made.rows() == 0 && made.replaced.is_empty()
     }
 
     /// Refuses names that files of others have, which stay.
-    pub(crate) fn refuse_taken(&self, files: &[Prepared]) -> Result<(), StepError> {
-        match files.iter().find(|file| self.others.contains(&file.path)) {
+    pub(crate) fn refuse_taken<'a>(&self, mut files: impl Iterator<Item = &'a Prepared>) -> Result<(), StepError> {
+        match files.find(|file| self.others.contains(&file.path)) {
             None => Ok(()),
             Some(file) => {
                 let what = format!(
@@ -207,6 +205,30 @@ impl Sink {
             Place::Folder(path) => path,
             Place::File(_) | Place::Stdout => Path::new(""),
         }
+    }
+
+    /// Whether new rows take the place of those that are there.
+    pub(crate) fn merges(&self) -> bool {
+        self.merge.is_some()
+    }
+
+    /// Whether a file is where this sink's are now: in its folder, or, of a part, in that of the parts of this run or earlier ones.
+    pub(crate) fn holds(&self, file: &Prepared) -> bool {
+        let folder = match &self.place {
+            Place::Folder(folder) => Some(folder.as_path()),
+            Place::File(_) | Place::Stdout => self.parts.ancestors().nth(2),
+        };
+        folder.and_then(|folder| std::path::absolute(folder).ok()).is_some_and(|folder| file.path.starts_with(folder))
+    }
+
+    /// Whether a path is that of a part of this run.
+    pub(crate) fn made_part(&self, path: &Path) -> bool {
+        std::path::absolute(&self.parts).is_ok_and(|parts| path.starts_with(parts))
+    }
+
+    /// Whether a file without rows shows the columns when nothing has any rows.
+    pub(crate) fn shows_columns(&self) -> bool {
+        self.is_folder() && self.files == Files::One
     }
 
     /// Whether tasks' files are the sink's, and not parts of one.
@@ -275,16 +297,10 @@ impl Sink {
         }
     }
 
-    /// Removes parts, and what older generations left, now that the new one is whole. Gives back what was removed.
-    pub(crate) fn clean(&self, written: &[PathBuf]) -> Result<Vec<PathBuf>, StepError> {
-        self.drop_parts();
-        let mut removed = Vec::new();
-        for path in self.older.iter().filter(|p| !written.contains(p)) {
-            remove(path)?;
-            removed.push(path.clone());
-        }
-        self.drop_empty_folders(&removed);
-        Ok(removed)
+    /// The files of older generations that go when the new one, `written`, is whole.
+    pub(crate) fn older(&self, written: &[PathBuf]) -> Vec<PathBuf> {
+        let written: BTreeSet<&PathBuf> = written.iter().collect();
+        self.older.iter().filter(|path| !written.contains(path)).cloned().collect()
     }
 
     /// Removes the folders in which nothing is left, now that files in them are gone. One that isn't empty can't be removed.
@@ -297,16 +313,6 @@ impl Sink {
                 if fs::remove_dir(folder).is_err() {
                     break;
                 }
-            }
-        }
-    }
-
-    /// Removes the parts of a single file. What can't be removed is no harm to anybody.
-    pub(crate) fn drop_parts(&self) {
-        if !self.is_folder() {
-            drop(fs::remove_dir_all(&self.parts));
-            for folder in self.parts.ancestors().skip(1).take(2) {
-                drop(fs::remove_dir(folder));
             }
         }
     }

@@ -24,6 +24,7 @@ use futures::{StreamExt, future::try_join_all};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    faults::{Faults, Step},
     merge::Keys,
     writer::{SinkWriter, TaskOutput},
 };
@@ -159,7 +160,12 @@ pub(crate) async fn next(
 }
 
 /// Runs a task: its rows go to a file for each sink, under temporary names. On an error nothing is left behind.
-pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Result<TaskResult, StepError> {
+pub async fn run_task(
+    spec: &TaskSpec,
+    plan: &Plan,
+    scope: Arc<TaskScope>,
+    faults: &Faults,
+) -> Result<TaskResult, StepError> {
     let started = Instant::now();
     let ends = spec.segment(plan)?.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
     // What they share waits for the slowest, so all go on together. The first error drops them all.
@@ -169,6 +175,7 @@ pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Re
         return Err(StepError::new(Fault::Outside, "interrupted"));
     }
     let mut files: BTreeMap<Name, SinkFiles> = BTreeMap::new();
+    faults.before(Step::Synced);
     for end in written {
         let sink = end.sink.clone();
         match end.finish(spec, &scope) {
@@ -179,6 +186,7 @@ pub async fn run_task(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>) -> Re
             }
         };
     }
+    faults.after(Step::Synced);
     let (counts, again) = (scope.counts(), scope.counts_again());
     Ok(TaskResult { files, counts, again, failures: scope.failures(), elapsed: started.elapsed() })
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dflow_pipeline::{Codec, Format, Name, written};
-use dflow_run::{Cancel, Engine, EngineSettings, Files, TaskOutput, TaskResult, TaskSpec, run_task};
+use dflow_run::{Cancel, Engine, EngineSettings, Faults, Files, TaskOutput, TaskResult, TaskSpec, run_task};
 
 const PIPELINE: &str = r#"
 [stage.lines]
@@ -37,6 +37,8 @@ fn engine(folder: &Path) -> Engine {
         memory: 1 << 30,
         tight: || {},
         first: None,
+        fresh: false,
+        faults: Faults::default(),
     };
     Engine::new(settings).expect("the engine starts")
 }
@@ -47,7 +49,8 @@ fn run(folder: &Path, spec: &TaskSpec) -> (TaskResult, String) {
     let plan = engine.plan(&spec.pipeline.clone().into(), None, None).expect("the pipeline is right");
     let scope = spec.scope(Cancel::new());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
-    let result = runtime.block_on(run_task(spec, &plan, Arc::clone(&scope))).expect("the task runs");
+    let result =
+        runtime.block_on(run_task(spec, &plan, Arc::clone(&scope), &Faults::default())).expect("the task runs");
     let file = &result.files[&spec.segment].files[0];
     let rows = std::fs::read_to_string(&file.temporary).expect("the file is there");
     (result, rows)

@@ -22,6 +22,8 @@ use crate::{
 
 /// Room for lists' own records beside the bytes that may be emitted.
 const HOSTCALL_MARGIN: usize = 16 << 20;
+/// A guest that holds so much more than when it was opened isn't kept: its memory never shrinks, and the next batches need less.
+const GROWN: u64 = 24 << 20;
 
 /// A guest instance in a store of its own.
 pub(crate) struct Guest {
@@ -143,6 +145,8 @@ impl Guest {
 /// A guest that has opened an operator, and its function for batches.
 pub(crate) struct Ready {
     guest: Guest,
+    /// The memory that it held then, in bytes.
+    opened: u64,
     process: TypedFunc<(WireBatch<'static>,), (Result<(), Failure>,)>,
 }
 
@@ -150,7 +154,8 @@ impl Ready {
     /// Of a guest whose `open` gave what was wanted.
     pub(crate) fn new(mut guest: Guest) -> Result<Self, WasmError> {
         let process = guest.function("process")?;
-        Ok(Self { guest, process })
+        let opened = guest.store.data().memory;
+        Ok(Self { guest, opened, process })
     }
 }
 
@@ -179,8 +184,12 @@ impl OperatorInstance {
         Ok(Self { operator, ready: Ready::new(guest)? })
     }
 
-    /// Gives it back for the operator's next batch, in whichever task that is. One that is only dropped is gone.
+    /// Gives it back for the operator's next batch, in whichever task that is. One that is only dropped is gone, and so is one that
+    /// has grown much.
     pub fn release(self) {
+        if self.memory() > self.ready.opened + GROWN {
+            return;
+        }
         let Self { operator, ready } = self;
         operator.idle().push(ready);
     }
@@ -215,7 +224,7 @@ impl OperatorInstance {
             operator.shape,
             operator.plugin.limits.emitted,
         );
-        let Ready { guest, process } = &mut self.ready;
+        let Ready { guest, process, .. } = &mut self.ready;
         guest.store.data_mut().collector = Some(collector);
         let doing = format!("trapped on a batch of {rows} rows");
         let nodes: Vec<WireNode> = lent.nodes.into_iter().map(Into::into).collect();

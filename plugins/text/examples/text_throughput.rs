@@ -14,6 +14,7 @@ use text::measure::Unit;
 use text::normalize::Settings;
 use text::split::{By, Cut};
 use text::tokens::Encoding;
+use text_splitter::TextSplitter;
 
 fn main() {
     let file = std::env::args().nth(1).expect("the first argument is a file of text");
@@ -55,6 +56,7 @@ fn main() {
         let all = rows.concat();
         measure(name, &[&all], |_| testing::run::<DetectLanguage>("{}", &input).expect("good settings").parents.len());
     }
+    measure("1000 characters, text-splitter", &documents, |document| TextSplitter::new(1000).chunks(document).count());
     let whole = cut(1000, Unit::Characters, By::Text);
     measure("1000 characters, one document", &[&text], |document| {
         let mut chunks = 0;

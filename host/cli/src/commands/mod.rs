@@ -5,7 +5,9 @@ mod eval;
 mod explain;
 mod graph;
 mod plugin;
+mod report;
 mod run;
+mod runs;
 mod schema;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use crate::{
     args::Command,
     failure::Failure,
     outside::Outside,
-    settings::{EvalSettings, GraphSettings, PlanSettings, RunSettings},
+    settings::{EvalSettings, GraphSettings, JournalSettings, PlanSettings, RunSettings},
     terminal::Terminal,
 };
 
@@ -25,6 +27,8 @@ pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>)
         Command::Eval(args) => eval::eval(&EvalSettings::resolve(args, outside)?, outside, terminal),
         Command::Check(args) => check::check(&PlanSettings::of_check(args, outside), outside, terminal),
         Command::Explain(args) => explain::explain(&PlanSettings::of_explain(args, outside), outside, terminal),
+        Command::Runs(args) => runs::runs(&JournalSettings::of_runs(args.journal, outside), terminal),
+        Command::Report(args) => report::report(&JournalSettings::of_report(args, outside), terminal),
         Command::Graph(args) => graph::graph(&GraphSettings::resolve(args, outside), outside, terminal),
         Command::Schema => schema::schema(terminal),
         Command::Plugin(command) => plugin::plugin(command, outside, terminal),

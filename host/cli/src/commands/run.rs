@@ -53,7 +53,7 @@ fn finish(settings: &RunSettings, outside: &Outside, terminal: &Arc<Terminal>) -
         engine.plan(&draft, None, None)
     };
     if engine.cancel().is_raised() {
-        return Err(Failure::Interrupted);
+        return Err(Failure::Interrupted { goes_on: false });
     }
     let plan = Arc::new(planned?);
     if settings.watch == Watch::Person {

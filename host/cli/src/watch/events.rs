@@ -66,7 +66,9 @@ fn document(failure: &Failure) -> Value {
             "event": "failed", "schema_version": SCHEMA_VERSION, "exit": exit,
             "fault": fault.map_or("usage", |fault| fault.as_str()), "message": message, "hint": hint,
         }),
-        Failure::Interrupted => json!({ "event": "interrupted", "schema_version": SCHEMA_VERSION, "exit": exit }),
+        Failure::Interrupted { .. } => {
+            json!({ "event": "interrupted", "schema_version": SCHEMA_VERSION, "exit": exit })
+        }
     }
 }
 

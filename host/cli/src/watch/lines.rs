@@ -38,10 +38,10 @@ impl Observer for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Started { tasks, bytes, .. } => {
+            Event::Started { tasks, reused, bytes, .. } => {
                 state.tasks = *tasks;
                 let bytes = dflow_pipeline::Bytes(*bytes);
-                self.terminal.say(&format!("running {} over {bytes}", words::plural(*tasks as u64, "task")));
+                self.terminal.say(&started(*tasks, *reused, bytes));
             }
             Event::Progress { stages, tasks_done, seconds } => {
                 let now = self.stages.now(stages, *seconds);
@@ -50,12 +50,29 @@ impl Observer for Lines {
                     self.terminal.say(&progress(&now, *tasks_done, state.tasks, *seconds));
                 }
             }
-            Event::SinkDone { sink, tasks, rows } => {
-                let (rows, tasks) = (words::plural(*rows, "row"), words::plural(*tasks as u64, "task"));
-                self.terminal.say(&format!("sink `{sink}` is done: {rows} in {tasks}"));
+            Event::SinkDone { sink, tasks, reused, rows } => {
+                let (rows, all) = (words::plural(*rows, "row"), words::plural(*tasks as u64, "task"));
+                let before = if *reused == 0 {
+                    String::new()
+                } else {
+                    format!(", {} of them before", words::count(*reused as u64))
+                };
+                self.terminal.say(&format!("sink `{sink}` is done: {rows} in {all}{before}"));
             }
             Event::TaskDone { .. } | Event::Finished { .. } => {}
         }
+    }
+}
+
+fn started(tasks: usize, reused: usize, bytes: dflow_pipeline::Bytes) -> String {
+    let done = || words::plural(reused as u64, "task");
+    match (tasks, reused) {
+        (_, 0) => format!("running {} over {bytes}", words::plural(tasks as u64, "task")),
+        (0, _) => format!(
+            "nothing to run: {} done already",
+            if reused == 1 { "1 task is".to_owned() } else { format!("{} are", done()) }
+        ),
+        _ => format!("running {} over {bytes}, beside {} done already", words::plural(tasks as u64, "task"), done()),
     }
 }
 
@@ -73,6 +90,19 @@ fn progress(stages: &[Now], tasks_done: usize, tasks: usize, seconds: f64) -> St
 mod tests {
     use super::*;
     use crate::watch::stages::tests::{counts, stages};
+
+    #[test]
+    fn what_is_done_already_is_told() {
+        let bytes = dflow_pipeline::Bytes(7);
+        for (tasks, reused, line) in [
+            (2, 0, "running 2 tasks over 7 B"),
+            (1, 3, "running 1 task over 7 B, beside 3 tasks done already"),
+            (0, 1, "nothing to run: 1 task is done already"),
+            (0, 3, "nothing to run: 3 tasks are done already"),
+        ] {
+            assert_eq!(started(tasks, reused, bytes), line);
+        }
+    }
 
     #[test]
     fn a_line_says_how_far_each_stage_is() {

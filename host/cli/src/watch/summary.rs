@@ -33,6 +33,7 @@ fn stages(stages: &[StageReport]) -> String {
         ("stage", Align::Left),
         ("what", Align::Left),
         ("rows in", Align::Right),
+        ("before", Align::Right),
         ("rows out", Align::Right),
         ("filtered", Align::Right),
         ("pruned", Align::Right),
@@ -46,8 +47,9 @@ fn stages(stages: &[StageReport]) -> String {
         let each = stage.rows_out as f64 / stage.rows_in.saturating_sub(stage.failed + stage.skipped) as f64;
         table.row([
             stage.stage.to_string(),
-            stage.operator.clone().unwrap_or_else(|| stage.verb.to_owned()),
+            stage.operator.clone().unwrap_or_else(|| stage.verb.clone()),
             words::count(stage.rows_in),
+            words::some(stage.reused),
             words::count(stage.rows_out),
             words::some(stage.filtered),
             if stage.pruned == 0 { String::new() } else { words::plural(stage.pruned, "file") },
@@ -55,10 +57,10 @@ fn stages(stages: &[StageReport]) -> String {
             words::count(stage.failed),
             words::some(stage.skipped),
             words::seconds(stage.seconds),
-            words::rate(stage.rows_in, stage.seconds),
+            words::rate(stage.rows_in.saturating_sub(stage.reused), stage.seconds),
         ]);
     }
-    table.without_blank(&["filtered", "pruned", "expanded", "skipped"]).lines(None)
+    table.without_blank(&["before", "filtered", "pruned", "expanded", "skipped"]).lines(None)
 }
 
 fn outputs(outputs: &[OutputFile], folder: &Path) -> String {
@@ -91,6 +93,23 @@ fn outputs(outputs: &[OutputFile], folder: &Path) -> String {
     if outputs.is_empty() { String::new() } else { format!("\n{}", table.lines(None)) }
 }
 
+/// What earlier runs had done.
+fn before(report: &RunReport) -> String {
+    let done = |number: usize, what: String| format!("{what} {} done before", if number == 1 { "was" } else { "were" });
+    match (report.tasks, report.reused.tasks) {
+        (_, 0) => String::new(),
+        (0, tasks) => {
+            let what = done(tasks, words::plural(tasks as u64, "task"));
+            format!("; nothing was left to do, as {what} (`--fresh` does it again)")
+        }
+        (new, tasks) => {
+            let (all, files) =
+                (words::plural((new + tasks) as u64, "task"), words::plural(report.reused.files, "file"));
+            format!("; {}", done(tasks, format!("{} of {all}, with {files},", words::count(tasks as u64))))
+        }
+    }
+}
+
 fn end(report: &RunReport) -> String {
     let time = words::seconds(report.seconds);
     let failed: u64 = report.stages.iter().map(|stage| stage.failed).sum();
@@ -99,11 +118,12 @@ fn end(report: &RunReport) -> String {
         0 => String::new(),
         bytes => format!("; {} of rows didn't fit into memory and went through the disk", Bytes(bytes)),
     };
+    let before = before(report);
     match (failed, report.failed_beyond) {
-        (0, _) => format!("done in {time}{disk}\n"),
-        (_, 0) => format!("done in {time}{disk}; {rows} failed, as many as may\n"),
+        (0, _) => format!("done in {time}{disk}{before}\n"),
+        (_, 0) => format!("done in {time}{disk}{before}; {rows} failed, as many as may\n"),
         _ => format!(
-            "done in {time}{disk}, but {rows} failed (exit {})\n\
+            "done in {time}{disk}{before}, but {rows} failed (exit {})\n\
              hint: `on_error = \"skip\"` or `max_failures = {failed}` in a stage says that this is no failure of the run\n",
             report.exit
         ),
@@ -112,20 +132,17 @@ fn end(report: &RunReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dflow_run::Reused;
+
     use super::*;
     use crate::watch::failures::tests::failure;
 
     fn stage(name: &str, what: &str, rows: [u64; 5], expanded: bool, seconds: f64) -> StageReport {
         let [rows_in, rows_out, filtered, failed, skipped] = rows;
         let operator = what.contains('/').then(|| what.to_owned());
-        let verb = match what {
-            "read" => "read",
-            "filter" => "filter",
-            "write" => "write",
-            _ => "use",
-        };
+        let verb = if operator.is_some() { "use".to_owned() } else { what.to_owned() };
         let stage = name.parse().expect("a name");
-        let (pruned, bytes) = (0, 0);
+        let (pruned, reused, bytes) = (0, 0, 0);
         StageReport {
             stage,
             verb,
@@ -137,6 +154,7 @@ mod tests {
             expanded,
             skipped,
             failed,
+            reused,
             seconds,
             bytes,
         }
@@ -166,6 +184,7 @@ mod tests {
             ],
             failed_beyond: 1,
             tasks: 4,
+            reused: Reused::default(),
             memory: 12 << 20,
             spilled: 0,
             seconds: 1.234,
@@ -196,6 +215,21 @@ mod tests {
         let expected = "done in 1.2 s; 3.0 MiB of rows didn't fit into memory and went through the disk; 1 row failed, as many \
                         as may\n";
         assert_eq!(end(&report), expected);
+    }
+
+    #[test]
+    fn what_was_done_before_is_told() {
+        let mut report = report();
+        (report.failed_beyond, report.exit) = (0, 0);
+        report.stages.iter_mut().for_each(|stage| (stage.failed, stage.reused) = (0, stage.rows_in / 2));
+        report.reused = Reused { tasks: 2, files: 3 };
+        assert_eq!(end(&report), "done in 1.2 s; 2 of 6 tasks, with 3 files, were done before\n");
+        let table = stages(&report.stages[3..4]);
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1][..5], ["long", "filter", "15,402", "7,701", "15,000"], "{table}");
+        report.tasks = 0;
+        let all = "done in 1.2 s; nothing was left to do, as 2 tasks were done before (`--fresh` does it again)\n";
+        assert_eq!(end(&report), all);
     }
 
     #[test]

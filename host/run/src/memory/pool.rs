@@ -19,7 +19,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The part of the memory that is kept for those who can't spill: one of so many.
 const ROOM: usize = 4;
-/// What exchanges hold counts up to this part of the memory: they count what their batches share once for each.
+/// What exchanges hold, and the merge of partitions, counts up to this part of the memory: they hold a few batches, and count what
+/// these share once for each.
 const EXCHANGES: usize = 8;
 /// Who can spill always gets this part of his part, even where others hold too much, as he may have come after them.
 const ALWAYS: usize = 4;
@@ -66,7 +67,7 @@ enum Kind {
     Spills,
     /// Merges the files of a sort; as many at a time as it gets memory for.
     Merges,
-    /// Hands batches from one partition to others.
+    /// Hands batches from one partition to others, or merges those of several.
     Exchanges,
 }
 
@@ -74,7 +75,9 @@ impl Kind {
     fn of(consumer: &MemoryConsumer) -> Self {
         match consumer.name() {
             name if name.starts_with("ExternalSorterMerge") => Self::Merges,
-            name if name.starts_with("RepartitionExec") => Self::Exchanges,
+            name if name.starts_with("RepartitionExec") || name.starts_with("SortPreservingMergeExec") => {
+                Self::Exchanges
+            }
             _ if consumer.can_spill() => Self::Spills,
             _ => Self::Fixed,
         }

@@ -35,7 +35,7 @@ pub(crate) fn eval(settings: &EvalSettings, outside: &Outside, terminal: &Arc<Te
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
     let evaluated = evaluate(&draft, &target, rows, &engine);
     if engine.cancel().is_raised() {
-        return Err(Failure::Interrupted);
+        return Err(Failure::Interrupted { goes_on: false });
     }
     let evaluated = evaluated?;
     print(&evaluated, settings.json, terminal)?;

@@ -1,0 +1,39 @@
+//! `dflow-host report RUN`: what came of a run, as it was said at its end.
+
+use dflow_pipeline::exit;
+use dflow_run::History;
+
+use crate::{
+    commands::runs::ended, failure::Failure, settings::JournalSettings, terminal::Terminal, watch::summary::summary,
+};
+
+/// Prints the report of a run.
+pub(crate) fn report(settings: &JournalSettings, terminal: &Terminal) -> Result<u8, Failure> {
+    let history = History::open(&settings.state)?.ok_or_else(|| {
+        Failure::outside(format!("there is no journal in `{}`", settings.state.display()))
+            .hint("name the pipeline that was run, or its folder with `--state`")
+    })?;
+    let run = match &settings.run {
+        Some(run) => history.run(run)?,
+        None => history.runs()?.into_iter().next(),
+    };
+    let run = run.ok_or_else(|| {
+        let name = settings.run.as_deref().unwrap_or("last");
+        Failure::outside(format!("there is no run `{name}` in this journal")).hint("`dflow-host runs` lists them")
+    })?;
+    let Some(report) = &run.report else {
+        let what = format!("run {} has no report: it {}", run.run, said(&ended(&run)));
+        return Err(Failure::outside(what).hint("only a run that comes to its end has one"));
+    };
+    let text = match settings.json {
+        true => serde_json::to_string(report).map_err(|e| Failure::outside(e.to_string()))? + "\n",
+        false => summary(report, &settings.seen_from, terminal.stdout_width()),
+    };
+    terminal.print(text.as_bytes())?;
+    Ok(exit::DONE)
+}
+
+/// How it ended, within a sentence.
+fn said(ended: &str) -> String {
+    if ended.starts_with("exit") { format!("ended with {ended}") } else { ended.to_owned() }
+}

@@ -1,0 +1,218 @@
+//! What a stage's rows depend on beside the data: what it does and with which code, and the same of all that it reads.
+//!
+//! Two runs with one fingerprint give the same rows for the same splits. What can't change rows isn't in it: `doc`, how batches
+//! are cut, `max_failures`, where a volume is, how many tasks there are.
+
+use std::{collections::BTreeMap, fmt};
+
+use dflow_operators::StepError;
+use dflow_pipeline::{Fault, GuestLimits, Mode, Name, Pipeline, Verb};
+use dflow_plan::{Column, Plan, Segment, type_text};
+use dflow_wasm::{Plugin, shipped_names};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// What our own steps make of rows. To be raised whenever a verb, a reader or a writer gives other rows for the same form.
+const SEMANTICS: u32 = 1;
+
+/// A fingerprint, as hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Of a document whose keys are in a fixed order.
+    fn of(document: &Value) -> Self {
+        let digest = Sha256::digest(document.to_string().as_bytes());
+        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Its digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The code and the columns that forms don't say.
+struct Known<'a> {
+    pipeline: &'a Pipeline,
+    /// Which stages each stage reads.
+    from: BTreeMap<&'a Name, &'a [Name]>,
+    /// What a plugin's operator is.
+    code: &'a dyn Fn(&str, &str) -> Value,
+    /// A source's columns: what was found in its first file decides how all others are read.
+    columns: &'a dyn Fn(&Name) -> Vec<String>,
+}
+
+/// The fingerprint of a segment: that of all stages that it ends in.
+///
+/// # Errors
+/// A stage's form can't be written as JSON, which is a mistake of ours.
+pub(crate) fn of_segment(plan: &Plan, segment: &Segment) -> Result<Fingerprint, StepError> {
+    let code = |plugin: &str, operator: &str| match plan.plugins.get(plugin) {
+        Some(loaded) => code(loaded, operator),
+        None => Value::Null,
+    };
+    let columns = |stage: &Name| {
+        let column = |(name, column): (&String, &Column)| format!("{name} {}", type_text(column.data_type()));
+        plan.stages.get(stage).map(|stage| stage.columns.visible.iter().map(column).collect()).unwrap_or_default()
+    };
+    let from = plan.stages.iter().map(|(name, stage)| (name, stage.from.as_slice())).collect();
+    let known = Known { pipeline: &plan.pipeline, from, code: &code, columns: &columns };
+    let mut stages = BTreeMap::new();
+    let ends = segment.ends.iter().map(|end| Ok(known.stage(end, &mut stages)?.0)).collect::<Result<Vec<_>, _>>();
+    let ends = ends.map_err(|e: serde_json::Error| StepError::new(Fault::Internal, e.to_string()))?;
+    Ok(Fingerprint::of(&json!([SEMANTICS, ends])))
+}
+
+/// What an operator is: its version, of a plugin that ships with the host; the digest of any other.
+fn code(plugin: &Plugin, operator: &str) -> Value {
+    let own = plugin.name().rsplit_once('.').map_or(plugin.name(), |(_, own)| own);
+    let described = plugin.description().operators.iter().find(|described| described.name == operator);
+    match described {
+        Some(described) if shipped_names().any(|name| name == own) => json!(described.version),
+        _ => json!(plugin.digest()),
+    }
+}
+
+impl Known<'_> {
+    fn stage(&self, name: &Name, known: &mut BTreeMap<Name, Fingerprint>) -> Result<Fingerprint, serde_json::Error> {
+        if let Some(fingerprint) = known.get(name) {
+            return Ok(fingerprint.clone());
+        }
+        let mut reads = Vec::new();
+        for from in self.from.get(name).copied().unwrap_or_default() {
+            reads.push(self.stage(from, known)?.0);
+        }
+        let fingerprint = Fingerprint::of(&json!([name.as_str(), self.form(name)?, reads]));
+        known.insert(name.clone(), fingerprint.clone());
+        Ok(fingerprint)
+    }
+
+    /// What the stage does, and what that depends on.
+    fn form(&self, name: &Name) -> Result<Value, serde_json::Error> {
+        let Some(stage) = self.pipeline.stage.get(name) else { return Ok(Value::Null) };
+        let mut form = serde_json::to_value(stage)?;
+        for key in ["doc", "batch", "max_failures"] {
+            form.as_object_mut().map(|form| form.shift_remove(key));
+        }
+        // A larger row fails: of all that says how batches are cut this is a matter of rows.
+        form["max_row"] = serde_json::to_value(stage.batch.unwrap_or(self.pipeline.batch).max_row)?;
+        match &stage.verb {
+            Verb::Use(written) => {
+                let named = self.pipeline.plugin.get(written.plugin.as_str());
+                // What a guest may use decides at which row it gives up.
+                let limits = named.map_or_else(GuestLimits::default, |named| named.limits);
+                form["code"] = json!([(self.code)(&written.plugin, &written.operator), limits]);
+            }
+            // What becomes of others' files is no matter of these rows; that they are merged with is.
+            Verb::Write(written) => form["verb"]["write"]["mode"] = json!(written.mode == Mode::Merge),
+            verb if verb.is_source() => form["columns"] = json!((self.columns)(name)),
+            _ => {}
+        }
+        without_nulls(&mut form);
+        form["verb"].as_object_mut().into_iter().flat_map(|verb| verb.values_mut()).for_each(without_nulls);
+        Ok(form)
+    }
+}
+
+/// Without keys that say nothing, so that a key that comes with a later version changes nothing where nobody uses it.
+fn without_nulls(form: &mut Value) {
+    if let Some(keys) = form.as_object_mut() {
+        keys.retain(|_, value| !value.is_null());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dflow_pipeline::written;
+
+    use super::*;
+
+    const PIPELINE: &str = r#"
+[volume.docs]
+url = "in"
+[plugin.mine]
+source = "mine.wasm"
+[stage.pages]
+read = "docs://*.html"
+doc = "All pages."
+[stage.chunks]
+from = "pages"
+use = "text/chunk"
+in = { text = "content" }
+with = { size = 100 }
+[stage.long]
+from = "chunks"
+filter = "length(chunk) > 10"
+[stage.other]
+from = "pages"
+use = "mine/x"
+[stage.sink]
+from = "long"
+write = "out/"
+format = "jsonl"
+columns = { chunk = "chunk", index = "chunk_index" }
+"#;
+
+    /// The fingerprint of a stage, of the pipeline with one text replaced by another.
+    fn fingerprint(stage: &str, replaced: &str, by: &str, version: &str, column: &str) -> Fingerprint {
+        assert!(PIPELINE.contains(replaced), "{replaced}");
+        let text = PIPELINE.replacen(replaced, by, 1);
+        let pipeline = written::read("p.toml", &text, &[], &|_| None).whole().expect("the pipeline is right");
+        let code = |plugin: &str, operator: &str| json!([plugin, operator, version]);
+        let columns = |_: &Name| vec![column.to_owned()];
+        let from = pipeline.stage.iter().map(|(name, stage)| (name, stage.from.as_slice())).collect();
+        let known = Known { pipeline: &pipeline, from, code: &code, columns: &columns };
+        known.stage(&stage.parse().expect("a name"), &mut BTreeMap::new()).expect("it can be written as JSON")
+    }
+
+    #[test]
+    fn what_changes_rows_changes_the_fingerprint() {
+        let before = fingerprint("sink", "", "", "1", "uri utf8");
+        assert_eq!(before.as_str().len(), 64);
+        for (replaced, by) in [
+            ("size = 100", "size = 200"),
+            ("> 10", "> 11"),
+            ("docs://*.html", "docs://**/*.html"),
+            ("format = \"jsonl\"", "format = \"csv\""),
+            ("write = \"out/\"", "write = \"others/\""),
+            ("{ chunk = \"chunk\", index = \"chunk_index\" }", "{ index = \"chunk_index\", chunk = \"chunk\" }"),
+            ("filter = ", "on_error = \"skip\"\nfilter = "),
+            ("[stage.pages]", "[batch]\nmax_row = \"1KiB\"\n[stage.pages]"),
+            ("doc = \"All pages.\"", "id = \"uri\""),
+            ("format = \"jsonl\"", "format = \"jsonl\"\nmode = \"merge\"\nkey = [\"chunk\"]"),
+        ] {
+            assert_ne!(fingerprint("sink", replaced, by, "1", "uri utf8"), before, "{by}");
+        }
+        assert_ne!(fingerprint("sink", "", "", "2", "uri utf8"), before, "a plugin's version");
+        assert_ne!(fingerprint("sink", "", "", "1", "uri int64"), before, "a source's columns");
+        let other = fingerprint("other", "", "", "1", "uri utf8");
+        assert_ne!(
+            fingerprint("other", "\"mine.wasm\"", "\"mine.wasm\"\nlimits = { memory = \"1GiB\" }", "1", "uri utf8"),
+            other
+        );
+    }
+
+    #[test]
+    fn what_changes_no_row_doesn_t() {
+        let before = fingerprint("sink", "", "", "1", "uri utf8");
+        for (replaced, by) in [
+            ("doc = \"All pages.\"", "doc = \"Every page.\""),
+            ("doc = \"All pages.\"", "batch = { rows = 7 }"),
+            ("doc = \"All pages.\"", "max_failures = 7"),
+            ("[stage.pages]", "[batch]\nrows = 3\nbytes = \"1KiB\"\n[stage.pages]"),
+            ("url = \"in\"", "url = \"elsewhere\""),
+            ("format = \"jsonl\"", "format = \"jsonl\"\nmode = \"replace\""),
+            // Nobody who is asked reads it.
+            ("mine/x", "mine/y"),
+        ] {
+            assert_eq!(fingerprint("sink", replaced, by, "1", "uri utf8"), before, "{by}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What tasks made appears, all of it or nothing, also when the process dies in the middle.
+//!
+//! `prepared` names all files in one transaction; they get their names; `done` says so in another. Whoever finds `prepared`
+//! without `done` goes on from there: to publish twice does nothing.
+
+use std::path::PathBuf;
+
+use dflow_io::Prepared;
+use dflow_operators::StepError;
+use dflow_pipeline::Name;
+use rusqlite::{Transaction, params};
+
+use super::{
+    files::remove,
+    open::{Broken, Journal},
+    runs::int,
+    tasks::{TaskId, record, text},
+};
+use crate::{
+    faults::Step,
+    task::{SinkFiles, TaskResult, TaskSpec},
+};
+
+/// Files of a sink that are about to be published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made<'a> {
+    /// The task that made them; `None` of what was put together from the parts of all.
+    pub(crate) task: Option<TaskId>,
+    /// The sink.
+    pub(crate) sink: &'a Name,
+    /// Whether they are parts of a single file, or of what goes to stdout.
+    pub(crate) part: bool,
+    /// The files, and those that they replace.
+    pub(crate) files: &'a SinkFiles,
+}
+
+/// What is on its way: rows of the table `file` and what they name.
+#[derive(Debug, Default)]
+pub(super) struct OnTheWay {
+    pub(super) tasks: Vec<TaskId>,
+    pub(super) files: Vec<(i64, Prepared)>,
+    pub(super) leaving: Vec<(i64, PathBuf)>,
+}
+
+impl Journal {
+    /// Publishes what tasks made, removes what that replaces, and says that the tasks are done. What isn't published yet when this
+    /// fails can be published later.
+    ///
+    /// # Errors
+    /// What would prevent the files from being published is found out before the first of them is; then all are removed.
+    pub(crate) fn commit(
+        &mut self,
+        tasks: &[(TaskId, &TaskSpec, &TaskResult)],
+        made: &[Made<'_>],
+    ) -> Result<(), StepError> {
+        for of_sink in made {
+            if let Err(e) = Prepared::make_room(&of_sink.files.files) {
+                made.iter().for_each(|made| made.files.discard());
+                return Err(e.into());
+            }
+        }
+        let nothing = made.iter().all(|made| made.files.files.is_empty() && made.files.replaced.is_empty());
+        let (run, faults) = (self.run.clone(), self.faults.clone());
+        let step = if nothing { Step::Done } else { Step::Prepared };
+        faults.before(step);
+        let on_the_way = self.with(|db| {
+            let prepare = db.transaction()?;
+            let on_the_way = prepared(&prepare, &run, made)?;
+            for (id, spec, result) in tasks {
+                record(&prepare, &run, *id, spec, result, if nothing { "done" } else { "prepared" })?;
+            }
+            prepare.commit()?;
+            Ok(on_the_way)
+        })?;
+        faults.after(step);
+        if nothing {
+            return Ok(());
+        }
+        self.publish(&OnTheWay { tasks: tasks.iter().map(|(id, ..)| *id).collect(), ..on_the_way })
+    }
+
+    /// Publishes what is prepared, or what is left of it, and says that it is done.
+    pub(super) fn publish(&mut self, on_the_way: &OnTheWay) -> Result<(), StepError> {
+        let (run, faults) = (self.run.clone(), self.faults.clone());
+        let files: Vec<Prepared> = on_the_way.files.iter().map(|(_, file)| file.clone()).collect();
+        faults.before(Step::Published);
+        if faults.expects_amid(Step::Published) {
+            Prepared::publish_all(&files[..files.len().div_ceil(2)])?;
+            faults.amid(Step::Published);
+        }
+        Prepared::publish_all(&files)?;
+        for (_, path) in &on_the_way.leaving {
+            remove(path)?;
+        }
+        faults.after(Step::Published);
+        faults.before(Step::Done);
+        // Who doesn't find this publishes once more, which does nothing.
+        self.lazily(|db| {
+            let done = db.transaction()?;
+            {
+                let mut older = done.prepare(
+                    "UPDATE file SET state = 'removed', replaced = ? WHERE path = ? AND state = 'published' AND id <> ?",
+                )?;
+                let mut published = done.prepare("UPDATE file SET state = 'published' WHERE id = ?")?;
+                for (id, file) in &on_the_way.files {
+                    older.execute(params![run, text(&file.path)?, id])?;
+                    published.execute([id])?;
+                }
+                let mut removed = done.prepare(
+                    "UPDATE file SET state = 'removed', replaced = ? WHERE path = ? AND state IN ('published', 'leaving')",
+                )?;
+                for (_, path) in &on_the_way.leaving {
+                    removed.execute(params![run, text(path)?])?;
+                }
+                let mut task = done.prepare("UPDATE task SET state = 'done' WHERE id = ?")?;
+                for id in &on_the_way.tasks {
+                    task.execute([id.0])?;
+                }
+            }
+            done.commit()?;
+            Ok(())
+        })?;
+        faults.after(Step::Done);
+        Ok(())
+    }
+}
+
+/// Names all files in the place of those that were begun.
+fn prepared(prepare: &Transaction<'_>, run: &str, made: &[Made<'_>]) -> Result<OnTheWay, Broken> {
+    let mut on_the_way = OnTheWay::default();
+    let mut begun = prepare.prepare("DELETE FROM file WHERE task = ? AND sink = ? AND state = 'begun'")?;
+    let mut file = prepare.prepare(
+        "INSERT INTO file (run, task, sink, part, state, temporary, path, bytes, rows, row)
+         VALUES (?, ?, ?, ?, 'prepared', ?, ?, ?, ?, ?)",
+    )?;
+    let mut leaving =
+        prepare.prepare("INSERT INTO file (run, task, sink, part, state, path) VALUES (?, ?, ?, 0, 'leaving', ?)")?;
+    for Made { task, sink, part, files } in made {
+        let task = task.map(|task| task.0);
+        begun.execute(params![task, sink.as_str()])?;
+        for one in &files.files {
+            let (temporary, path) = (text(&one.temporary)?, text(&one.path)?);
+            let (bytes, rows) = (int(one.bytes), int(one.rows));
+            file.execute(params![run, task, sink.as_str(), part, temporary, path, bytes, rows, one.row])?;
+            on_the_way.files.push((prepare.last_insert_rowid(), one.clone()));
+        }
+        for path in &files.replaced {
+            leaving.execute(params![run, task, sink.as_str(), text(path)?])?;
+            on_the_way.leaving.push((prepare.last_insert_rowid(), path.clone()));
+        }
+    }
+    Ok(on_the_way)
+}

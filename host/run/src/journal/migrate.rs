@@ -1,0 +1,37 @@
+//! Brings a journal of an earlier version up to date.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::open::{Broken, Why};
+
+/// What leads from each version to the next one; the first makes all of it.
+const STEPS: [&str; 1] = [include_str!("schema.sql")];
+
+/// The version of a journal.
+///
+/// # Errors
+/// It is newer than those that this host knows; it can't be read.
+pub(super) fn known(db: &Connection) -> Result<usize, Broken> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match usize::try_from(version) {
+        Ok(version) if version <= STEPS.len() => Ok(version),
+        _ => Err(Why::Newer { version, known: STEPS.len() }.into()),
+    }
+}
+
+/// Takes the steps that a journal hasn't taken yet, all or none.
+///
+/// # Errors
+/// It is of a newer version than this host knows; it can't be read or written.
+pub(super) fn migrate(db: &mut Connection) -> Result<(), Broken> {
+    let version = known(db)?;
+    if version < STEPS.len() {
+        let steps = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for step in &STEPS[version..] {
+            steps.execute_batch(step)?;
+        }
+        steps.pragma_update(None, "user_version", STEPS.len() as i64)?;
+        steps.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! What has happened: one SQLite database in the pipeline's state folder, open to anybody with `sqlite3`.
+//!
+//! Start with [`Journal`]: it is held by one run at a time ([`lock`]), and only the driver writes it. What its tables and columns
+//! mean is said in `schema.sql`; [`migrate`] brings a database of an earlier version up to date. A task's files go through
+//! [`commit`]: they are written under temporary names, `prepared` names them all, they are published, `done` says so. After a
+//! crash [`recover`] publishes what was prepared and sweeps what was merely begun. [`History`] reads what was run.
+//!
+//! Deliberately absent: which tasks are done again (`reuse.rs`), and where files go (`sink.rs`).
+
+mod commit;
+mod files;
+mod history;
+mod lock;
+mod migrate;
+mod open;
+mod recover;
+mod runs;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+pub use self::history::{History, PastRun};
+pub(crate) use self::{
+    commit::Made,
+    files::remove,
+    open::Journal,
+    recover::drop_empty_folders,
+    runs::Begun,
+    tasks::{PastSplit, PastTask, TaskId},
+};

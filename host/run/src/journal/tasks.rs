@@ -1,0 +1,267 @@
+//! Tasks: begun, done, and what is known of those of earlier runs.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use dflow_io::{Prepared, Split};
+use dflow_operators::{RowFailure, StageCounts, StepError};
+use dflow_pipeline::{Fault, Name};
+use rusqlite::{Connection, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    open::{Broken, Journal, Why},
+    runs::{int, now, uint},
+};
+use crate::{
+    faults::Step,
+    task::{SinkFiles, TaskResult, TaskSpec},
+};
+
+/// A task in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TaskId(pub(super) i64);
+
+/// A task that an earlier run has done.
+#[derive(Clone, Debug)]
+pub(crate) struct PastTask {
+    /// The task.
+    pub(crate) id: TaskId,
+    /// Whether all outputs of its segment were whole with it, once.
+    pub(crate) complete: bool,
+    /// What it read of each source, in order.
+    pub(crate) splits: BTreeMap<Name, Vec<PastSplit>>,
+    /// The rows that it wrote, by sink.
+    pub(crate) rows: BTreeMap<Name, u64>,
+    /// What came of it. Its files are those that are still published.
+    pub(crate) result: TaskResult,
+}
+
+/// A split that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PastSplit {
+    /// The file: its volume's name and its path there.
+    pub(crate) identity: String,
+    /// Of its content.
+    pub(crate) version: String,
+    /// The bytes that were meant, when it wasn't all of them.
+    pub(crate) range: Option<(u64, u64)>,
+}
+
+impl PastSplit {
+    /// What is remembered of a split.
+    pub(crate) fn of(split: &Split) -> Self {
+        Self { identity: split.identity(), version: split.etag.clone(), range: split.range }
+    }
+}
+
+/// What is kept of a result beside its files and failures, which have tables of their own.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    counts: BTreeMap<Name, StageCounts>,
+    again: BTreeMap<Name, StageCounts>,
+    rows: BTreeMap<Name, u64>,
+    elapsed: Duration,
+}
+
+impl Journal {
+    /// Says that tasks of a segment begin, and under which temporary names they may leave files. `part` says of which sinks they
+    /// are parts.
+    pub(crate) fn begin_tasks(
+        &mut self,
+        fingerprint: Option<&str>,
+        specs: &[TaskSpec],
+        part: &dyn Fn(&Name) -> bool,
+    ) -> Result<Vec<TaskId>, StepError> {
+        let (run, faults) = (self.run.clone(), self.faults.clone());
+        faults.before(Step::Begun);
+        let ids = self.with(|db| {
+            let begin = db.transaction()?;
+            let mut ids = Vec::with_capacity(specs.len());
+            {
+                let mut task = begin.prepare(
+                    "INSERT INTO task (run, segment, fingerprint, number, state, started) VALUES (?, ?, ?, ?, 'begun', ?)",
+                )?;
+                let mut file = begin.prepare(
+                    "INSERT INTO file (run, task, sink, part, state, temporary, path) VALUES (?, ?, ?, ?, 'begun', ?, ?)",
+                )?;
+                for spec in specs {
+                    task.execute(params![run, spec.segment.as_str(), fingerprint, spec.number, int(now())])?;
+                    let id = begin.last_insert_rowid();
+                    ids.push(TaskId(id));
+                    for (sink, output) in &spec.outputs {
+                        for name in std::iter::once(output.name.clone()).chain(output.kept()) {
+                            let temporary = whole(&output.folder, &format!(".{name}.tmp"));
+                            let path = whole(&output.folder, &name);
+                            let (temporary, path) = (text(&temporary)?, text(&path)?);
+                            file.execute(params![run, id, sink.as_str(), part(sink), temporary, path])?;
+                        }
+                    }
+                }
+            }
+            begin.commit()?;
+            Ok(ids)
+        })?;
+        faults.after(Step::Begun);
+        Ok(ids)
+    }
+
+    /// The tasks of earlier runs that are done, of segments with this fingerprint, those of later runs first.
+    pub(crate) fn past_tasks(&mut self, fingerprint: &str) -> Result<Vec<PastTask>, StepError> {
+        self.with(|db| {
+            let mut tasks = Vec::new();
+            let mut done = db.prepare(
+                "SELECT id, complete IS NOT NULL, result FROM task WHERE fingerprint = ? AND state = 'done' ORDER BY id DESC",
+            )?;
+            let mut rows = done.query([fingerprint])?;
+            while let Some(row) = rows.next()? {
+                let (id, complete, result): (i64, bool, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                tasks.push(past_task(db, id, complete, &result)?);
+            }
+            Ok(tasks)
+        })
+    }
+
+    /// Says that all outputs of a segment are whole, and of which tasks: those that were done before for it are gone.
+    pub(crate) fn complete(&mut self, segment: &Name, tasks: &[TaskId]) -> Result<(), StepError> {
+        let (run, faults) = (self.run.clone(), self.faults.clone());
+        faults.before(Step::Complete);
+        self.with(|db| {
+            let complete = db.transaction()?;
+            {
+                let mut mark = complete.prepare("UPDATE task SET complete = ? WHERE id = ?")?;
+                let mut begun = complete.prepare("DELETE FROM file WHERE task = ? AND state = 'begun'")?;
+                for task in tasks {
+                    mark.execute(params![run, task.0])?;
+                    begun.execute([task.0])?;
+                }
+            }
+            complete.execute(
+                "UPDATE task SET state = 'gone' WHERE segment = ? AND state = 'done' AND complete IS NOT ?",
+                params![segment.as_str(), run],
+            )?;
+            forget_splits(&complete)?;
+            complete.commit()?;
+            Ok(())
+        })?;
+        faults.after(Step::Complete);
+        Ok(())
+    }
+
+    /// Begins anew: nothing that was done counts any more. (Its files stay until others take their place.)
+    pub(crate) fn forget(&mut self) -> Result<(), StepError> {
+        self.with(|db| {
+            let forget = db.transaction()?;
+            forget.execute("UPDATE task SET state = 'gone' WHERE state = 'done'", [])?;
+            forget_splits(&forget)?;
+            forget.commit()?;
+            Ok(())
+        })
+    }
+}
+
+/// Says what came of a task, as a part of what is committed.
+pub(super) fn record(
+    commit: &Transaction<'_>,
+    run: &str,
+    id: TaskId,
+    spec: &TaskSpec,
+    result: &TaskResult,
+    state: &str,
+) -> Result<(), Broken> {
+    let rows = result.files.iter().map(|(sink, made)| (sink.clone(), made.rows())).collect();
+    let kept = Kept { counts: result.counts.clone(), again: result.again.clone(), rows, elapsed: result.elapsed };
+    commit.execute(
+        "UPDATE task SET state = ?, ended = ?, result = ? WHERE id = ?",
+        params![state, int(now()), serde_json::to_string(&kept)?, id.0],
+    )?;
+    // From what was cut to its first rows nobody goes on.
+    if spec.first.is_none() {
+        let mut insert = commit.prepare("INSERT INTO split VALUES (?, ?, ?, ?, ?, ?, ?)")?;
+        for (stage, splits) in &spec.splits {
+            for (place, split) in splits.iter().enumerate() {
+                let (from, to) = split.range.map_or((None, None), |(from, to)| (Some(int(from)), Some(int(to))));
+                let split = PastSplit::of(split);
+                insert.execute(params![id.0, stage.as_str(), place as i64, split.identity, split.version, from, to])?;
+            }
+        }
+    }
+    let mut insert = commit.prepare(
+        "INSERT INTO dead (run, task, stage, row, uri, fault, kind, message, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+    )?;
+    for RowFailure { stage, id: row, uri, fault, kind, message } in &result.failures {
+        insert.execute(params![run, id.0, stage.as_str(), row, uri, fault.as_str(), kind, message, int(now())])?;
+    }
+    Ok(())
+}
+
+/// What those that are gone have read is of no use.
+pub(super) fn forget_splits(change: &Transaction<'_>) -> Result<(), Broken> {
+    change.execute("DELETE FROM split WHERE task IN (SELECT id FROM task WHERE state = 'gone')", [])?;
+    Ok(())
+}
+
+fn past_task(db: &Connection, id: i64, complete: bool, result: &str) -> Result<PastTask, Broken> {
+    let kept: Kept = serde_json::from_str(result)?;
+    let mut splits: BTreeMap<Name, Vec<PastSplit>> = BTreeMap::new();
+    let mut read = db.prepare(
+        "SELECT stage, identity, version, range_from, range_to FROM split WHERE task = ? ORDER BY stage, place",
+    )?;
+    let mut rows = read.query([id])?;
+    while let Some(row) = rows.next()? {
+        let range = match (row.get::<_, Option<i64>>(3)?, row.get::<_, Option<i64>>(4)?) {
+            (Some(from), Some(to)) => Some((uint(from), uint(to))),
+            _ => None,
+        };
+        let split = PastSplit { identity: row.get(1)?, version: row.get(2)?, range };
+        splits.entry(name(row, 0)?).or_default().push(split);
+    }
+    let mut files: BTreeMap<Name, SinkFiles> =
+        kept.rows.keys().map(|sink| (sink.clone(), SinkFiles::default())).collect();
+    let mut read =
+        db.prepare("SELECT sink, path, bytes, rows, row FROM file WHERE task = ? AND state = 'published' ORDER BY id")?;
+    let mut rows = read.query([id])?;
+    while let Some(row) = rows.next()? {
+        let path = PathBuf::from(row.get::<_, String>(1)?);
+        let (bytes, of_rows) = (uint(row.get(2)?), uint(row.get(3)?));
+        let file = Prepared { temporary: path.clone(), path, bytes, rows: of_rows, row: row.get(4)? };
+        files.entry(name(row, 0)?).or_default().files.push(file);
+    }
+    let mut failures = Vec::new();
+    let mut read = db.prepare("SELECT stage, row, uri, fault, kind, message FROM dead WHERE task = ? ORDER BY id")?;
+    let mut rows = read.query([id])?;
+    while let Some(row) = rows.next()? {
+        let fault: String = row.get(3)?;
+        let fault: Fault = serde_json::from_value(fault.into())?;
+        let (id, uri, kind, message) = (row.get(1)?, row.get(2)?, row.get(4)?, row.get(5)?);
+        failures.push(RowFailure { stage: name(row, 0)?, id, uri, fault, kind, message });
+    }
+    let Kept { counts, again, rows, elapsed } = kept;
+    Ok(PastTask {
+        id: TaskId(id),
+        complete,
+        splits,
+        rows,
+        result: TaskResult { files, counts, again, failures, elapsed },
+    })
+}
+
+/// A stage's name.
+pub(super) fn name(row: &Row<'_>, column: usize) -> Result<Name, Broken> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|_| Why::Content(format!("`{text}` is no stage's name")).into())
+}
+
+/// A path as the database holds it.
+pub(super) fn text(path: &Path) -> Result<&str, Broken> {
+    path.to_str().ok_or_else(|| Why::Path(path.to_owned()).into())
+}
+
+/// A file's path from the root.
+fn whole(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::path::absolute(&path).unwrap_or(path)
+}

@@ -1,0 +1,374 @@
+//! Runs one segment: what is left of it to do, into its sinks, beside what earlier runs have done.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    path::{Path, PathBuf},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use dflow_io::Prepared;
+use dflow_operators::{StageCounts, StepError};
+use dflow_pipeline::{Fault, Name};
+use dflow_plan::{Plan, Segment};
+use futures::{StreamExt, stream};
+use indexmap::IndexMap;
+
+use crate::{
+    coverage::Position,
+    engine::Engine,
+    events::{Event, Observer},
+    faults::Step,
+    fingerprint::Fingerprint,
+    journal::{Journal, Made, TaskId, drop_empty_folders, remove},
+    ledger,
+    report::StageReport,
+    reuse::{Reuse, Standing},
+    sink::Sink,
+    task::{SinkFiles, TaskResult, TaskSpec, run_task},
+    totals::{Live, Totals},
+    writer::two_rows,
+};
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(100);
+
+/// A segment that is about to run.
+pub(crate) struct SegmentRun<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) plan: &'a Arc<Plan>,
+    pub(crate) segment: &'a Segment,
+    pub(crate) sinks: IndexMap<Name, Sink>,
+    /// Of what is done; none with `--first`, from which nobody goes on.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// What needn't be done.
+    pub(crate) reuse: Reuse,
+    /// What is to be done, and where in the source each task begins.
+    pub(crate) specs: Vec<(Position, TaskSpec)>,
+}
+
+/// A task that is done, in this run or an earlier one.
+struct Finished<'a> {
+    position: Position,
+    id: TaskId,
+    /// `None` of an earlier run's.
+    spec: Option<&'a TaskSpec>,
+    /// What came of it; its files are those that are published, or are going to be.
+    result: TaskResult,
+}
+
+impl SegmentRun<'_> {
+    /// Runs its tasks, publishes what they make, and makes its outputs whole.
+    pub(crate) async fn run(
+        &self,
+        journal: &mut Journal,
+        totals: &mut Totals,
+        observer: &dyn Observer,
+    ) -> Result<(), StepError> {
+        let mut done: Vec<Finished<'_>> = Vec::new();
+        for Standing { position, id, result } in &self.reuse.standing {
+            totals.add_failures(result);
+            totals.reused.tasks += 1;
+            totals.reused.files += result.files.values().map(|made| made.files.len() as u64).sum::<u64>();
+            done.push(Finished { position: *position, id: *id, spec: None, result: result.clone() });
+        }
+        totals.reused.files += self.reuse.whole.as_ref().map_or(0, |singles| singles.len() as u64);
+        let error = self.tasks(&mut done, journal, totals, observer).await;
+        done.sort_by_key(|task| (task.position, task.id));
+        let error = self.publish_last(&mut done, journal, error);
+        let error = self.show_columns(&mut done, journal, error);
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let stages = self.books(&done)?;
+        self.close(&done, journal, totals, observer)?;
+        totals.close(stages);
+        Ok(())
+    }
+
+    /// Runs the tasks that are left. Gives the error that ended them, if one did.
+    async fn tasks<'a>(
+        &'a self,
+        done: &mut Vec<Finished<'a>>,
+        journal: &mut Journal,
+        totals: &mut Totals,
+        observer: &dyn Observer,
+    ) -> Option<StepError> {
+        if self.specs.is_empty() {
+            return None;
+        }
+        let live: Arc<Live> = Arc::default();
+        let specs: Vec<TaskSpec> = self.specs.iter().map(|(_, spec)| spec.clone()).collect();
+        let part = |sink: &Name| !self.sinks[sink].is_folder();
+        let fingerprint = self.fingerprint.as_ref().map(Fingerprint::as_str);
+        let ids = match journal.begin_tasks(fingerprint, &specs, &part) {
+            Ok(ids) => ids,
+            Err(e) => return Some(e),
+        };
+        let tasks = stream::iter(specs.into_iter().enumerate()).map(|(i, spec)| {
+            let (plan, live, cancel) = (self.plan.clone(), live.clone(), self.engine.cancel.clone());
+            let (compute, faults) = (self.engine.compute().clone(), self.engine.settings.faults.clone());
+            async move {
+                if cancel.is_raised() {
+                    return Err(StepError::new(Fault::Outside, "interrupted"));
+                }
+                let scope = spec.scope(cancel);
+                live.add(spec.number, scope.clone());
+                let number = spec.number;
+                let task = compute
+                    .spawn(async move { run_task(&spec, &plan, scope, &faults).await.map(|result| (i, result)) });
+                let result = task.await.unwrap_or_else(|e| {
+                    Err(StepError::new(Fault::Internal, format!("a task panicked: {e}"))
+                        .hint("this is a mistake of dflow's; please report it"))
+                });
+                live.remove(number);
+                result
+            }
+        });
+        let mut tasks = std::pin::pin!(tasks.buffer_unordered(self.engine.settings.workers.max(1)));
+        let mut error: Option<StepError> = None;
+        let mut ticks = tokio::time::interval(PROGRESS);
+        let mut waiting = VecDeque::new();
+        loop {
+            let next = match waiting.pop_front() {
+                Some(ended) => Some(ended),
+                None => tokio::select! {
+                    task = tasks.next() => task,
+                    _ = ticks.tick() => {
+                        let (counts, seconds) = (totals.with(&live), totals.started.elapsed().as_secs_f64());
+                        observer.event(&Event::Progress { stages: &counts, tasks_done: totals.tasks, seconds });
+                        continue;
+                    }
+                },
+            };
+            let Some(ended) = next else { return error };
+            // The next task begins before this one's result is written down: to be looked for is what makes it begin.
+            while let Poll::Ready(Some(more)) = futures::poll!(tasks.next()) {
+                waiting.push_back(more);
+            }
+            let kept = ended.and_then(|(i, mut result)| {
+                if error.is_some() {
+                    result.files.values().for_each(SinkFiles::discard);
+                    return Ok(());
+                }
+                let (position, spec) = &self.specs[i];
+                let kept = self.keep(ids[i], spec, &mut result, journal);
+                if kept.is_ok() {
+                    let seconds = result.elapsed.as_secs_f64();
+                    for (sink, made) in self.sinks.keys().filter_map(|sink| result.files.get_key_value(sink)) {
+                        observer.event(&Event::TaskDone { sink, task: spec.number, rows: made.rows(), seconds });
+                    }
+                    totals.add(&result);
+                }
+                done.push(Finished { position: *position, id: ids[i], spec: Some(spec), result });
+                kept
+            });
+            // The first error ends the run; the others' tasks are told to stop, and what they say then is no news.
+            if let Err(e) = kept
+                && error.is_none()
+            {
+                if !self.engine.cancel.is_raised() {
+                    self.engine.fail();
+                }
+                error = Some(e);
+            }
+        }
+    }
+
+    /// Publishes what a task made, but files without rows.
+    fn keep(
+        &self,
+        id: TaskId,
+        spec: &TaskSpec,
+        result: &mut TaskResult,
+        journal: &mut Journal,
+    ) -> Result<(), StepError> {
+        for (name, made) in &mut result.files {
+            let sink = &self.sinks[name];
+            let kept_back = sink.keeps_back(made) && spec.number == 0;
+            if made.rows() == 0 && sink.is_folder() && made.replaced.is_empty() && !kept_back {
+                made.discard();
+                made.files.clear();
+            }
+        }
+        let files = result.files.iter().filter(|(name, made)| {
+            let sink = &self.sinks[*name];
+            !sink.publishes_last() && !sink.keeps_back(made)
+        });
+        let made: Vec<Made<'_>> = files.map(|(sink, files)| self.made(Some(id), sink, files)).collect();
+        // Before files that wait for those of other tasks are published, the task isn't done.
+        let waits = self.sinks.values().any(Sink::publishes_last);
+        let done = [(id, spec, &*result)];
+        journal.commit(if waits { &[] } else { &done }, &made)
+    }
+
+    fn made<'b>(&self, task: Option<TaskId>, sink: &'b Name, files: &'b SinkFiles) -> Made<'b> {
+        Made { task, sink, part: task.is_some() && !self.sinks[sink].is_folder(), files }
+    }
+
+    /// Publishes the files of those sinks whose files are published when all tasks are done.
+    fn publish_last(
+        &self,
+        done: &mut [Finished<'_>],
+        journal: &mut Journal,
+        error: Option<StepError>,
+    ) -> Option<StepError> {
+        let last = || self.sinks.iter().filter(|(_, sink)| sink.publishes_last());
+        let new: Vec<&Finished<'_>> = done.iter().filter(|task| task.spec.is_some()).collect();
+        if last().next().is_none() || new.is_empty() {
+            return error;
+        }
+        let refused = error.or_else(|| last().find_map(|(name, sink)| together(sink, name, done).err()));
+        if refused.is_some() {
+            new.iter().for_each(|task| last().for_each(|(name, _)| task.result.files[name].discard()));
+            return refused;
+        }
+        let tasks: Vec<_> = new.iter().filter_map(|task| Some((task.id, task.spec?, &task.result))).collect();
+        let made: Vec<_> = new
+            .iter()
+            .flat_map(|task| last().map(|(name, _)| self.made(Some(task.id), name, &task.result.files[name])))
+            .collect();
+        journal.commit(&tasks, &made).err()
+    }
+
+    /// Publishes the first task's files without rows, which show the columns, where nothing has any rows.
+    fn show_columns(
+        &self,
+        done: &mut [Finished<'_>],
+        journal: &mut Journal,
+        mut error: Option<StepError>,
+    ) -> Option<StepError> {
+        for (name, sink) in &self.sinks {
+            let alone = done.iter().all(|task| task.result.files[name].rows() == 0);
+            let shown = |task: &Finished<'_>| task.spec.is_none() && !task.result.files[name].files.is_empty();
+            let shown = done.iter().any(shown);
+            let kept_back = |task: &&mut Finished<'_>| {
+                let made = &task.result.files[name];
+                task.spec.is_some() && sink.keeps_back(made) && !made.files.is_empty()
+            };
+            for task in done.iter_mut().filter(kept_back) {
+                let made = &task.result.files[name];
+                if error.is_none() && alone && !shown {
+                    error = journal.commit(&[], &[self.made(Some(task.id), name, made)]).err();
+                } else {
+                    made.discard();
+                    task.result.files.insert(name.clone(), SinkFiles::default());
+                }
+            }
+        }
+        error
+    }
+
+    /// What each stage did, over all tasks. The books must balance.
+    fn books(&self, done: &[Finished<'_>]) -> Result<Vec<StageReport>, StepError> {
+        let sum = |earlier: bool| {
+            let mut counts: BTreeMap<Name, StageCounts> = BTreeMap::new();
+            let tasks = done.iter().filter(|task| !earlier || task.spec.is_none());
+            for (name, more) in tasks.flat_map(|task| &task.result.counts) {
+                counts.entry(name.clone()).or_default().add(more);
+            }
+            counts
+        };
+        let mut counts = sum(false);
+        let mut stages = ledger::stages(self.plan, self.segment, &counts);
+        let earlier = ledger::stages(self.plan, self.segment, &sum(true));
+        for (stage, earlier) in stages.iter_mut().zip(earlier) {
+            stage.reused = earlier.rows_in;
+        }
+        for source in &self.segment.sources {
+            let pruned = source.splits.len() - source.to_read(self.engine.settings.first).len();
+            stages.iter_mut().filter(|s| s.stage == source.stage).for_each(|s| s.pruned = pruned as u64);
+        }
+        // The report tells of each stage once, but the books are of all that was done.
+        for (name, more) in done.iter().flat_map(|task| &task.result.again) {
+            counts.entry(name.clone()).or_default().add(more);
+        }
+        ledger::check(self.plan, self.segment, &counts)?;
+        Ok(stages)
+    }
+
+    /// Makes the outputs whole: puts single files together, and removes what they and the new files replace.
+    fn close(
+        &self,
+        done: &[Finished<'_>],
+        journal: &mut Journal,
+        totals: &mut Totals,
+        observer: &dyn Observer,
+    ) -> Result<(), StepError> {
+        let mut written: Vec<PathBuf> = Vec::new();
+        for (name, sink) in &self.sinks {
+            let made = || done.iter().map(|task| &task.result.files[name]);
+            let replaced: Vec<_> = made().flat_map(|made| made.replaced.clone()).collect();
+            sink.drop_empty_folders(&replaced);
+            let alone = made().all(|made| made.rows() == 0);
+            // An earlier run's file without rows has shown the columns until now.
+            let counts = |made: &&SinkFiles| made.rows() > 0 || alone || !sink.shows_columns();
+            let parts: Vec<Prepared> = made().filter(counts).flat_map(|made| made.files.clone()).collect();
+            let whole = self.reuse.whole.as_ref().and_then(|singles| singles.get(name).cloned());
+            let assembled = match whole {
+                Some(file) => Some(file),
+                None => {
+                    let assembled = sink.assemble(&parts)?;
+                    if let Some(file) = &assembled {
+                        let files = SinkFiles::from(vec![file.clone()]);
+                        journal.commit(&[], &[self.made(None, name, &files)])?;
+                    }
+                    assembled
+                }
+            };
+            written.extend(parts.iter().map(|part| part.path.clone()).chain(sink.single()));
+            totals.outputs.extend(sink.outputs(&parts, assembled.as_ref()));
+            let rows = assembled.map_or_else(|| parts.iter().map(|file| file.rows).sum(), |file| file.rows);
+            let reused = done.iter().filter(|task| task.spec.is_none()).count();
+            observer.event(&Event::SinkDone { sink: name, tasks: done.len(), reused, rows });
+        }
+        let tasks: Vec<TaskId> = done.iter().map(|task| task.id).collect();
+        if self.fingerprint.is_some() {
+            journal.complete(&self.segment.ends[0], &tasks)?;
+        }
+        self.clean(&written, &tasks, journal)
+    }
+
+    /// Removes parts, and what older generations left, now that the new one is whole.
+    fn clean(&self, written: &[PathBuf], tasks: &[TaskId], journal: &mut Journal) -> Result<(), StepError> {
+        let faults = &self.engine.settings.faults;
+        let singles: Vec<&Name> =
+            self.sinks.iter().filter(|(_, sink)| !sink.is_folder()).map(|(name, _)| name).collect();
+        let mut parts = journal.parts(&singles)?;
+        if self.fingerprint.is_none() {
+            // Those of a run that was cut short wait for one that goes on from it.
+            parts.retain(|part| self.sinks.values().any(|sink| sink.made_part(part)));
+        }
+        let older: Vec<PathBuf> = self.sinks.values().flat_map(|sink| sink.older(written)).collect();
+        if parts.is_empty() && older.is_empty() {
+            return Ok(());
+        }
+        faults.before(Step::Cleaned);
+        for path in &older {
+            remove(path)?;
+        }
+        self.sinks.values().for_each(|sink| sink.drop_empty_folders(&older));
+        for part in &parts {
+            // What can't be removed is no harm to anybody.
+            drop(std::fs::remove_file(part));
+            drop_empty_folders(part);
+        }
+        faults.after(Step::Cleaned);
+        let removed: Vec<PathBuf> = older.into_iter().chain(parts).collect();
+        journal.removed(&removed, tasks)
+    }
+}
+
+/// Looks whether the files of all tasks of a sink can be published together: no two of one name, and none that others have.
+fn together(sink: &Sink, name: &Name, done: &[Finished<'_>]) -> Result<(), StepError> {
+    let files = || done.iter().flat_map(|task| &task.result.files[name].files);
+    let mut names: HashMap<&Path, &Prepared> = HashMap::new();
+    for file in files() {
+        if let Some(first) = names.insert(&file.path, file) {
+            let name = file.path.strip_prefix(sink.folder()).unwrap_or(&file.path).to_string_lossy().into_owned();
+            return Err(two_rows(&sink.name, &name, first.row.as_deref(), file.row.as_deref()));
+        }
+    }
+    sink.refuse_taken(files())
+}

@@ -1,0 +1,79 @@
+//! A segment's tasks, described.
+
+use std::collections::BTreeMap;
+
+use dflow_io::Split;
+use dflow_pipeline::Name;
+use dflow_plan::{Plan, Segment};
+
+use crate::{
+    coverage::{Coverage, Position},
+    engine::EngineSettings,
+    grouping,
+    journal::PastSplit,
+    reuse::Reuse,
+    task::TaskSpec,
+    writer::TaskOutput,
+};
+
+/// A segment's tasks for what is left to do, and the files that each makes; with each where in the source it begins.
+pub(crate) fn specs(
+    settings: &EngineSettings,
+    plan: &Plan,
+    segment: &Segment,
+    run: &str,
+    output: &dyn Fn(&Name, u32) -> TaskOutput,
+    reuse: &Reuse,
+) -> Vec<(Position, TaskSpec)> {
+    let Some(left) = &reuse.left else { return Vec::new() };
+    let spec = |number: u32, splits, partitions, tasks: usize| TaskSpec {
+        version: TaskSpec::VERSION,
+        run: run.to_owned(),
+        number,
+        pipeline: plan.pipeline.clone(),
+        pins: plan.plugins.iter().map(|(name, plugin)| (name.clone(), plugin.digest().to_owned())).collect(),
+        segment: segment.ends[0].clone(),
+        splits,
+        partitions,
+        parallel: settings.workers.div_ceil(partitions * tasks),
+        first: settings.first,
+        outputs: segment.ends.iter().map(|end| (end.clone(), output(end, number))).collect(),
+    };
+    // A global task sees all rows; where their order counts, or each source gives only its first rows, in one partition.
+    let merges = segment.ends.iter().any(|end| output(end, 0).merge.is_some());
+    if segment.global || merges || settings.first.is_some() {
+        let partitions = if segment.ordered || merges || settings.first.is_some() { 1 } else { settings.workers };
+        return vec![((0, 0), spec(0, left.clone(), partitions, 1))];
+    }
+    let source = &segment.sources[0];
+    let splits = left.get(&source.stage).map(Vec::as_slice).unwrap_or_default();
+    let mut tasks = grouping::tasks(splits, settings.workers, settings.task_bytes, source.cut);
+    let mut positions: Vec<Position> = (0..tasks.len()).map(|i| (i, 0)).collect();
+    if !reuse.standing.is_empty() {
+        let coverage = Coverage::of(&source.kept);
+        tasks = tasks.into_iter().flat_map(|task| without_gaps(task, &coverage)).collect();
+        let position =
+            |task: &Vec<Split>| coverage.position(&task.iter().take(1).map(PastSplit::of).collect::<Vec<_>>());
+        positions = tasks.iter().map(position).collect();
+    }
+    let count = tasks.len();
+    let splits = tasks.into_iter().map(|splits| BTreeMap::from([(source.stage.clone(), splits)]));
+    let specs = splits.enumerate().map(|(number, splits)| spec(number as u32, splits, 1, count));
+    positions.into_iter().zip(specs).collect()
+}
+
+/// A task's splits, cut where one of another task lies in between: the parts of a single file stand in source order.
+fn without_gaps(splits: Vec<Split>, coverage: &Coverage<'_>) -> Vec<Vec<Split>> {
+    let mut tasks: Vec<Vec<Split>> = Vec::new();
+    for split in splits {
+        match tasks.last_mut() {
+            Some(task)
+                if task.last().is_some_and(|last| coverage.in_a_row(&[PastSplit::of(last), PastSplit::of(&split)])) =>
+            {
+                task.push(split);
+            }
+            _ => tasks.push(vec![split]),
+        }
+    }
+    if tasks.is_empty() { vec![Vec::new()] } else { tasks }
+}
