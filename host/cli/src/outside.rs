@@ -28,11 +28,16 @@ pub(crate) struct Outside {
     pub(crate) stderr_is_terminal: bool,
 }
 
+/// An environment variable of this process.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 impl Outside {
     /// This process's.
     pub(crate) fn real() -> Self {
         Self {
-            env: Box::new(|name| std::env::var(name).ok()),
+            env: Box::new(variable),
             folder: std::env::current_dir().unwrap_or_default(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory: machine::memory(Path::new("/")),

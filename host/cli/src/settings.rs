@@ -12,7 +12,7 @@ use crate::{
         WorkArgs,
     },
     failure::Failure,
-    outside::Outside,
+    outside::{self, Outside},
 };
 
 /// The pipeline that is meant when none is named.
@@ -224,6 +224,7 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         workers: 1,
         task_bytes: 0,
         memory: share(outside),
+        variables: outside::variable,
         tight: allocator::give_back_at_once,
         first: None,
         fresh: false,
@@ -240,6 +241,7 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
         workers: work.workers.unwrap_or_else(|| workers_for(memory, outside.cores)).max(1),
         task_bytes: work.task_bytes.0.max(1),
         memory,
+        variables: outside::variable,
         tight: allocator::give_back_at_once,
         first,
         fresh: false,

@@ -8,6 +8,7 @@
 //! published.
 
 mod assemble;
+mod bucket;
 mod content;
 mod encoder;
 mod error;
@@ -33,6 +34,7 @@ mod web;
 mod testing;
 
 pub use assemble::assemble;
+pub use bucket::{Manifest, ManifestFile, ObjectFolder, Variables, is_object};
 pub use content::content_of;
 pub use dflow_pipeline::Codec;
 pub use encoder::Encoder;

@@ -18,6 +18,7 @@ impl Stores {
     ///
     /// On the web these are files of the volume's manifest, or of the listing that its server gives; a single name needs
     /// neither. What a server doesn't say (size, time, etag) is 0 and empty; a file that it refuses is found out on reading.
+    /// In a bucket a folder is what keys begin with; where an output's manifest is, what it doesn't name isn't there.
     ///
     /// # Errors
     /// Nothing is there or nothing matches, a folder can't be read, a link leads nowhere or in a circle (fault `Outside`); a
@@ -26,6 +27,9 @@ impl Stores {
         let whole = self.locate(pattern)?;
         if let Some(web) = self.web(&whole.volume) {
             return web.list(self, pattern, whole).await;
+        }
+        if let Some(bucket) = self.bucket(&whole.volume) {
+            return bucket.list(pattern, whole).await;
         }
         let (stores, pattern) = (self.clone(), pattern.to_owned());
         self.io().spawn_blocking(move || list(&stores, &pattern, whole)).await.map_err(IoError::lost)?

@@ -243,8 +243,12 @@ impl Opener {
     }
 
     async fn there(&self, uri: &str, volume: &str, path: &str, content: bool) -> Result<Found, Unopened> {
-        let Some(web) = self.stores.web(volume) else { return Err(no_volume(uri, volume)) };
-        let answer = web.ask_for(path, content).await.map_err(|trouble| Unopened {
+        let answer = match (self.stores.web(volume), self.stores.bucket(volume)) {
+            (Some(web), _) => web.ask_for(path, content).await,
+            (None, Some(bucket)) => bucket.ask_for(path, content).await,
+            (None, None) => return Err(no_volume(uri, volume)),
+        };
+        let answer = answer.map_err(|trouble| Unopened {
             kind: if trouble.missing { "missing" } else { "unreadable" },
             fault: Fault::Outside,
             message: format!("can't read `{}`: {}", shown(uri), trouble.why),
@@ -276,6 +280,12 @@ impl Opener {
     fn target(&self, uri: &str) -> Result<Target, Unopened> {
         if uri.starts_with("http://") || uri.starts_with("https://") {
             return self.url(uri);
+        }
+        // Keys aren't encoded.
+        if uri.starts_with("s3://")
+            && let Some((volume, path)) = self.stores.web_volume(uri)
+        {
+            return Ok(Target::Web { volume, path: path.to_owned() });
         }
         let text = match (uri.split_once("://"), &self.volume) {
             (Some((ABSOLUTE, _)), _) => uri.to_owned(),

@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 
 use crate::{IoError, Stores};
 
-/// A place for a sink's output.
+/// A place for a sink's output. In a bucket a path is the object's URI, `lake://chunks/`: see [`is_object`](crate::is_object).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A folder of files; it need not exist yet.
@@ -23,7 +23,7 @@ pub enum Place {
 
 impl Stores {
     /// The place that a sink's path means: `-` is the standard output; a path that ends in `/`, or is a folder already, is a
-    /// folder; anything else is a file. Nothing is made there.
+    /// folder; anything else is a file. In a bucket nothing is a folder already. Nothing is made there.
     ///
     /// # Errors
     /// An unknown volume, one on the web, or a path that leads out of it (fault `Pipeline`).
@@ -32,6 +32,11 @@ impl Stores {
             return Ok(Place::Stdout);
         }
         let location = self.locate(path)?;
+        if self.bucket(&location.volume).is_some() {
+            let folder = path.ends_with('/') || location.path.is_empty();
+            let uri = PathBuf::from(location.uri());
+            return Ok(if folder { Place::Folder(uri) } else { Place::File(uri) });
+        }
         let Some(local) = self.path_of(&location) else {
             let message = format!("`{path}` is on the web, where nothing is written");
             return Err(

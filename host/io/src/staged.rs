@@ -57,6 +57,16 @@ impl StagedFile {
         Self::at(above.join(hidden), path)
     }
 
+    /// Begins a file in a folder here that is to become an [object](crate::is_object).
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn of_object(staging: &Path, object: PathBuf) -> Result<Self, IoError> {
+        let name = object.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let temporary = path_in(staging, &format!(".{name}.tmp"))?;
+        Self::at(temporary, object)
+    }
+
     /// Begins a file of this name under its own name in a temporary folder.
     pub(crate) fn below(temporary: &Path, folder: &Path, name: &str) -> Result<Self, IoError> {
         Self::at(path_in(temporary, name)?, path_in(folder, name)?)

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     IoError, Prepared, StagedFile,
+    bucket::is_object,
     staged::{make_folders, sync_folder},
 };
 
@@ -85,14 +86,15 @@ impl Drop for StagedFolder {
 
 impl Prepared {
     /// Makes the folders that files are to be in, and looks whether a folder has one of their names: what would prevent them from being
-    /// published is found out before the first of them is.
+    /// published is found out before the first of them is. Objects need no room.
     ///
     /// # Errors
     /// A folder can't be made, or a name is taken by a folder (fault `Outside`).
     pub fn make_room(files: &[Self]) -> Result<(), IoError> {
-        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.path.parent()).collect();
+        let here = || files.iter().filter(|file| !is_object(&file.path));
+        let folders: BTreeSet<&Path> = here().filter_map(|file| file.path.parent()).collect();
         folders.into_iter().try_for_each(make_folders)?;
-        match files.iter().find(|file| file.path.is_dir()) {
+        match here().find(|file| file.path.is_dir()) {
             None => Ok(()),
             Some(file) => Err(IoError::os("write", &file.path, io::ErrorKind::IsADirectory.into())),
         }

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     IoError, Split,
+    bucket::{Bucket, Variables},
     content::Content,
     location::{ABSOLUTE, Location, RELATIVE},
     web::{Request, Web},
@@ -40,15 +41,17 @@ enum Root {
     /// An absolute path.
     Folder(PathBuf),
     Web(Web),
+    Bucket(Arc<Bucket>),
 }
 
 impl Stores {
     /// The places of a pipeline that stands in a folder. A volume's `url` is `file://` and an absolute path, or a path
-    /// relative to that folder; it need not exist yet; or `http://` and `https://`. Reading happens on `io`.
+    /// relative to that folder; it need not exist yet; or `http://` and `https://`, or `s3://`, whose keys are looked up in
+    /// `variables`. Reading happens on `io`.
     ///
     /// # Errors
     /// A volume on a store that can't be reached (fault `Pipeline`).
-    pub fn new(pipeline: &Pipeline, folder: &Path, io: Handle) -> Result<Self, IoError> {
+    pub fn new(pipeline: &Pipeline, folder: &Path, variables: Variables, io: Handle) -> Result<Self, IoError> {
         // The real folder, so that a leading `..` means the same to us as to the operating system.
         let folder = folder
             .canonicalize()
@@ -74,10 +77,15 @@ impl Stores {
                     roots.insert(name.to_string(), Root::Web(web));
                     continue;
                 }
+                Some(("s3", _)) => {
+                    let bucket = Bucket::new(name.as_str(), volume, variables, io.clone());
+                    roots.insert(name.to_string(), Root::Bucket(Arc::new(bucket)));
+                    continue;
+                }
                 Some((scheme, _)) => {
                     let message = format!("no store for `{scheme}://`, the url of the volume `{name}`");
                     return Err(IoError::new(Fault::Pipeline, message)
-                        .hint("a volume is a folder, `file://` and an absolute path or a path relative to the pipeline's folder, or on the web, `https://`"));
+                        .hint("a volume is a folder, `file://` and an absolute path or a path relative to the pipeline's folder, on the web, `https://`, or a bucket, `s3://`"));
                 }
             };
             roots.insert(name.to_string(), Root::Folder(folder.join(path)));
@@ -92,7 +100,7 @@ impl Stores {
         &self.inner.io
     }
 
-    /// Where a split's file is on this machine; `None` when it is on the web.
+    /// Where a split's file is on this machine; `None` when it is on the web or in a bucket.
     ///
     /// # Panics
     /// If the split is of another pipeline: its volume must be one that these stores were made with.
@@ -100,9 +108,13 @@ impl Stores {
         self.path_in(&split.volume, &split.path)
     }
 
-    /// Asks for a split's file, if it is on the web: a server takes its time to answer.
+    /// Asks for a split's file, if it is on the web or in a bucket: a server takes its time to answer.
     pub(crate) fn request(&self, split: &Split) -> Option<Request> {
-        self.web(&split.volume).map(|web| web.request(split))
+        match self.root(&split.volume) {
+            Root::Web(web) => Some(web.request(split)),
+            Root::Bucket(bucket) => Some(bucket.request(split)),
+            Root::Folder(_) => None,
+        }
     }
 
     /// The content of a split's file, to be read on a thread that may block. `request` is one for it that was made before.
@@ -167,8 +179,10 @@ impl Stores {
     /// # Panics
     /// As [`local_path`](Self::local_path).
     pub fn object(&self, split: &Split) -> Result<(Arc<dyn ObjectStore>, object_store::path::Path), IoError> {
-        if let Some(web) = self.web(&split.volume) {
-            return Ok((web.store(), web.location(&split.path)?));
+        match self.root(&split.volume) {
+            Root::Web(web) => return Ok((web.store(), web.location(&split.path)?)),
+            Root::Bucket(bucket) => return Ok((bucket.store()?, bucket.key(&split.path)?)),
+            Root::Folder(_) => {}
         }
         let path = self.local_path(split).unwrap_or_default();
         let location = object_store::path::Path::from_absolute_path(&path).map_err(|error| {
@@ -193,7 +207,27 @@ impl Stores {
     pub(crate) fn web(&self, volume: &str) -> Option<&Web> {
         match self.root(volume) {
             Root::Web(web) => Some(web),
-            Root::Folder(_) => None,
+            Root::Folder(_) | Root::Bucket(_) => None,
+        }
+    }
+
+    /// A volume that is a bucket.
+    pub(crate) fn bucket(&self, volume: &str) -> Option<&Arc<Bucket>> {
+        match self.root(volume) {
+            Root::Bucket(bucket) => Some(bucket),
+            Root::Folder(_) | Root::Web(_) => None,
+        }
+    }
+
+    /// Whether a sink's path is in a bucket.
+    ///
+    /// # Errors
+    /// It is, and something is missing without which the server can't be asked, such as a key (fault `Outside`).
+    pub fn in_bucket(&self, path: &str) -> Result<bool, IoError> {
+        let volume = path.split_once("://").map(|(volume, _)| volume).filter(|volume| self.has_volume(volume));
+        match volume.and_then(|volume| self.bucket(volume)) {
+            Some(bucket) => bucket.ready().map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -201,7 +235,7 @@ impl Stores {
     pub(crate) fn folders(&self) -> impl Iterator<Item = &Path> {
         self.inner.roots.iter().filter_map(|(name, root)| match root {
             Root::Folder(folder) if name != ABSOLUTE => Some(folder.as_path()),
-            Root::Folder(_) | Root::Web(_) => None,
+            Root::Folder(_) | Root::Web(_) | Root::Bucket(_) => None,
         })
     }
 
@@ -210,10 +244,11 @@ impl Stores {
         name != RELATIVE && self.inner.roots.contains_key(name)
     }
 
-    /// The volume on the web that a URL is in, and the rest of the URL; the one that is nearest to it.
+    /// The volume on the web, or in a bucket, that a URL is in, and the rest of the URL; the one that is nearest to it.
     pub(crate) fn web_volume<'a>(&self, url: &'a str) -> Option<(String, &'a str)> {
         let below = self.inner.roots.iter().filter_map(|(name, root)| match root {
             Root::Web(web) => web.below(url).map(|below| (name.clone(), below)),
+            Root::Bucket(bucket) => bucket.below(url).map(|below| (name.clone(), below)),
             Root::Folder(_) => None,
         });
         below.min_by_key(|(_, below)| below.len())
@@ -248,8 +283,8 @@ mod tests {
         let ground = Ground::new();
         for (url, message) in [
             (
-                "s3://bucket/x",
-                "no store for `s3://`, the url of the volume `docs`\n  hint: a volume is a folder, `file://` and an absolute path or a path relative to the pipeline's folder, or on the web, `https://`",
+                "gs://bucket/x",
+                "no store for `gs://`, the url of the volume `docs`\n  hint: a volume is a folder, `file://` and an absolute path or a path relative to the pipeline's folder, on the web, `https://`, or a bucket, `s3://`",
             ),
             (
                 "file://x/y",
@@ -281,7 +316,7 @@ mod tests {
             let read = ground.io().block_on(async { store.get(&path).await.unwrap().bytes().await.unwrap() });
             assert_eq!(read.as_ref(), b"hello");
         }
-        let nested = Stores::new(&ground.pipeline(&[]), &inner, ground.io()).unwrap();
+        let nested = Stores::new(&ground.pipeline(&[]), &inner, |_| None, ground.io()).unwrap();
         let split = block_on(nested.list("../../side.txt")).unwrap().remove(0);
         assert_eq!((split.uri().as_str(), split.volume.as_str()), ("../../side.txt", ""));
         assert_eq!(nested.local_path(&split), Some(ground.path("side.txt")));

@@ -49,7 +49,7 @@ impl Ground {
     }
 
     pub(crate) fn pipeline(&self, volumes: &[(&str, &str)]) -> Pipeline {
-        let volume = |url: &str| Volume { url: url.to_owned(), manifest: None, timeout: None };
+        let volume = |url: &str| Volume { url: url.to_owned(), ..Volume::default() };
         Pipeline {
             name: "test".to_owned(),
             param: IndexMap::new(),
@@ -61,7 +61,7 @@ impl Ground {
     }
 
     pub(crate) fn try_stores(&self, volumes: &[(&str, &str)]) -> Result<Stores, IoError> {
-        Stores::new(&self.pipeline(volumes), self.folder.path(), self.io())
+        Stores::new(&self.pipeline(volumes), self.folder.path(), |_| None, self.io())
     }
 
     pub(crate) fn stores(&self, volumes: &[(&str, &str)]) -> Stores {

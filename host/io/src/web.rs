@@ -25,15 +25,16 @@ use object_store::{
     http::HttpBuilder,
     path::Path,
 };
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
+pub(crate) use self::service::Lie;
 use self::{service::Connector, store::WebStore};
 use crate::{IoError, Split};
 
 /// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// How long a server may be silent, when the volume doesn't say.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 /// How often a request is tried again that the server failed (5xx, 429, a connection that broke).
 const RETRIES: usize = 3;
 /// How long it is tried again.
@@ -127,7 +128,7 @@ impl Web {
         let size = Some(answer.meta.size).filter(|size| *size != UNKNOWN);
         let modified = Some(answer.meta.last_modified.timestamp_millis()).filter(|modified| *modified != 0);
         let etag = answer.meta.e_tag.clone();
-        let body = content.then(|| Incoming { body: answer.into_stream(), piece: Bytes::new(), io: self.io.clone() });
+        let body = content.then(|| Incoming::new(answer.into_stream(), self.io.clone(), None));
         Ok(Answer { size, modified, etag, media_type, body })
     }
 
@@ -145,7 +146,7 @@ impl Web {
             {
                 return Err(io::Error::other(CHANGED));
             }
-            Ok(Incoming { body: answer.into_stream(), piece: Bytes::new(), io })
+            Ok(Incoming::new(answer.into_stream(), io, None))
         }))
     }
 }
@@ -171,7 +172,7 @@ pub(crate) struct Trouble {
 }
 
 /// A request under way.
-pub(crate) struct Request(JoinHandle<io::Result<Incoming>>);
+pub(crate) struct Request(pub(crate) JoinHandle<io::Result<Incoming>>);
 
 impl Request {
     /// Waits for the answer, on a thread that may block.
@@ -191,13 +192,39 @@ pub(crate) struct Incoming {
     body: BoxStream<'static, object_store::Result<Bytes>>,
     piece: Bytes,
     io: Handle,
+    /// How long it may be silent, where nobody else looks at that.
+    silence: Option<Duration>,
+}
+
+impl Incoming {
+    pub(crate) fn new(
+        body: BoxStream<'static, object_store::Result<Bytes>>,
+        io: Handle,
+        silence: Option<Duration>,
+    ) -> Self {
+        Self { body, piece: Bytes::new(), io, silence }
+    }
+
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let Self { body, io: runtime, silence, .. } = self;
+        let piece = runtime.block_on(async {
+            match *silence {
+                Some(silence) => match timeout(silence, body.next()).await {
+                    Ok(piece) => Ok(piece),
+                    Err(_) => Err(io::Error::other(Lie::silence(silence))),
+                },
+                None => Ok(body.next().await),
+            }
+        })?;
+        piece.transpose().map_err(told)
+    }
 }
 
 impl Read for Incoming {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
-            match self.io.block_on(self.body.next()) {
-                Some(piece) => self.piece = piece.map_err(told)?,
+            match self.next()? {
+                Some(piece) => self.piece = piece,
                 None => return Ok(0),
             }
         }
@@ -208,11 +235,11 @@ impl Read for Incoming {
 }
 
 /// An entity tag that stands for the very bytes. (A weak one, `W/"…"`, doesn't; what a manifest says need not be the server's.)
-fn strong(etag: &str) -> Option<&str> {
+pub(crate) fn strong(etag: &str) -> Option<&str> {
     Some(etag).filter(|etag| etag.len() >= 2 && etag.starts_with('"') && etag.ends_with('"'))
 }
 
-const CHANGED: &str = "it has changed since it was listed";
+pub(crate) const CHANGED: &str = "it has changed since it was listed";
 
 fn told(error: object_store::Error) -> io::Error {
     io::Error::other(explain(&error))
@@ -243,7 +270,7 @@ fn status(error: &object_store::Error) -> Option<String> {
 }
 
 /// Whether there is no server at all.
-fn unreachable(error: &object_store::Error) -> bool {
+pub(crate) fn unreachable(error: &object_store::Error) -> bool {
     chain(error)
         .any(|error| error.downcast_ref::<HttpError>().is_some_and(|error| error.kind() == HttpErrorKind::Connect))
 }
@@ -252,7 +279,7 @@ fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn Error + 'sta
     std::iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source())
 }
 
-fn innermost(error: &object_store::Error) -> &(dyn Error + 'static) {
+pub(crate) fn innermost(error: &object_store::Error) -> &(dyn Error + 'static) {
     chain(error).last().unwrap_or(error)
 }
 

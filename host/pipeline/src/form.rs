@@ -30,19 +30,42 @@ pub struct Pipeline {
 }
 
 /// A named place, so that a job survives when its data moves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     /// Where: `file://` and an absolute path, or a path relative to the folder of the file in which it is written; or
-    /// `https://host/path`, to be read.
+    /// `https://host/path`, to be read; or `s3://bucket/path`, a bucket of S3 or of a store that speaks like it.
     pub url: String,
     /// On the web: a file that names the volume's files, for globs; a path like that of `read`. A path or a URL a line; or, when
     /// its name ends in `.jsonl`, an object a line with `path`, and `size` and `etag` that the server is then not asked for.
     #[serde(default)]
     pub manifest: Option<String>,
-    /// On the web: how long the server may be silent. Default `60s`.
+    /// On the web and of a bucket: how long the server may be silent. Default `60s`.
     #[serde(default)]
     pub timeout: Option<Millis>,
+    /// Of a bucket: its region. Default: what `AWS_REGION` or `AWS_DEFAULT_REGION` says, else `us-east-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Of a bucket: the server's URL, where it isn't Amazon's. Default: what `AWS_ENDPOINT_URL` says, if that is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Of a bucket: the environment variable with the id of the key. Default `AWS_ACCESS_KEY_ID`, and then with what
+    /// `AWS_SESSION_TOKEN` says, if that is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_env: Option<String>,
+    /// Of a bucket: the environment variable with the secret of the key. Default `AWS_SECRET_ACCESS_KEY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_env: Option<String>,
+    /// Of a bucket: whether anybody may use it, and requests go without a key.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub anonymous: bool,
+    /// Of a bucket: whether `endpoint` may be `http://`, where everybody on the way can read along.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_http: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A plugin that doesn't ship with the host.

@@ -256,7 +256,10 @@ impl Planning<'_> {
                 _ => Err(Vec::new()),
             },
             Verb::Group(group) => input?.group(&state, name, group),
-            Verb::Write(write) => input?.sink(&state, name, Some(write)),
+            Verb::Write(write) => {
+                crate::sink::fits(&self.environment.stores, name, write)?;
+                input?.sink(&state, name, Some(write))
+            }
         }
     }
 

@@ -5,16 +5,16 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder},
 };
-use dflow_io::name_part;
+use dflow_io::{Stores, name_part};
 use dflow_operators::Template;
-use dflow_pipeline::{At, FileNames, Mistake, Name, Write};
+use dflow_pipeline::{At, FileNames, Mistake, Mode, Name, Write};
 use indexmap::IndexMap;
 
 use crate::{
     columns::{Column, Columns, ambiguous, flat},
     expression::expression,
     json_object::json_object,
-    problems::of_sql,
+    problems::{of_io, of_sql},
     steps::{Planned, Step, planning},
     types::type_text,
 };
@@ -203,6 +203,30 @@ impl Step {
             _ => Err(self.unknown_column(at.clone(), name)),
         }
     }
+}
+
+/// Refuses what can't be written into a bucket, where names aren't changed and nothing is written anew in place.
+pub(crate) fn fits(stores: &Stores, name: &Name, write: &Write) -> Result<(), Vec<Mistake>> {
+    let at = At::stage(name);
+    match stores.in_bucket(&write.path) {
+        Ok(false) => return Ok(()),
+        Ok(true) => {}
+        Err(error) => return Err(vec![of_io(at.key("write"), &error)]),
+    }
+    let mut mistakes = Vec::new();
+    let mut refuse = |at: At, what: &str| {
+        let mistake = Mistake::new(at, format!("{what} can't be written into a bucket in this version of dflow"));
+        mistakes.push(mistake.hint("write into a folder, and copy it there; or write a table with `mode = \"replace\"`"));
+    };
+    if FileNames::of(&write.path).is_some() {
+        refuse(at.key("write"), "files named by their rows");
+    } else if write.mode == Mode::Merge {
+        refuse(at.key("mode"), "what is merged");
+    }
+    if !write.partition_by.is_empty() {
+        refuse(at.key("partition_by"), "folders of values");
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
 /// The flat name and the type of a column as a file's content: bytes before text, since they are what was read.

@@ -76,6 +76,7 @@ impl Engine {
         let stores = self.stores(&plan.pipeline)?;
         let settings = &self.settings;
         let mut journal = Journal::open(&settings.state, &run, &settings.faults)?;
+        journal.stores = Some(stores.clone());
         journal.recover()?;
         self.memory.sweep()?;
         let sinks = self.sinks(plan, &stores, &journal.own()?, &run)?;

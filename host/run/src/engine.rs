@@ -12,7 +12,7 @@ use std::{
 };
 
 use datafusion::arrow::array::RecordBatch;
-use dflow_io::Stores;
+use dflow_io::{Stores, Variables};
 use dflow_operators::StepError;
 use dflow_pipeline::{Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline};
 use dflow_plan::{Environment, Plan, plan};
@@ -36,6 +36,8 @@ pub struct EngineSettings {
     pub task_bytes: u64,
     /// Bytes of memory for all that runs: rows, plugins and the process itself.
     pub memory: u64,
+    /// Looks up an environment variable: the keys of buckets are in some.
+    pub variables: Variables,
     /// Called when memory is short: what keeps memory that is free is to give it back.
     pub tight: fn(),
     /// With `--first N`: the rows that each source gives.
@@ -107,7 +109,7 @@ impl Engine {
     }
 
     pub(crate) fn stores(&self, pipeline: &Pipeline) -> Result<Stores, StepError> {
-        Ok(Stores::new(pipeline, &self.settings.folder, self.io.handle().clone())?)
+        Ok(Stores::new(pipeline, &self.settings.folder, self.settings.variables, self.io.handle().clone())?)
     }
 
     fn environment(&self, pipeline: &Pipeline, input: Option<RecordBatch>) -> Result<Environment, StepError> {

@@ -60,6 +60,7 @@ impl Engine {
         for (i, segment) in plan.segments.iter().enumerate() {
             let nowhere = |_: &Name, _| TaskOutput {
                 folder: Default::default(),
+                staging: None,
                 name: String::new(),
                 format: dflow_pipeline::Format::Jsonl,
                 codec: dflow_pipeline::Codec::None,

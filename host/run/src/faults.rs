@@ -16,12 +16,16 @@ pub(crate) enum Step {
     Begun,
     /// A task's files are written out and synced.
     Synced,
+    /// A task's files are uploaded into a bucket.
+    Uploaded,
     /// The journal names what is about to be published.
     Prepared,
     /// Files get their names.
     Published,
     /// The journal says that they have them.
     Done,
+    /// The manifest of an output in a bucket is written.
+    Manifest,
     /// The journal says that all outputs of a segment are whole.
     Complete,
     /// Files that were replaced are removed.
@@ -34,12 +38,14 @@ pub(crate) enum Step {
 
 impl Step {
     /// All of them, and what each is called.
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Begun, "begun"),
         (Self::Synced, "synced"),
+        (Self::Uploaded, "uploaded"),
         (Self::Prepared, "prepared"),
         (Self::Published, "published"),
         (Self::Done, "done"),
+        (Self::Manifest, "manifest"),
         (Self::Complete, "complete"),
         (Self::Cleaned, "cleaned"),
         (Self::Removed, "removed"),

@@ -82,16 +82,11 @@ fn singles(sinks: &IndexMap<Name, Sink>, journal: &mut Journal) -> Result<Option
     for (name, sink) in sinks.iter().filter(|(_, sink)| !sink.is_folder()) {
         let Some(path) = sink.single() else { return Ok(None) };
         match journal.assembled(name, &path)? {
-            Some(file) if is_there(&file) => singles.insert(name.clone(), file),
+            Some(file) if sink.is_there(&file) => singles.insert(name.clone(), file),
             _ => return Ok(None),
         };
     }
     Ok(Some(singles))
-}
-
-/// Whether a file is there, of the size that it had.
-fn is_there(file: &Prepared) -> bool {
-    std::fs::metadata(&file.path).is_ok_and(|found| found.is_file() && found.len() == file.bytes)
 }
 
 struct Looked<'a> {
@@ -148,7 +143,7 @@ impl Looked<'_> {
     fn stands(&self, task: &PastTask, whole: bool) -> bool {
         self.sinks.iter().all(|(name, sink)| {
             let (Some(made), Some(rows)) = (task.result.files.get(name), task.rows.get(name)) else { return false };
-            let all = || made.rows() == *rows && made.files.iter().all(|file| sink.holds(file) && is_there(file));
+            let all = || made.rows() == *rows && made.files.iter().all(|file| sink.holds(file) && sink.is_there(file));
             (whole && !sink.is_folder()) || all()
         })
     }

@@ -21,12 +21,12 @@ use crate::{
     events::{Event, Observer},
     faults::Step,
     fingerprint::Fingerprint,
-    journal::{Journal, Made, TaskId, drop_empty_folders, remove},
+    journal::{Journal, Made, TaskId, drop_empty_folders},
     ledger,
     report::StageReport,
     reuse::{Reuse, Standing},
     sink::Sink,
-    task::{SinkFiles, TaskResult, TaskSpec, run_task},
+    task::{SinkFiles, TaskResult, TaskSpec, run_task, upload},
     totals::{Live, Totals},
     writer::two_rows,
 };
@@ -106,9 +106,11 @@ impl SegmentRun<'_> {
             Ok(ids) => ids,
             Err(e) => return Some(e),
         };
+        let stores = journal.stores.clone();
         let tasks = stream::iter(specs.into_iter().enumerate()).map(|(i, spec)| {
             let (plan, live, cancel) = (self.plan.clone(), live.clone(), self.engine.cancel.clone());
             let (compute, faults) = (self.engine.compute().clone(), self.engine.settings.faults.clone());
+            let stores = stores.clone();
             async move {
                 if cancel.is_raised() {
                     return Err(StepError::new(Fault::Outside, "interrupted"));
@@ -116,8 +118,13 @@ impl SegmentRun<'_> {
                 let scope = spec.scope(cancel);
                 live.add(spec.number, scope.clone());
                 let number = spec.number;
-                let task = compute
-                    .spawn(async move { run_task(&spec, &plan, scope, &faults).await.map(|result| (i, result)) });
+                let task = compute.spawn(async move {
+                    let result = run_task(&spec, &plan, scope, &faults).await?;
+                    if let Some(stores) = stores {
+                        upload(&result, &stores, &faults).await?;
+                    }
+                    Ok((i, result))
+                });
                 let result = task.await.unwrap_or_else(|e| {
                     Err(StepError::new(Fault::Internal, format!("a task panicked: {e}"))
                         .hint("this is a mistake of dflow's; please report it"))
@@ -317,6 +324,7 @@ impl SegmentRun<'_> {
                     assembled
                 }
             };
+            sink.publish_manifest(&self.plan.pipeline.name, &parts, &self.engine.settings.faults)?;
             written.extend(parts.iter().map(|part| part.path.clone()).chain(sink.single()));
             totals.outputs.extend(sink.outputs(&parts, assembled.as_ref()));
             let rows = assembled.map_or_else(|| parts.iter().map(|file| file.rows).sum(), |file| file.rows);
@@ -345,9 +353,7 @@ impl SegmentRun<'_> {
             return Ok(());
         }
         faults.before(Step::Cleaned);
-        for path in &older {
-            remove(path)?;
-        }
+        journal.remove(&older)?;
         self.sinks.values().for_each(|sink| sink.drop_empty_folders(&older));
         for part in &parts {
             // What can't be removed is no harm to anybody.

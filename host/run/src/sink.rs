@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dflow_io::{Place, Prepared, StagedFile, Stores, assemble};
+use dflow_io::{Manifest, ManifestFile, Place, Prepared, StagedFile, Stores, assemble, is_object};
 use dflow_operators::StepError;
 use dflow_pipeline::{Codec, Fault, FileNames, Format, Mode, Name, Write};
 
 use crate::{
+    faults::{Faults, Step},
     report::OutputFile,
     task::SinkFiles,
     writer::{Files, Merge, TaskOutput},
@@ -34,6 +35,20 @@ pub(crate) struct Sink {
     older: Vec<PathBuf>,
     /// Files of others that stay.
     others: BTreeSet<PathBuf>,
+    /// What is known of its place, when that is in a bucket.
+    bucket: Option<InBucket>,
+}
+
+/// A sink's place in a bucket.
+#[derive(Debug)]
+struct InBucket {
+    stores: Stores,
+    /// Where files are staged here before they are uploaded.
+    staging: PathBuf,
+    /// The objects that were there when the run began, counted or not: size and version.
+    objects: BTreeMap<PathBuf, (u64, Option<String>)>,
+    /// What said which of them count.
+    manifest: Option<Manifest>,
 }
 
 impl Sink {
@@ -87,7 +102,15 @@ impl Sink {
             parts: state.join("parts").join(run).join(name.as_str()),
             older: Vec::new(),
             others: BTreeSet::new(),
+            bucket: None,
         };
+        if let Place::Folder(path) | Place::File(path) = &sink.place
+            && is_object(path)
+        {
+            let staging = state.join("uploads").join(run).join(name.as_str());
+            let staging = std::path::absolute(&staging).unwrap_or(staging);
+            sink.bucket = Some(InBucket::look(stores, staging, &sink.place)?);
+        }
         if !first {
             sink.look(write, own)?;
         }
@@ -103,11 +126,11 @@ impl Sink {
             Place::Stdout => PathBuf::new(),
         };
         let folder = std::path::absolute(&folder).unwrap_or(folder);
-        let names = match &self.glob {
-            Some(glob) => self.place.matching(glob)?,
-            None => self.place.existing()?,
+        let there: BTreeSet<PathBuf> = match (&self.bucket, &self.glob) {
+            (Some(bucket), _) => bucket.there(write.mode, &self.place, own),
+            (None, Some(glob)) => self.place.matching(glob)?.into_iter().map(|name| folder.join(name)).collect(),
+            (None, None) => self.place.existing()?.into_iter().map(|name| folder.join(name)).collect(),
         };
-        let there: BTreeSet<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
         let others: Vec<&PathBuf> = there.iter().filter(|path| !own.contains_key(*path)).collect();
         let single = matches!(self.place, Place::File(_));
         match write.mode {
@@ -163,12 +186,13 @@ impl Sink {
             Place::Folder(folder) => {
                 let name = format!("{}-{}-{task:05}.{ending}{}", self.name, self.run, self.codec.ending());
                 let merge = merge.map(|merge| Merge { root: folder.clone(), ..merge });
-                TaskOutput { folder: folder.clone(), name, format, codec: self.codec, files, merge }
+                let staging = self.bucket.as_ref().map(|bucket| bucket.staging.clone());
+                TaskOutput { folder: folder.clone(), staging, name, format, codec: self.codec, files, merge }
             }
             // Parts are put together as they are, and what comes of it is compressed.
             Place::File(_) | Place::Stdout => {
                 let (folder, name) = (self.parts.clone(), format!("{task:05}.{ending}"));
-                TaskOutput { folder, name, format, codec: Codec::None, files, merge }
+                TaskOutput { folder, staging: None, name, format, codec: Codec::None, files, merge }
             }
         }
     }
@@ -215,10 +239,21 @@ impl Sink {
     /// Whether a file is where this sink's are now: in its folder, or, of a part, in that of the parts of this run or earlier ones.
     pub(crate) fn holds(&self, file: &Prepared) -> bool {
         let folder = match &self.place {
+            Place::Folder(folder) if is_object(folder) => return file.path.starts_with(folder),
             Place::Folder(folder) => Some(folder.as_path()),
             Place::File(_) | Place::Stdout => self.parts.ancestors().nth(2),
         };
         folder.and_then(|folder| std::path::absolute(folder).ok()).is_some_and(|folder| file.path.starts_with(folder))
+    }
+
+    /// Whether a file is there, of the size that it had.
+    pub(crate) fn is_there(&self, file: &Prepared) -> bool {
+        match &self.bucket {
+            Some(bucket) if is_object(&file.path) => {
+                bucket.objects.get(&file.path).is_some_and(|(size, _)| *size == file.bytes)
+            }
+            _ => fs::metadata(&file.path).is_ok_and(|found| found.is_file() && found.len() == file.bytes),
+        }
     }
 
     /// Whether a path is that of a part of this run.
@@ -254,7 +289,10 @@ impl Sink {
                 let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
                     return Err(StepError::new(Fault::Pipeline, format!("`{}` isn't a file's name", path.display())));
                 };
-                let staged = StagedFile::create(folder, &name.to_string_lossy())?;
+                let staged = match &self.bucket {
+                    Some(bucket) => StagedFile::of_object(&bucket.staging, path.clone())?,
+                    None => StagedFile::create(folder, &name.to_string_lossy())?,
+                };
                 Ok(Some(assemble(self.format, self.codec, &paths, staged)?.finish()?.with_rows(rows)))
             }
             Place::Stdout => {
@@ -267,6 +305,44 @@ impl Sink {
                 Ok(None)
             }
         }
+    }
+
+    /// Makes the files of a folder in a bucket visible, all at once; nothing where files are here.
+    pub(crate) fn publish_manifest(
+        &self,
+        pipeline: &str,
+        written: &[Prepared],
+        faults: &Faults,
+    ) -> Result<(), StepError> {
+        let Some(bucket) = &self.bucket else { return Ok(()) };
+        if let Place::Folder(folder) = &self.place {
+            let others = self.others.iter().map(|path| bucket.listed(folder, path));
+            let own = written.iter().map(|file| ManifestFile {
+                bytes: file.bytes,
+                rows: Some(file.rows),
+                ..bucket.listed(folder, &file.path)
+            });
+            let mut files: Vec<ManifestFile> = others.chain(own).collect();
+            files.sort_by(|a, b| a.key.cmp(&b.key));
+            let same = |old: &Manifest| old.files == files && old.sink == self.name.as_str() && old.pipeline == pipeline;
+            if !bucket.manifest.as_ref().is_some_and(same) {
+                faults.before(Step::Manifest);
+                let manifest = Manifest {
+                    format: Manifest::FORMAT.to_owned(),
+                    version: Manifest::VERSION,
+                    generation: bucket.manifest.as_ref().map_or(0, |old| old.generation) + 1,
+                    pipeline: pipeline.to_owned(),
+                    sink: self.name.to_string(),
+                    run: self.run.clone(),
+                    files,
+                };
+                bucket.stores.put_manifest(folder, manifest)?;
+                faults.after(Step::Manifest);
+            }
+        }
+        // Nothing waits there any more.
+        bucket.staging.ancestors().take(3).for_each(|folder| drop(fs::remove_dir(folder)));
+        Ok(())
     }
 
     /// What was written, for the report.
@@ -306,6 +382,9 @@ impl Sink {
     /// Removes the folders in which nothing is left, now that files in them are gone. One that isn't empty can't be removed.
     pub(crate) fn drop_empty_folders(&self, removed: &[PathBuf]) {
         let Place::Folder(root) = &self.place else { return };
+        if is_object(root) {
+            return;
+        }
         let root = std::path::absolute(root).unwrap_or_default();
         let folders: BTreeSet<&Path> = removed.iter().filter_map(|path| path.parent()).collect();
         for folder in folders.into_iter().rev() {
@@ -315,6 +394,44 @@ impl Sink {
                 }
             }
         }
+    }
+}
+
+impl InBucket {
+    fn look(stores: &Stores, staging: PathBuf, place: &Place) -> Result<Self, StepError> {
+        let (mut objects, mut manifest) = (BTreeMap::new(), None);
+        match place {
+            Place::Folder(folder) => {
+                let found = stores.look_in(folder)?;
+                objects.extend(found.objects.into_iter().map(|(key, about)| (folder.join(key), about)));
+                manifest = found.manifest;
+            }
+            Place::File(path) => objects.extend(stores.look_at(path)?.map(|size| (path.clone(), (size, None)))),
+            Place::Stdout => {}
+        }
+        Ok(Self { stores: stores.clone(), staging, objects, manifest })
+    }
+
+    /// The objects that count as being there: those that the manifest names, and our own. What is replaced is all of it.
+    fn there(&self, mode: Mode, place: &Place, own: &BTreeMap<PathBuf, Name>) -> BTreeSet<PathBuf> {
+        let counted: Option<BTreeSet<PathBuf>> = match (&self.manifest, place) {
+            (Some(manifest), Place::Folder(folder)) => {
+                Some(manifest.files.iter().map(|file| folder.join(&file.key)).collect())
+            }
+            _ => None,
+        };
+        let counts = |path: &&PathBuf| {
+            mode == Mode::Replace || own.contains_key(*path) || counted.as_ref().is_none_or(|c| c.contains(*path))
+        };
+        self.objects.keys().filter(counts).cloned().collect()
+    }
+
+    /// An object as a manifest lists it.
+    fn listed(&self, folder: &Path, path: &Path) -> ManifestFile {
+        let key = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
+        let old = self.manifest.as_ref().and_then(|manifest| manifest.files.iter().find(|file| file.key == key));
+        let (bytes, etag) = self.objects.get(path).cloned().unwrap_or_default();
+        ManifestFile { rows: old.and_then(|file| file.rows), key, bytes, etag }
     }
 }
 

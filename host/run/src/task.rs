@@ -15,7 +15,7 @@ use datafusion::{
     execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
     physical_plan::execute_stream,
 };
-use dflow_io::{Prepared, Split};
+use dflow_io::{Prepared, Split, Stores, is_object};
 use dflow_operators::{Held, RowFailure, StageCounts, StepError, TaskScope, step_error};
 use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline};
 use dflow_plan::{EndPlan, Plan, Segment};
@@ -189,6 +189,20 @@ pub async fn run_task(
     faults.after(Step::Synced);
     let (counts, again) = (scope.counts(), scope.counts_again());
     Ok(TaskResult { files, counts, again, failures: scope.failures(), elapsed: started.elapsed() })
+}
+
+/// Uploads what a task made for buckets. Files without rows aren't: they may not be wanted.
+pub(crate) async fn upload(result: &TaskResult, stores: &Stores, faults: &Faults) -> Result<(), StepError> {
+    let made = result.files.values().filter(|made| made.rows() > 0).flat_map(|made| &made.files);
+    let files: Vec<Prepared> = made.filter(|file| is_object(&file.path)).cloned().collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    faults.before(Step::Uploaded);
+    // What is uploaded already is swept by the next run: the journal knows its names.
+    stores.upload(&files).await.inspect_err(|_| result.files.values().for_each(SinkFiles::discard))?;
+    faults.after(Step::Uploaded);
+    Ok(())
 }
 
 /// One end whose rows are written.

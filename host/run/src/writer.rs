@@ -21,6 +21,9 @@ pub(crate) use self::{named::two_rows, partitioned::text};
 pub struct TaskOutput {
     /// The folder.
     pub folder: PathBuf,
+    /// Of a folder in a bucket: the folder here in which files are staged, to be uploaded when they are whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<PathBuf>,
     /// The name of the file, with the task's id; of several files the name under which they are staged.
     pub name: String,
     /// The format.
@@ -79,7 +82,10 @@ impl SinkWriter {
     pub(crate) fn create(sink: &Name, output: &TaskOutput, schema: SchemaRef) -> Result<Self, StepError> {
         Ok(match &output.files {
             Files::One => {
-                let file = StagedFile::create(&output.folder, &output.name)?;
+                let file = match &output.staging {
+                    None => StagedFile::create(&output.folder, &output.name)?,
+                    Some(staging) => StagedFile::of_object(staging, output.folder.join(&output.name))?,
+                };
                 Self::One(Box::new(Encoder::packed(output.format, output.codec, schema, file)?))
             }
             Files::Partitioned(columns) => Self::Partitioned(Box::new(Partitioned::create(output, columns, &schema)?)),

@@ -35,6 +35,7 @@ fn engine(folder: &Path) -> Engine {
         workers: 1,
         task_bytes: 1 << 20,
         memory: 1 << 30,
+        variables: |_| None,
         tight: || {},
         first: None,
         fresh: false,
@@ -59,7 +60,7 @@ fn run(folder: &Path, spec: &TaskSpec) -> (TaskResult, String) {
 /// One file of JSON lines.
 fn output(folder: PathBuf, name: &str) -> TaskOutput {
     let (name, format, codec) = (name.to_owned(), Format::Jsonl, Codec::None);
-    TaskOutput { folder, name, format, codec, files: Files::One, merge: None }
+    TaskOutput { folder, staging: None, name, format, codec, files: Files::One, merge: None }
 }
 
 #[test]

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_manifest_names_files_of_its_volume() {
         let ground = Ground::new();
-        let volume = Volume { url: "https://host/base/".to_owned(), manifest: None, timeout: None };
+        let volume = Volume { url: "https://host/base/".to_owned(), ..Volume::default() };
         let web = Web::new("docs", &volume, ground.io()).unwrap();
         let entries = |name: &str, text: &str| web.entries(name, text.as_bytes());
         let paths = |name: &str, text: &str| -> Vec<String> {

@@ -71,14 +71,14 @@ impl HttpService for Checked {
 
 /// What a server does wrong.
 #[derive(Debug)]
-pub(super) struct Lie(String);
+pub(crate) struct Lie(String);
 
 impl Lie {
     pub(super) fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }
 
-    pub(super) fn silence(timeout: Duration) -> Self {
+    pub(crate) fn silence(timeout: Duration) -> Self {
         Self(format!("the server sent nothing for {}", dflow_pipeline::Millis(timeout.as_millis() as u64)))
     }
 }

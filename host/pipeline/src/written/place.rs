@@ -24,13 +24,19 @@ pub(super) fn is_web(url: &str) -> bool {
     matches!(scheme(url), Some(("http" | "https", _)))
 }
 
-/// Reads a volume's `url`: `file://` and an absolute path, a plain path, or `http://` and `https://`.
+/// Whether a volume's `url` is a bucket.
+pub(super) fn is_bucket(url: &str) -> bool {
+    matches!(scheme(url), Some(("s3", _)))
+}
+
+/// Reads a volume's `url`: `file://` and an absolute path, a plain path, `http://` and `https://`, or `s3://`.
 pub(super) fn volume_url(node: &Node, found: &mut Vec<Mistake>) -> Option<String> {
     let Filled(url) = FromNode::from_node(node, found)?;
     let mistake = match scheme(&url) {
         None => None,
         Some(("file", rest)) => relative_file(node, rest),
         Some(("http" | "https", rest)) => web_address(node, rest),
+        Some(("s3", rest)) => bucket(node, rest),
         Some((other, _)) => Some(other_scheme(node, other, "a volume on")),
     };
     noted(url, mistake, found)
@@ -57,6 +63,10 @@ pub(super) fn path(node: &Node, volumes: &[&str], found: &mut Vec<Mistake>) -> O
         Some((scheme @ ("http" | "https"), _)) => Some(
             Mistake::new(node.at.clone(), format!("`{scheme}://` is read by way of a volume"))
                 .hint(format!("add `[volume.site]` with `url = \"{scheme}://…\"`, and read `site://…`")),
+        ),
+        Some(("s3", _)) => Some(
+            Mistake::new(node.at.clone(), "`s3://` is reached by way of a volume")
+                .hint("add `[volume.lake]` with `url = \"s3://bucket/path\"`, and write `lake://…`"),
         ),
         Some((other, _)) if LATER_SCHEMES.contains(&other) => Some(other_scheme(node, other, "a file on")),
         Some((volume, _)) => {
@@ -103,12 +113,30 @@ fn web_address(node: &Node, rest: &str) -> Option<Mistake> {
         .then(|| Mistake::new(node.at.clone(), "this `url` names no server").hint("write it as `https://host/path`"))
 }
 
+/// What is wrong with a bucket's name.
+fn bucket(node: &Node, rest: &str) -> Option<Mistake> {
+    let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let hint = "write it as `s3://bucket/path`";
+    if name.is_empty() {
+        return Some(Mistake::new(node.at.clone(), "this `url` names no bucket").hint(hint));
+    }
+    if !name.chars().all(good) {
+        let what = format!("`{name}` is no name of a bucket");
+        return Some(Mistake::new(node.at.clone(), what).hint("its letters are `a-z`, `0-9`, `.` and `-`"));
+    }
+    let odd = path.trim_end_matches('/').split('/').any(|part| matches!(part, "" | "." | ".."));
+    (odd && !path.trim_end_matches('/').is_empty()).then(|| {
+        Mistake::new(node.at.clone(), format!("`{path}` has an empty part, a `.` or a `..` in it")).hint(hint)
+    })
+}
+
 fn other_scheme(node: &Node, scheme: &str, what: &str) -> Mistake {
     if LATER_SCHEMES.contains(&scheme) {
         Mistake::later(node.at.clone(), format!("{what} `{scheme}://`"))
     } else {
         Mistake::new(node.at.clone(), format!("unknown scheme `{scheme}://` in {}", node.subject())).hint(match what {
-            "a volume on" => "this version knows `file://`, `http://`, `https://` and plain paths",
+            "a volume on" => "this version knows `file://`, `http://`, `https://`, `s3://` and plain paths",
             _ => "this version knows `file://` and plain paths",
         })
     }

@@ -6,12 +6,16 @@ use super::place;
 use crate::{
     BatchLimits, Bytes, GuestLimits, Millis, Mistake, Name, Plugin, Volume,
     node::{Entry, Node},
-    value::{FromNode, Table},
+    value::{Filled, FromNode, Table},
 };
+
+/// The keys of volumes that are buckets.
+const OF_BUCKETS: [&str; 6] = ["region", "endpoint", "key_env", "secret_env", "anonymous", "allow_http"];
 
 /// Reads `[volume.NAME]`.
 pub(super) fn volume(entry: &Entry, volumes: &[&str], found: &mut Vec<Mistake>) -> Option<Volume> {
-    let table = Table::only(&entry.node, &["url", "manifest", "timeout"], &["region", "endpoint"], found)?;
+    let known: Vec<&str> = ["url", "manifest", "timeout"].into_iter().chain(OF_BUCKETS).collect();
+    let table = Table::only(&entry.node, &known, &[], found)?;
     let url = table.required("url", "\"file:///…\"", found)?;
     let url = place::volume_url(url, found);
     let manifest = table.entry("manifest").and_then(|entry| place::path(&entry.node, volumes, found));
@@ -19,14 +23,60 @@ pub(super) fn volume(entry: &Entry, volumes: &[&str], found: &mut Vec<Mistake>) 
     if timeout == Some(Millis(0)) {
         found.push(Mistake::new(table.at.key("timeout"), "`timeout` must be more than 0"));
     }
+    let mut text = |key| table.get::<Filled>(key, found).map(|Filled(text)| text);
+    let (region, endpoint) = (text("region"), text("endpoint"));
+    let (key_env, secret_env) = (text("key_env"), text("secret_env"));
+    let mut flag = |key| table.get::<bool>(key, found).unwrap_or_default();
+    let (anonymous, allow_http) = (flag("anonymous"), flag("allow_http"));
     let url = url?;
-    if !place::is_web(&url) {
-        for entry in ["manifest", "timeout"].iter().filter_map(|key| table.entry(key)) {
-            let message = format!("`{}` goes with a volume on the web, not with a folder", entry.key);
+    let (web, bucket) = (place::is_web(&url), place::is_bucket(&url));
+    let elsewhere = |keys: &[&str], what: &str, found: &mut Vec<Mistake>| {
+        for entry in keys.iter().filter_map(|key| table.entry(key)) {
+            let message = format!("`{}` goes with {what}", entry.key);
             found.push(Mistake::new(entry.node.at.clone(), message).on(entry.span.clone()));
         }
+    };
+    if bucket {
+        elsewhere(&["manifest"], "a volume on the web, not with a bucket", found);
+    } else if !web {
+        elsewhere(&["manifest", "timeout"], "a volume on the web, not with a folder", found);
     }
-    Some(Volume { url, manifest, timeout })
+    if !bucket {
+        elsewhere(&OF_BUCKETS, "a volume that is a bucket, `s3://…`", found);
+    }
+    let volume =
+        Volume { url, manifest, timeout, region, endpoint, key_env, secret_env, anonymous, allow_http };
+    if bucket {
+        keys(&table, &volume, found);
+    }
+    Some(volume)
+}
+
+/// Looks whether the keys of a bucket go together.
+fn keys(table: &Table<'_>, volume: &Volume, found: &mut Vec<Mistake>) {
+    if let Some(entry) = ["key_env", "secret_env"].iter().filter_map(|key| table.entry(key)).next() {
+        if volume.anonymous {
+            let message = format!("`{}` and `anonymous = true` exclude each other", entry.key);
+            found.push(Mistake::new(entry.node.at.clone(), message).on(entry.span.clone()));
+        } else if volume.key_env.is_some() != volume.secret_env.is_some() {
+            let message = "`key_env` and `secret_env` go together";
+            let mistake = Mistake::new(entry.node.at.clone(), message).on(entry.span.clone());
+            found.push(mistake.hint("name both variables: that of the key's id and that of its secret"));
+        }
+    }
+    if let (Some(endpoint), Some(entry)) = (&volume.endpoint, table.entry("endpoint")) {
+        let (secure, plain) = (endpoint.starts_with("https://"), endpoint.starts_with("http://"));
+        if !secure && !plain {
+            let mistake = Mistake::new(entry.node.at.clone(), format!("`{endpoint}` is no URL of a server"));
+            found.push(mistake.hint("write it as `https://host:port`"));
+        } else if endpoint.contains(['@', '?', '#']) {
+            let message = "the `endpoint` of this volume has a name, a query or a fragment in it";
+            found.push(Mistake::new(table.at.clone(), message).hint("write the server alone, `https://host:port`"));
+        } else if plain && !volume.allow_http {
+            let mistake = Mistake::new(entry.node.at.clone(), format!("`{endpoint}` isn't encrypted"));
+            found.push(mistake.hint("write `https://`, or say `allow_http = true` where nobody else listens"));
+        }
+    }
 }
 
 /// Reads `[plugin.NAME]`.

@@ -61,7 +61,7 @@ pub(super) const LATER_TOP: &[&str] = &["max_usd", "test"];
 pub(super) const LATER_FORMATS: &[&str] = &["image", "audio", "pdf", "warc", "delta", "iceberg"];
 
 /// Schemes of places of later versions.
-pub(super) const LATER_SCHEMES: &[&str] = &["s3", "gs", "az", "http", "https", "hf", "oci"];
+pub(super) const LATER_SCHEMES: &[&str] = &["gs", "az", "http", "https", "hf", "oci"];
 
 /// Words with commas and an "and".
 pub(super) fn joined(words: &[&str]) -> String {

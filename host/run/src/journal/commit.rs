@@ -79,16 +79,24 @@ impl Journal {
         self.publish(&OnTheWay { tasks: tasks.iter().map(|(id, ..)| *id).collect(), ..on_the_way })
     }
 
+    fn publish_files(&self, files: &[Prepared]) -> Result<(), StepError> {
+        match &self.stores {
+            Some(stores) => stores.publish_all(files)?,
+            None => Prepared::publish_all(files)?,
+        }
+        Ok(())
+    }
+
     /// Publishes what is prepared, or what is left of it, and says that it is done.
     pub(super) fn publish(&mut self, on_the_way: &OnTheWay) -> Result<(), StepError> {
         let (run, faults) = (self.run.clone(), self.faults.clone());
         let files: Vec<Prepared> = on_the_way.files.iter().map(|(_, file)| file.clone()).collect();
         faults.before(Step::Published);
         if faults.expects_amid(Step::Published) {
-            Prepared::publish_all(&files[..files.len().div_ceil(2)])?;
+            self.publish_files(&files[..files.len().div_ceil(2)])?;
             faults.amid(Step::Published);
         }
-        Prepared::publish_all(&files)?;
+        self.publish_files(&files)?;
         for (_, path) in &on_the_way.leaving {
             remove(path)?;
         }

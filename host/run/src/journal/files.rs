@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dflow_io::Prepared;
+use dflow_io::{Prepared, is_object};
 use dflow_operators::StepError;
 use dflow_pipeline::{Fault, Name};
 use rusqlite::{OptionalExtension, params};
@@ -82,6 +82,16 @@ impl Journal {
         Ok(())
     }
 
+    /// Removes files, here or in buckets, as far as they are there.
+    pub(crate) fn remove(&self, paths: &[PathBuf]) -> Result<(), StepError> {
+        let (objects, here): (Vec<_>, Vec<_>) = paths.iter().map(PathBuf::as_path).partition(|path| is_object(path));
+        here.into_iter().try_for_each(remove)?;
+        if let Some(stores) = &self.stores {
+            stores.remove_objects(objects)?;
+        }
+        Ok(())
+    }
+
     /// The parts that wait for the single files of these sinks, or to be written to stdout, whoever made them.
     pub(crate) fn parts(&mut self, sinks: &[&Name]) -> Result<Vec<PathBuf>, StepError> {
         self.with(|db| {
@@ -97,7 +107,7 @@ impl Journal {
 }
 
 /// Removes a file, if it is there.
-pub(crate) fn remove(path: &Path) -> Result<(), StepError> {
+pub(super) fn remove(path: &Path) -> Result<(), StepError> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             let what = format!("can't remove `{}`, which was replaced: {e}", path.display());

@@ -22,7 +22,6 @@ mod tests;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
-    files::remove,
     open::Journal,
     recover::drop_empty_folders,
     runs::Begun,

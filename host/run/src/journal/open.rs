@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use dflow_io::IoError;
+use dflow_io::{IoError, Stores};
 use dflow_operators::StepError;
 use dflow_pipeline::Fault;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -32,6 +32,8 @@ pub(crate) struct Journal {
     /// The run that writes.
     pub(super) run: String,
     pub(super) faults: Faults,
+    /// Where files are that aren't here: none can be reached before this is said.
+    pub(crate) stores: Option<Stores>,
     _lock: Lock,
 }
 
@@ -135,7 +137,7 @@ impl Journal {
             ));
         }
         let db = opened(&path).map_err(|broken| broken.named(&path))?;
-        Ok(Self { db, path, run: run.to_owned(), faults: faults.clone(), _lock: lock })
+        Ok(Self { db, path, run: run.to_owned(), faults: faults.clone(), stores: None, _lock: lock })
     }
 
     /// Does something with the database; its errors name the file.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dflow_io::Prepared;
+use dflow_io::{Prepared, is_object};
 use dflow_operators::StepError;
 
 use super::{
@@ -40,6 +40,9 @@ impl Journal {
                 drop_empty_folders(temporary);
             }
         }
+        // What they have uploaded is in nobody's manifest. Where it can't be reached any more it stays.
+        let uploaded = self.uploaded()?;
+        self.remove(&uploaded)?;
         let parts = self.parts_of_the_complete()?;
         for part in &parts {
             drop(fs::remove_file(part));
@@ -66,22 +69,23 @@ impl Journal {
 
     /// What is prepared and not published; and what of it is under neither name.
     fn on_the_way(&mut self) -> Result<(OnTheWay, Vec<Lost>), StepError> {
-        self.with(|db| {
-            let (mut on_the_way, mut lost) = (OnTheWay::default(), Vec::new());
+        let (mut on_the_way, prepared) = self.with(|db| {
+            let mut on_the_way = OnTheWay::default();
+            let mut prepared = Vec::new();
             let mut read = db.prepare(
-                "SELECT id, task, temporary, path, bytes, rows, row FROM file WHERE state = 'prepared' ORDER BY id",
+                "SELECT id, task, temporary, path, bytes, rows, row,
+                 EXISTS (SELECT 1 FROM file AS own WHERE own.path = file.path AND own.state = 'published')
+                 FROM file WHERE state = 'prepared' ORDER BY id",
             )?;
             let mut rows = read.query([])?;
             while let Some(row) = rows.next()? {
                 let (temporary, path): (String, String) = (row.get(2)?, row.get(3)?);
+                let (bytes, of_rows) = (uint(row.get(4)?), uint(row.get(5)?));
                 let (temporary, path) = (PathBuf::from(temporary), PathBuf::from(path));
-                if temporary.exists() || path.exists() {
-                    let (bytes, of_rows) = (uint(row.get(4)?), uint(row.get(5)?));
-                    let file = Prepared { temporary, path, bytes, rows: of_rows, row: row.get(6)? };
-                    on_the_way.files.push((row.get(0)?, file));
-                } else {
-                    lost.push(Lost { file: row.get(0)?, task: row.get(1)? });
-                }
+                let file = Prepared { temporary, path, bytes, rows: of_rows, row: row.get(6)? };
+                let of = Lost { file: row.get(0)?, task: row.get(1)? };
+                let replaces_own: bool = row.get(7)?;
+                prepared.push((file, of, replaces_own));
             }
             let mut read = db.prepare("SELECT id, path FROM file WHERE state = 'leaving' ORDER BY id")?;
             let leaving = read.query_map([], |row| Ok((row.get(0)?, PathBuf::from(row.get::<_, String>(1)?))))?;
@@ -89,8 +93,41 @@ impl Journal {
             let mut read = db.prepare("SELECT id FROM task WHERE state = 'prepared'")?;
             let tasks = read.query_map([], |row| Ok(TaskId(row.get(0)?)))?;
             on_the_way.tasks = tasks.collect::<Result<_, _>>()?;
-            Ok((on_the_way, lost))
-        })
+            Ok((on_the_way, prepared))
+        })?;
+        let mut lost = Vec::new();
+        for (file, of, replaces_own) in prepared {
+            if self.can_be_published(&file, replaces_own)? {
+                on_the_way.files.push((of.file, file));
+            } else {
+                drop(fs::remove_file(&file.temporary));
+                lost.push(of);
+            }
+        }
+        Ok((on_the_way, lost))
+    }
+
+    /// Whether a file that was prepared is there under one of its names. An object's upload is done again, unless another has written
+    /// one of its name since.
+    fn can_be_published(&self, file: &Prepared, replaces_own: bool) -> Result<bool, StepError> {
+        if !is_object(&file.path) {
+            return Ok(file.temporary.exists() || file.path.exists());
+        }
+        let Some(stores) = self.stores.as_ref().filter(|stores| stores.reaches(&file.path)) else { return Ok(false) };
+        let there = stores.size_of(&file.path)?;
+        let ours = there == Some(file.bytes);
+        Ok(ours || (file.temporary.exists() && (there.is_none() || replaces_own)))
+    }
+
+    /// The objects that tasks that weren't done may have uploaded.
+    fn uploaded(&mut self) -> Result<Vec<PathBuf>, StepError> {
+        let paths: BTreeSet<PathBuf> = self.with(|db| {
+            let mut read = db.prepare("SELECT path FROM file WHERE state = 'begun'")?;
+            let begun = read.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            Ok(begun.collect::<Result<_, _>>()?)
+        })?;
+        let reached = |path: &PathBuf| self.stores.as_ref().is_some_and(|stores| stores.reaches(path));
+        Ok(paths.into_iter().filter(|path| is_object(path) && reached(path)).collect())
     }
 
     /// The temporary names under which tasks that weren't done may have left files.

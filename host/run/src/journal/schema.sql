@@ -58,10 +58,11 @@ CREATE TABLE file (
     part      INTEGER NOT NULL,               -- 1 of a part of a single file or of stdout, which waits in the state folder
     -- begun: it may be there under its temporary name (or many may be, in a folder of that name). prepared: it is whole, and
     -- is being published. published: it is there under its name. leaving: it goes when others of its task are published.
-    -- removed: it is gone, or another has taken its name.
+    -- removed: it is gone, or another has taken its name. In a bucket, published is uploaded: what counts there is said by the
+    -- manifest beside it, before the task is complete.
     state     TEXT NOT NULL CHECK (state IN ('begun', 'prepared', 'published', 'leaving', 'removed')),
     temporary TEXT,                           -- its temporary name, from the root
-    path      TEXT NOT NULL,                  -- its name, from the root
+    path      TEXT NOT NULL,                  -- its name, from the root; of an object its URI, VOLUME://PATH
     bytes     INTEGER NOT NULL DEFAULT 0,     -- its size
     rows      INTEGER NOT NULL DEFAULT 0,     -- the rows in it
     row       TEXT,                           -- `__id__` of the row that it is named by

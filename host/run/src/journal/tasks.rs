@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use dflow_io::{Prepared, Split};
+use dflow_io::{Prepared, Split, is_object};
 use dflow_operators::{RowFailure, StageCounts, StepError};
 use dflow_pipeline::{Fault, Name};
 use rusqlite::{Connection, Row, Transaction, params};
@@ -94,7 +94,8 @@ impl Journal {
                     ids.push(TaskId(id));
                     for (sink, output) in &spec.outputs {
                         for name in std::iter::once(output.name.clone()).chain(output.kept()) {
-                            let temporary = whole(&output.folder, &format!(".{name}.tmp"));
+                            let staging = output.staging.as_ref().unwrap_or(&output.folder);
+                            let temporary = whole(staging, &format!(".{name}.tmp"));
                             let path = whole(&output.folder, &name);
                             let (temporary, path) = (text(&temporary)?, text(&path)?);
                             file.execute(params![run, id, sink.as_str(), part(sink), temporary, path])?;
@@ -260,8 +261,11 @@ pub(super) fn text(path: &Path) -> Result<&str, Broken> {
     path.to_str().ok_or_else(|| Why::Path(path.to_owned()).into())
 }
 
-/// A file's path from the root.
+/// A file's path from the root; an object's URI.
 fn whole(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
+    if is_object(&path) {
+        return path;
+    }
     std::path::absolute(&path).unwrap_or(path)
 }

@@ -58,6 +58,7 @@ fn spec(folder: &Path, number: u32, file: &str) -> TaskSpec {
     };
     let output = TaskOutput {
         folder: folder.to_owned(),
+        staging: None,
         name: file.to_owned(),
         format: Format::Jsonl,
         codec: Codec::None,
