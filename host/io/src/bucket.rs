@@ -16,8 +16,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use dflow_pipeline::{Fault, Volume};
-use futures::StreamExt;
+use futures::stream::BoxStream;
 use object_store::{
     Attribute, BackoffConfig, ClientOptions, GetOptions, ObjectStore, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
@@ -90,10 +91,10 @@ impl Bucket {
         let rest = url.strip_prefix("s3://").unwrap_or(&url);
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let region = volume.region.clone().or_else(|| said("AWS_REGION")).or_else(|| said("AWS_DEFAULT_REGION"));
-        let endpoint = volume.endpoint.clone().or_else(|| said("AWS_ENDPOINT_URL_S3")).or_else(|| said("AWS_ENDPOINT_URL"));
+        let endpoint =
+            volume.endpoint.clone().or_else(|| said("AWS_ENDPOINT_URL_S3")).or_else(|| said("AWS_ENDPOINT_URL"));
         let named = |own: &Option<String>, usual: &str| own.clone().unwrap_or_else(|| usual.to_owned());
-        let keys =
-            [named(&volume.key_env, "AWS_ACCESS_KEY_ID"), named(&volume.secret_env, "AWS_SECRET_ACCESS_KEY")];
+        let keys = [named(&volume.key_env, "AWS_ACCESS_KEY_ID"), named(&volume.secret_env, "AWS_SECRET_ACCESS_KEY")];
         let mut made = Self {
             name: name.to_owned(),
             bucket: bucket.to_owned(),
@@ -254,7 +255,7 @@ impl Bucket {
             .filter(|said| !said.ends_with("/octet-stream"));
         let (size, modified) = (Some(answer.meta.size), Some(answer.meta.last_modified.timestamp_millis()));
         let etag = answer.meta.e_tag.clone();
-        let body = content.then(|| self.incoming(answer.into_stream().boxed()));
+        let body = content.then(|| self.incoming(answer.into_stream()));
         Ok(Answer { size, modified, etag, media_type, body })
     }
 
@@ -274,11 +275,11 @@ impl Bucket {
             {
                 return Err(std::io::Error::other(CHANGED));
             }
-            Ok(bucket.incoming(answer.into_stream().boxed()))
+            Ok(bucket.incoming(answer.into_stream()))
         }))
     }
 
-    fn incoming(&self, body: futures::stream::BoxStream<'static, object_store::Result<bytes::Bytes>>) -> Incoming {
+    fn incoming(&self, body: BoxStream<'static, object_store::Result<Bytes>>) -> Incoming {
         Incoming::new(body, self.io.clone(), Some(self.silence))
     }
 }

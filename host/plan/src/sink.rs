@@ -216,7 +216,8 @@ pub(crate) fn fits(stores: &Stores, name: &Name, write: &Write) -> Result<(), Ve
     let mut mistakes = Vec::new();
     let mut refuse = |at: At, what: &str| {
         let mistake = Mistake::new(at, format!("{what} can't be written into a bucket in this version of dflow"));
-        mistakes.push(mistake.hint("write into a folder, and copy it there; or write a table with `mode = \"replace\"`"));
+        mistakes
+            .push(mistake.hint("write into a folder, and copy it there; or write a table with `mode = \"replace\"`"));
     };
     if FileNames::of(&write.path).is_some() {
         refuse(at.key("write"), "files named by their rows");

@@ -1,17 +1,20 @@
 //! Where a sink's files go, and what happens to what was there.
 
+mod bucket;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use dflow_io::{Manifest, ManifestFile, Place, Prepared, StagedFile, Stores, assemble, is_object};
+use dflow_io::{Place, Prepared, StagedFile, Stores, assemble, is_object};
 use dflow_operators::StepError;
 use dflow_pipeline::{Codec, Fault, FileNames, Format, Mode, Name, Write};
 
+use self::bucket::{By, InBucket};
 use crate::{
-    faults::{Faults, Step},
+    faults::Faults,
     report::OutputFile,
     task::SinkFiles,
     writer::{Files, Merge, TaskOutput},
@@ -37,18 +40,6 @@ pub(crate) struct Sink {
     others: BTreeSet<PathBuf>,
     /// What is known of its place, when that is in a bucket.
     bucket: Option<InBucket>,
-}
-
-/// A sink's place in a bucket.
-#[derive(Debug)]
-struct InBucket {
-    stores: Stores,
-    /// Where files are staged here before they are uploaded.
-    staging: PathBuf,
-    /// The objects that were there when the run began, counted or not: size and version.
-    objects: BTreeMap<PathBuf, (u64, Option<String>)>,
-    /// What said which of them count.
-    manifest: Option<Manifest>,
 }
 
 impl Sink {
@@ -249,9 +240,7 @@ impl Sink {
     /// Whether a file is there, of the size that it had.
     pub(crate) fn is_there(&self, file: &Prepared) -> bool {
         match &self.bucket {
-            Some(bucket) if is_object(&file.path) => {
-                bucket.objects.get(&file.path).is_some_and(|(size, _)| *size == file.bytes)
-            }
+            Some(bucket) if is_object(&file.path) => bucket.has(file),
             _ => fs::metadata(&file.path).is_ok_and(|found| found.is_file() && found.len() == file.bytes),
         }
     }
@@ -316,32 +305,10 @@ impl Sink {
     ) -> Result<(), StepError> {
         let Some(bucket) = &self.bucket else { return Ok(()) };
         if let Place::Folder(folder) = &self.place {
-            let others = self.others.iter().map(|path| bucket.listed(folder, path));
-            let own = written.iter().map(|file| ManifestFile {
-                bytes: file.bytes,
-                rows: Some(file.rows),
-                ..bucket.listed(folder, &file.path)
-            });
-            let mut files: Vec<ManifestFile> = others.chain(own).collect();
-            files.sort_by(|a, b| a.key.cmp(&b.key));
-            let same = |old: &Manifest| old.files == files && old.sink == self.name.as_str() && old.pipeline == pipeline;
-            if !bucket.manifest.as_ref().is_some_and(same) {
-                faults.before(Step::Manifest);
-                let manifest = Manifest {
-                    format: Manifest::FORMAT.to_owned(),
-                    version: Manifest::VERSION,
-                    generation: bucket.manifest.as_ref().map_or(0, |old| old.generation) + 1,
-                    pipeline: pipeline.to_owned(),
-                    sink: self.name.to_string(),
-                    run: self.run.clone(),
-                    files,
-                };
-                bucket.stores.put_manifest(folder, manifest)?;
-                faults.after(Step::Manifest);
-            }
+            let by = By { pipeline, sink: &self.name, run: &self.run };
+            bucket.publish(folder, &self.others, written, &by, faults)?;
         }
-        // Nothing waits there any more.
-        bucket.staging.ancestors().take(3).for_each(|folder| drop(fs::remove_dir(folder)));
+        bucket.drop_empty_folders();
         Ok(())
     }
 
@@ -394,44 +361,6 @@ impl Sink {
                 }
             }
         }
-    }
-}
-
-impl InBucket {
-    fn look(stores: &Stores, staging: PathBuf, place: &Place) -> Result<Self, StepError> {
-        let (mut objects, mut manifest) = (BTreeMap::new(), None);
-        match place {
-            Place::Folder(folder) => {
-                let found = stores.look_in(folder)?;
-                objects.extend(found.objects.into_iter().map(|(key, about)| (folder.join(key), about)));
-                manifest = found.manifest;
-            }
-            Place::File(path) => objects.extend(stores.look_at(path)?.map(|size| (path.clone(), (size, None)))),
-            Place::Stdout => {}
-        }
-        Ok(Self { stores: stores.clone(), staging, objects, manifest })
-    }
-
-    /// The objects that count as being there: those that the manifest names, and our own. What is replaced is all of it.
-    fn there(&self, mode: Mode, place: &Place, own: &BTreeMap<PathBuf, Name>) -> BTreeSet<PathBuf> {
-        let counted: Option<BTreeSet<PathBuf>> = match (&self.manifest, place) {
-            (Some(manifest), Place::Folder(folder)) => {
-                Some(manifest.files.iter().map(|file| folder.join(&file.key)).collect())
-            }
-            _ => None,
-        };
-        let counts = |path: &&PathBuf| {
-            mode == Mode::Replace || own.contains_key(*path) || counted.as_ref().is_none_or(|c| c.contains(*path))
-        };
-        self.objects.keys().filter(counts).cloned().collect()
-    }
-
-    /// An object as a manifest lists it.
-    fn listed(&self, folder: &Path, path: &Path) -> ManifestFile {
-        let key = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
-        let old = self.manifest.as_ref().and_then(|manifest| manifest.files.iter().find(|file| file.key == key));
-        let (bytes, etag) = self.objects.get(path).cloned().unwrap_or_default();
-        ManifestFile { rows: old.and_then(|file| file.rows), key, bytes, etag }
     }
 }
 

@@ -44,7 +44,8 @@ impl Bucket {
         begin.push_str(rest.split(['*', '?', '[', '{']).next().unwrap_or_default());
         let listed = self.objects(&begin, pattern).await?;
         let below = |path: &str| -> bool {
-            let below = if above.is_empty() { Some(path) } else { path.strip_prefix(&above).and_then(|p| p.strip_prefix('/')) };
+            let below =
+                if above.is_empty() { Some(path) } else { path.strip_prefix(&above).and_then(|p| p.strip_prefix('/')) };
             below.is_some_and(|below| {
                 let hidden = below.split('/').any(|part| part.starts_with('.'));
                 !hidden && matcher.as_ref().is_none_or(|matcher| matcher.is_match(below))
@@ -80,7 +81,8 @@ impl Bucket {
             let (mut objects, mut page_token) = (Vec::new(), None);
             loop {
                 let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
-                let page = store.list_paginated(Some(&prefix).filter(|p| !p.is_empty()).map(String::as_str), options).await?;
+                let page =
+                    store.list_paginated(Some(&prefix).filter(|p| !p.is_empty()).map(String::as_str), options).await?;
                 objects.extend(page.result.objects);
                 page_token = page.page_token;
                 if page_token.is_none() {
@@ -90,8 +92,7 @@ impl Bucket {
         });
         let objects = listing.await.map_err(IoError::lost)?;
         let objects = objects.map_err(|error| self.refused("list", name, &error))?;
-        let found: Found =
-            objects.into_iter().filter_map(|meta| Some((self.path_of(&meta.location)?, meta))).collect();
+        let found: Found = objects.into_iter().filter_map(|meta| Some((self.path_of(&meta.location)?, meta))).collect();
         // What others put there so that a folder is to be seen is no file.
         let marks = found.iter().filter(|(path, meta)| {
             let inside = format!("{path}/");

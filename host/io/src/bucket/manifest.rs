@@ -67,7 +67,8 @@ impl Manifest {
             return Ok(None);
         }
         if version > Self::VERSION {
-            let what = format!("`{uri}` was written by a newer dflow-host (its version is {version}, this one knows 1)");
+            let what =
+                format!("`{uri}` was written by a newer dflow-host (its version is {version}, this one knows 1)");
             return Err(IoError::new(Fault::Outside, what).hint("read it with that dflow-host"));
         }
         serde_json::from_slice(bytes)
@@ -113,7 +114,10 @@ mod tests {
             assert_eq!(Manifest::read(others.as_bytes(), "").unwrap(), None, "{others}");
         }
         for wrong in ["{\"format\":\"dflow\",\"version\":2}", "{\"format\":\"dflow\",\"version\":1}"] {
-            assert!(Manifest::read(wrong.as_bytes(), "lake://x").unwrap_err().message.contains("`lake://x`"), "{wrong}");
+            assert!(
+                Manifest::read(wrong.as_bytes(), "lake://x").unwrap_err().message.contains("`lake://x`"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -42,14 +42,6 @@ pub struct ObjectFolder {
     pub manifest: Option<Manifest>,
 }
 
-impl ObjectFolder {
-    /// The keys of those that count.
-    pub fn counted(&self) -> Vec<String> {
-        let counts = self.manifest.as_ref().map(Manifest::names);
-        self.objects.keys().filter(|key| counts.as_ref().is_none_or(|names| names.contains(*key))).cloned().collect()
-    }
-}
-
 /// What must be there for an object to be written.
 #[derive(Clone, Debug)]
 enum Condition {
@@ -64,9 +56,7 @@ impl Condition {
         match self {
             Self::None => PutMode::Overwrite,
             Self::Unchanged(None) => PutMode::Create,
-            Self::Unchanged(Some(etag)) => {
-                PutMode::Update(UpdateVersion { e_tag: Some(etag.clone()), version: None })
-            }
+            Self::Unchanged(Some(etag)) => PutMode::Update(UpdateVersion { e_tag: Some(etag.clone()), version: None }),
         }
     }
 }
@@ -75,9 +65,10 @@ impl Stores {
     /// The bucket that an object is in, and its path there.
     fn holding(&self, object: &Path) -> Result<(Arc<Bucket>, String), IoError> {
         let uri = object.to_str().unwrap_or_default();
-        let found = uri.split_once("://").filter(|(volume, _)| self.has_volume(volume)).and_then(|(volume, path)| {
-            Some((Arc::clone(self.bucket(volume)?), path.trim_end_matches('/').to_owned()))
-        });
+        let found = uri
+            .split_once("://")
+            .filter(|(volume, _)| self.has_volume(volume))
+            .and_then(|(volume, path)| Some((Arc::clone(self.bucket(volume)?), path.trim_end_matches('/').to_owned())));
         found.ok_or_else(|| IoError::internal(format!("`{uri}` is in no bucket of this pipeline")))
     }
 
@@ -198,7 +189,7 @@ impl Stores {
     ///
     /// # Errors
     /// Another has written one meanwhile, an object isn't there, or the server fails (fault `Outside`).
-    pub fn put_manifest(&self, folder: &Path, mut manifest: Manifest) -> Result<Manifest, IoError> {
+    pub fn put_manifest(&self, folder: &Path, mut manifest: Manifest) -> Result<(), IoError> {
         let (bucket, path) = self.holding(folder)?;
         self.wait(async move {
             let begin = if path.is_empty() { String::new() } else { format!("{path}/") };
@@ -206,7 +197,8 @@ impl Stores {
                 let objects = bucket.folder(&begin).await?;
                 for file in &mut manifest.files {
                     let Some((bytes, etag)) = objects.get(&file.key) else {
-                        let what = format!("`{}{}` was uploaded, and isn't there any more", bucket.uri(&begin), file.key);
+                        let what =
+                            format!("`{}{}` was uploaded, and isn't there any more", bucket.uri(&begin), file.key);
                         return Err(IoError::new(Fault::Outside, what).hint("run again: it is made anew"));
                     };
                     (file.bytes, file.etag) = (*bytes, etag.clone());
@@ -215,8 +207,7 @@ impl Stores {
             let name = format!("{begin}{}", Manifest::NAME);
             let mut text = serde_json::to_vec_pretty(&manifest).map_err(IoError::internal)?;
             text.push(b'\n');
-            bucket.replace(&name, text.into()).await?;
-            Ok(manifest)
+            bucket.replace(&name, text.into()).await
         })
     }
 }

@@ -126,9 +126,8 @@ fn bucket(node: &Node, rest: &str) -> Option<Mistake> {
         return Some(Mistake::new(node.at.clone(), what).hint("its letters are `a-z`, `0-9`, `.` and `-`"));
     }
     let odd = path.trim_end_matches('/').split('/').any(|part| matches!(part, "" | "." | ".."));
-    (odd && !path.trim_end_matches('/').is_empty()).then(|| {
-        Mistake::new(node.at.clone(), format!("`{path}` has an empty part, a `.` or a `..` in it")).hint(hint)
-    })
+    (odd && !path.trim_end_matches('/').is_empty())
+        .then(|| Mistake::new(node.at.clone(), format!("`{path}` has an empty part, a `.` or a `..` in it")).hint(hint))
 }
 
 fn other_scheme(node: &Node, scheme: &str, what: &str) -> Mistake {

@@ -44,8 +44,7 @@ pub(super) fn volume(entry: &Entry, volumes: &[&str], found: &mut Vec<Mistake>) 
     if !bucket {
         elsewhere(&OF_BUCKETS, "a volume that is a bucket, `s3://…`", found);
     }
-    let volume =
-        Volume { url, manifest, timeout, region, endpoint, key_env, secret_env, anonymous, allow_http };
+    let volume = Volume { url, manifest, timeout, region, endpoint, key_env, secret_env, anonymous, allow_http };
     if bucket {
         keys(&table, &volume, found);
     }
