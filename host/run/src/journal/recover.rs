@@ -43,6 +43,8 @@ impl Journal {
         // What they have uploaded is in nobody's manifest. Where it can't be reached any more it stays.
         let uploaded = self.uploaded()?;
         self.remove(&uploaded)?;
+        // All that was prepared is uploaded now; what else is staged there is of use to nobody.
+        drop(fs::remove_dir_all(state.join("uploads")));
         let parts = self.parts_of_the_complete()?;
         for part in &parts {
             drop(fs::remove_file(part));
