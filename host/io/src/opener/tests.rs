@@ -41,7 +41,7 @@ fn only_declared_places_are_opened() {
     link("secret", "docs/deep");
     let job = ground.path("job");
     let pipeline = ground.pipeline(&[("docs", "../docs")]);
-    let stores = Stores::new(&pipeline, &job, ground.io()).unwrap();
+    let stores = Stores::new(&pipeline, &job, |_| None, ground.io()).unwrap();
     let opener = Arc::new(Opener::new(&stores, None, None, None, Bytes(100)));
     let absolute = ground.path("secret/c.txt").display().to_string();
     let own = format!("file://{}", ground.path("docs/b.txt").display());

@@ -143,7 +143,7 @@ fn many_files_come_in_order() {
     let server = Server::of(&ground);
     let mut pipeline = ground.pipeline(&[("docs", &format!("{}/good", server.site))]);
     pipeline.volume.values_mut().for_each(|volume| volume.manifest = Some("files.txt".to_owned()));
-    let stores = Stores::new(&pipeline, ground.root(), ground.io()).unwrap();
+    let stores = Stores::new(&pipeline, ground.root(), |_| None, ground.io()).unwrap();
     let splits = block_on(stores.list("docs://*.txt")).unwrap();
     assert_eq!(splits.len(), 200);
     assert!(splits.iter().all(|split| split.size > 0 && split.etag.starts_with('"') && split.modified > 0));
