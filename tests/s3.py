@@ -99,7 +99,7 @@ FORMATS = {
     "csv.gz": '[stage.rows]\nread = "lake://in/csv/"\n[stage.show]\nfrom = "rows"\nwrite = "-"\n',
     "arrow": '[stage.rows]\nread = "lake://in/arrow/rows.arrow"\n[stage.show]\nfrom = "rows"\nwrite = "-"\n',
     "html": '[stage.rows]\nread = "lake://in/html/{a,ü b}*.html"\n[stage.text]\nfrom = "rows"\nuse = "html/text"\nin = { html = "content" }\n[stage.show]\nfrom = "rows"\nwrite = "-"\ncolumns = { uri = "uri", size = "size", content = "content", id = "__id__" }\n',
-    "lines": '[stage.rows]\nread = "lake://in/html/*.html"\nas = "line"\n[stage.show]\nfrom = "rows"\nwrite = "-"\n',
+    "lines": '[stage.rows]\nread = "lake://in/html/*.html"\nformat = "text"\nas = "line"\n[stage.show]\nfrom = "rows"\nwrite = "-"\n',
     "blob": '[stage.rows]\nread = "lake://in/html/"\nformat = "blob"\n[stage.show]\nfrom = "rows"\nwrite = "-"\ncolumns = { uri = "uri", hash = "sha256(content)" }\n',
     "open": '[stage.names]\nvalues = [{ uri = "lake://in/html/a.html" }, { uri = "lake://in/html/ü b.html" }]\n[stage.pages]\nfrom = "names"\nopen = "uri"\n[stage.show]\nfrom = "pages"\nwrite = "-"\ncolumns = { uri = "uri", size = "size", content = "content", media_type = "media_type" }\n',
     "folders": '[stage.rows]\nread = "lake://in/parts/**/*.jsonl"\n[stage.show]\nfrom = "rows"\nwrite = "-"\n',
