@@ -80,6 +80,10 @@ pub struct Stage {
     /// 30 bytes a row), in one task.
     #[serde(default)]
     pub id: Option<String>,
+    /// Whether its rows are kept, and read from there while nothing that they depend on changes. Nothing is pushed through such a
+    /// stage into what it reads. Default `false`.
+    #[serde(default)]
+    pub save: bool,
     /// For people.
     #[serde(default)]
     pub doc: Option<String>,

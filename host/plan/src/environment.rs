@@ -38,6 +38,8 @@ pub struct Environment {
     pub folder: std::path::PathBuf,
     /// The rows of `input` stages, given by the caller.
     pub input: Option<RecordBatch>,
+    /// Whether saved stages are read from where they are stored. If not, their rows are made as those of any other.
+    pub saves: bool,
 }
 
 /// Plans with our nodes.

@@ -61,8 +61,13 @@ impl Step {
 
     /// A source.
     pub(crate) fn source(spec: SourceSpec) -> Planned {
-        let at = At::stage(&spec.stage);
         let columns = Columns::of_source(&spec.stage, &spec.schema, spec.reader.uri_column());
+        Ok(Self { plan: Self::scan(spec)?, columns })
+    }
+
+    /// The rows of a source under its flat names.
+    pub(crate) fn scan(spec: SourceSpec) -> Result<LogicalPlan, Vec<Mistake>> {
+        let at = At::stage(&spec.stage);
         let names: Vec<String> = spec.schema.fields().iter().map(|f| f.name().clone()).collect();
         let stage = spec.stage.clone();
         let table = provider_as_source(Arc::new(SourceTable(Arc::new(spec))));
@@ -71,8 +76,7 @@ impl Step {
         // Flat names have no table, so that nothing above can take one for another.
         let scanned = scan.schema().columns();
         let flat = scanned.into_iter().zip(&names).map(|(column, name)| Expr::Column(column).alias(name));
-        let plan = scan.project(flat.collect::<Vec<_>>()).and_then(LogicalPlanBuilder::build).map_err(planning(at))?;
-        Ok(Self { plan, columns })
+        scan.project(flat.collect::<Vec<_>>()).and_then(LogicalPlanBuilder::build).map_err(planning(at))
     }
 
     /// `filter = "condition"`

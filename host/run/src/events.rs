@@ -32,6 +32,17 @@ pub enum Event<'a> {
         /// Bytes of input that is to be read.
         bytes: u64,
     },
+    /// It is known what more of the run has to do, now that what it reads is saved.
+    Planned {
+        /// The stages at its ends.
+        ends: &'a [Name],
+        /// How many tasks there are to do.
+        tasks: usize,
+        /// How many tasks earlier runs have done, whose results stand.
+        reused: usize,
+        /// Bytes of input that is to be read.
+        bytes: u64,
+    },
     /// From time to time: what was counted until now, by stage.
     Progress {
         /// By stage.

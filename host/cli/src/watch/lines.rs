@@ -43,6 +43,7 @@ impl Observer for Lines {
                 let bytes = dflow_pipeline::Bytes(*bytes);
                 self.terminal.say(&started(*tasks, *reused, bytes));
             }
+            Event::Planned { tasks, .. } => state.tasks += *tasks,
             Event::Progress { stages, tasks_done, seconds } => {
                 let now = self.stages.now(stages, *seconds);
                 if seconds - state.told >= EVERY {

@@ -97,10 +97,15 @@ pub(super) fn read<'a>(
         let mistake = Mistake::new(table.at.key("id"), "`id` goes with stages that give rows, `write` gives none");
         found.push(mistake.hint("put it into the stage that this one reads"));
     }
+    let save = table.get("save", found).unwrap_or_default();
+    if let (true, Some("write")) = (save, written.verb) {
+        let mistake = Mistake::new(table.at.key("save"), "`save` goes with stages that give rows, `write` gives none");
+        found.push(mistake.hint("put it into the stage that this one reads"));
+    }
     let doc = table.get("doc", found);
     written.stage = name.zip(verb).map(|(name, verb)| {
         let on_error = on_error.unwrap_or_default();
-        (name, Stage { from: Vec::new(), verb, on_error, max_failures, batch, id, doc, within: None })
+        (name, Stage { from: Vec::new(), verb, on_error, max_failures, batch, id, save, doc, within: None })
     });
     written
 }

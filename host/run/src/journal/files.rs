@@ -1,56 +1,21 @@
 //! Files that this pipeline has written, and what becomes of them.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use dflow_io::Prepared;
 use dflow_operators::StepError;
 use dflow_pipeline::{Fault, Name};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::{
     open::Journal,
-    runs::uint,
-    tasks::{TaskId, forget_splits, name, text},
+    tasks::{TaskId, forget_splits, text},
 };
 use crate::faults::Step;
 
 impl Journal {
-    /// The files that this pipeline has published and not removed, and the sink of each.
-    pub(crate) fn own(&mut self) -> Result<BTreeMap<PathBuf, Name>, StepError> {
-        self.with(|db| {
-            let mut own = BTreeMap::new();
-            let mut read = db.prepare("SELECT sink, path FROM file WHERE state = 'published' AND part = 0")?;
-            let mut rows = read.query([])?;
-            while let Some(row) = rows.next()? {
-                own.insert(PathBuf::from(row.get::<_, String>(1)?), name(row, 0)?);
-            }
-            Ok(own)
-        })
-    }
-
-    /// The single file of this name that was put together for a sink, if none has taken its place.
-    pub(crate) fn assembled(&mut self, sink: &Name, path: &Path) -> Result<Option<Prepared>, StepError> {
-        self.with(|db| {
-            let found = db.query_row(
-                "SELECT bytes, rows FROM file WHERE sink = ? AND path = ? AND task IS NULL AND state = 'published'",
-                params![sink.as_str(), text(path)?],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            );
-            let found = found.optional()?;
-            Ok(found.map(|(bytes, rows)| Prepared {
-                temporary: path.to_owned(),
-                path: path.to_owned(),
-                bytes: uint(bytes),
-                rows: uint(rows),
-                row: None,
-            }))
-        })
-    }
-
     /// Says that files were removed. Tasks that made them are gone, but those of `current`.
     pub(crate) fn removed(&mut self, paths: &[PathBuf], current: &[TaskId]) -> Result<(), StepError> {
         let (run, faults) = (self.run.clone(), self.faults.clone());
