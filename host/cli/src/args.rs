@@ -271,7 +271,7 @@ pub(crate) struct GcArgs {
     #[arg(value_name = "FILE", default_value = "pipeline.toml")]
     pub(crate) file: PathBuf,
     /// What no run has used for so many days.
-    #[arg(long, value_name = "DAYS", required_unless_present = "keep")]
+    #[arg(long, value_name = "DAYS")]
     pub(crate) older_than: Option<u64>,
     /// What is beyond the last N of each stage.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]

@@ -8,8 +8,8 @@ use dflow_run::{EngineSettings, Faults, workers_for};
 use crate::{
     allocator,
     args::{
-        CheckArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs, LoadArgs, PipelineArgs,
-        ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
+        CheckArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs, LoadArgs,
+        PipelineArgs, ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
     },
     failure::Failure,
     outside::Outside,
@@ -178,8 +178,7 @@ impl RunSettings {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
         let engine = engine(&pipeline, args.work, args.first, outside);
         let faults = Faults::from(args.crash_at);
-        let engine =
-            EngineSettings { fresh: args.fresh, select: args.select, accept: args.accept, faults, ..engine };
+        let engine = EngineSettings { fresh: args.fresh, select: args.select, accept: args.accept, faults, ..engine };
         let watch = match (args.json, args.quiet) {
             (true, _) => Watch::Json,
             (false, true) => Watch::Quiet,
@@ -246,7 +245,8 @@ impl PlanSettings {
 
 impl KeptSettings {
     fn resolve(file: PathBuf, args: KeptArgs, stage: Option<String>, outside: &Outside) -> Self {
-        let work = WorkArgs { state: args.state, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
+        let work =
+            WorkArgs { state: args.state, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
         let pipeline = PipelineSettings::resolve(file, args.pipeline, outside);
         let engine = engine(&pipeline, work, None, outside);
         Self { pipeline, engine, stage, json: args.json, seen_from: outside.folder.clone() }
@@ -313,7 +313,9 @@ fn file_and_stage(words: Vec<String>) -> Result<(PathBuf, String), Failure> {
     match (stages.pop(), stages.pop()) {
         (Some(stage), None) => Ok((file, stage)),
         (None, _) => Err(no_stage()),
-        (Some(_), Some(first)) => Err(Failure::usage(format!("`{first}` is no pipeline file: its name ends in `.toml`"))),
+        (Some(_), Some(first)) => {
+            Err(Failure::usage(format!("`{first}` is no pipeline file: its name ends in `.toml`")))
+        }
     }
 }
 

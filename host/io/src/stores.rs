@@ -185,9 +185,9 @@ impl Stores {
     pub fn split(&self, path: &Path) -> Result<Split, IoError> {
         let path = std::path::absolute(path).map_err(|error| IoError::os("find", path, error))?;
         let metadata = path.metadata().map_err(|error| IoError::os("read", &path, error))?;
-        let name = path.to_str().ok_or_else(|| {
-            IoError::new(Fault::Outside, format!("the path `{}` isn't UTF-8", path.display()))
-        })?;
+        let name = path
+            .to_str()
+            .ok_or_else(|| IoError::new(Fault::Outside, format!("the path `{}` isn't UTF-8", path.display())))?;
         let location = Location { volume: ABSOLUTE.to_owned(), path: name.trim_start_matches('/').to_owned() };
         Ok(Split::of_file(location, &metadata))
     }

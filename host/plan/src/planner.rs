@@ -429,7 +429,8 @@ impl Planning<'_> {
         // From the sinks up: what a stage stores of its ancestors is what those below it read.
         for (name, Saved { step, .. }) in self.saved.iter().rev() {
             let wanted = segments.iter().map(|segment| segment.wanted(name));
-            let planned = wanted.collect::<datafusion::common::Result<Vec<_>>>().map_err(|e| vec![of_sql(At::stage(name), &e)]);
+            let planned =
+                wanted.collect::<datafusion::common::Result<Vec<_>>>().map_err(|e| vec![of_sql(At::stage(name), &e)]);
             let planned = planned.and_then(|wanted| {
                 let step = step.store(&wanted.into_iter().flatten().collect())?;
                 let failed = |e| vec![of_sql(At::stage(name), &e)];

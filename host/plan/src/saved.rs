@@ -30,7 +30,11 @@ pub(crate) fn own(columns: &Columns) -> impl Iterator<Item = &str> {
 
 impl Step {
     /// The same rows, read from where they are stored, as a source; and that source, its files as yet unknown.
-    pub(crate) fn stored(&self, stores: &Stores, batch: BatchLimits) -> Result<(Self, SegmentSource), Vec<dflow_pipeline::Mistake>> {
+    pub(crate) fn stored(
+        &self,
+        stores: &Stores,
+        batch: BatchLimits,
+    ) -> Result<(Self, SegmentSource), Vec<dflow_pipeline::Mistake>> {
         let stage = &self.columns.stage;
         let (mut fields, mut seen) = (Vec::new(), BTreeSet::new());
         for column in self.columns.readable().values() {
@@ -38,14 +42,14 @@ impl Step {
                 if let Ok(field) = self.plan.schema().field_with_unqualified_name(name)
                     && seen.insert(name.clone())
                 {
-                    fields.push(field.clone());
+                    fields.push(Arc::clone(field));
                 }
             }
         }
         let schema = Arc::new(Schema::new(fields.clone()));
         let reader = Reader::Parquet(ParquetFiles::new(stores, &schema, Partitions::default(), None));
         // Rows keep the ids that they were stored with.
-        fields.push(Field::new(format!("{stage}.#place"), ID_FIELD_TYPE, false));
+        fields.push(Arc::new(Field::new(format!("{stage}.#place"), ID_FIELD_TYPE, false)));
         let spec = SourceSpec {
             stage: stage.clone(),
             reader,
@@ -55,7 +59,8 @@ impl Step {
             batch,
         };
         let none = Arc::from([]);
-        let source = SegmentSource { stage: stage.clone(), splits: Arc::clone(&none), kept: none, cut: true, saved: true };
+        let source =
+            SegmentSource { stage: stage.clone(), splits: Arc::clone(&none), kept: none, cut: true, saved: true };
         let step = Self { plan: Self::scan(spec)?, columns: self.columns.clone() };
         Ok((step.metered()?, source))
     }
@@ -85,7 +90,8 @@ pub(crate) fn wanted<'a>(plans: impl Iterator<Item = &'a LogicalPlan>, stage: &N
             };
             let read = scan.projection.clone().unwrap_or_else(|| (0..spec.schema.fields().len()).collect());
             wanted.extend(read.iter().map(|i| spec.schema.field(*i).name().clone()));
-            wanted.extend(scan.filters.iter().flat_map(|filter| filter.column_refs()).map(|column| column.name.clone()));
+            wanted
+                .extend(scan.filters.iter().flat_map(|filter| filter.column_refs()).map(|column| column.name.clone()));
             Ok(TreeNodeRecursion::Continue)
         })?;
     }

@@ -110,11 +110,14 @@ impl Engine {
             };
             segments.push((segment, *selected, ready));
         }
-        observer.event(&started_event(plan, segments.iter().filter_map(|(.., ready)| ready.as_ref().ok()), &run));
+        let later = segments.iter().filter(|(_, selected, ready)| *selected && ready.is_err()).count();
+        let ready = segments.iter().filter_map(|(.., ready)| ready.as_ref().ok());
+        observer.event(&started_event(plan, ready, later, &run));
         let mut totals = Totals::new(started);
         let mut outcome = Outcome::default();
         for (i, (segment, selected, ready)) in segments.into_iter().enumerate() {
-            let needed = || plan.segments[i..].iter().any(|other| other.reads_saved().any(|s| segment.ends.contains(s)));
+            let needed =
+                || plan.segments[i..].iter().any(|other| other.reads_saved().any(|s| segment.ends.contains(s)));
             if !selected && !needed() {
                 continue;
             }
@@ -153,7 +156,7 @@ impl Engine {
                 }
                 Err(error) => {
                     self.cancel.recover();
-                    outcome.failed.push(error);
+                    outcome.failed.push(within(plan, segment, error));
                 }
             }
         }
@@ -195,7 +198,8 @@ impl Engine {
     /// Remembers what fingerprints are of.
     fn print(&self, plan: &Plan, fingerprints: &Fingerprints, journal: &mut Journal) -> Result<(), StepError> {
         let segments = plan.segments.iter().map(|segment| {
-            let reads = fingerprints.ends(segment).into_iter().map(|end| Fingerprint::written(end.to_owned())).collect();
+            let reads =
+                fingerprints.ends(segment).into_iter().map(|end| Fingerprint::written(end.to_owned())).collect();
             let fingerprint = fingerprints.of_segment(segment);
             (&segment.ends[0], Printed { fingerprint, form: serde_json::Value::Null, reads })
         });
@@ -305,6 +309,15 @@ impl Outcome {
     }
 }
 
+/// An error that names no stage, with that which was made when it came up, where there are several.
+fn within(plan: &Plan, segment: &Segment, mut error: StepError) -> StepError {
+    let named = segment.stages.iter().any(|stage| error.message.contains(&format!("`{stage}`")));
+    if !named && plan.segments.len() > 1 {
+        error.message = format!("while `{}` was made: {}", segment.ends[0], error.message);
+    }
+    error
+}
+
 /// A segment that reads the files of saved stages.
 pub(crate) fn reading(segment: &Segment, stored: &BTreeMap<Name, Vec<Split>>) -> Segment {
     let mut reading = segment.clone();
@@ -328,7 +341,10 @@ fn accept(plan: &Plan, stage: &Name, journal: &mut Journal) -> Result<(), StepEr
     let now = fingerprints.of_segment(segment);
     let outputs = journal.known().outputs(&segment.ends[0])?;
     let Some(last) = outputs.first() else {
-        return Err(StepError::new(Fault::Pipeline, format!("stage `{stage}` was never complete, so there is nothing to accept")));
+        return Err(StepError::new(
+            Fault::Pipeline,
+            format!("stage `{stage}` was never complete, so there is nothing to accept"),
+        ));
     };
     if outputs.iter().any(|output| output.fingerprint == now) {
         return Ok(());
@@ -343,7 +359,12 @@ fn accept(plan: &Plan, stage: &Name, journal: &mut Journal) -> Result<(), StepEr
 }
 
 /// What is told when a run begins.
-fn started_event<'a>(plan: &'a Plan, ready: impl Iterator<Item = &'a SegmentRun<'a>>, run: &'a str) -> Event<'a> {
+fn started_event<'a>(
+    plan: &'a Plan,
+    ready: impl Iterator<Item = &'a SegmentRun<'a>>,
+    later: usize,
+    run: &'a str,
+) -> Event<'a> {
     let mut stages: Vec<&Name> = Vec::new();
     for stage in plan.segments.iter().flat_map(|segment| &segment.stages) {
         if !stages.contains(&stage) {
@@ -356,7 +377,7 @@ fn started_event<'a>(plan: &'a Plan, ready: impl Iterator<Item = &'a SegmentRun<
         (tasks, reused, bytes) = (tasks + more, reused + again, bytes + read);
     }
     let (schema_version, pipeline) = (SCHEMA_VERSION, plan.pipeline.name.as_str());
-    Event::Started { schema_version, run, pipeline, stages, tasks, reused, bytes }
+    Event::Started { schema_version, run, pipeline, stages, tasks, reused, bytes, later }
 }
 
 /// What is told when it is known what there is to do for more of a run.

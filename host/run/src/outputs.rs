@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     driver::{fingerprints, reading},
     engine::Engine,
-    fingerprint::{Fingerprint, Fingerprints},
+    fingerprint::Fingerprints,
     journal::{History, Known, PastOutput, PastSplit},
     reuse::Reuse,
     saved,
@@ -91,7 +91,6 @@ struct Found {
     outputs: Vec<Output>,
     /// When it was whole, the last time first.
     past: Vec<PastOutput>,
-    fingerprint: Fingerprint,
     /// The files of a saved stage that stand, if all do.
     files: Option<Vec<PathBuf>>,
     /// With the saved files that it reads, where these are there.
@@ -161,7 +160,8 @@ impl Engine {
         let mut tasks = history.known().past_tasks(&last.fingerprint)?;
         tasks.retain(|task| task.complete);
         tasks.sort_by_key(|task| task.id);
-        let files: Vec<PathBuf> = tasks.into_iter().flat_map(|task| files_of(task.result.files)).map(|f| f.path).collect();
+        let files: Vec<PathBuf> =
+            tasks.into_iter().flat_map(|task| files_of(task.result.files)).map(|f| f.path).collect();
         match files.is_empty() || !files.iter().all(|file| file.exists()) {
             true => Err(nothing()),
             false => Ok(Kept { files, status: Status::Stale, columns }),
@@ -196,7 +196,8 @@ impl Engine {
                     sinks.insert(end.clone(), sink);
                 }
             }
-            let ready = sinks.len() == segment.ends.len() && segment.reads_saved().all(|stage| stored.contains_key(stage));
+            let ready =
+                sinks.len() == segment.ends.len() && segment.reads_saved().all(|stage| stored.contains_key(stage));
             let segment = reading(segment, &stored);
             let reuse = match known.filter(|_| ready) {
                 Some(known) => Reuse::find(plan, &segment, &sinks, &fingerprint, known)?,
@@ -204,10 +205,15 @@ impl Engine {
             };
             let past = known.map(|known| known.outputs(&segment.ends[0])).transpose()?.unwrap_or_default();
             let complete = reuse.left.is_none();
-            let status = match (complete, past.is_empty()) {
-                (true, _) => Status::Complete,
-                (false, false) => Status::Stale,
-                (false, true) => Status::Pending,
+            // Of sinks that run together one may have come later.
+            let before = match (known, past.first()) {
+                (Some(known), Some(last)) => ends_of(known, last)?,
+                _ => Vec::new(),
+            };
+            let status = |end: &Name| match complete {
+                true => Status::Complete,
+                false if before.contains(end) => Status::Stale,
+                false => Status::Pending,
             };
             let mut standing: Vec<_> = reuse.standing.iter().collect();
             standing.sort_by_key(|task| (task.position, task.id));
@@ -222,8 +228,8 @@ impl Engine {
                 };
                 Output {
                     stage: end.clone(),
-                    status,
-                    place: place(plan, end, sinks.get(end)),
+                    status: status(end),
+                    place: place(plan, end, sinks.get(end).filter(|_| complete)),
                     rows: files.iter().map(|file| file.rows).sum(),
                     files: files.len() as u64,
                     bytes: files.iter().map(|file| file.bytes).sum(),
@@ -241,7 +247,7 @@ impl Engine {
                 let files = files.iter().map(|file| stores.split(file)).collect::<Result<Vec<_>, _>>()?;
                 stored.insert(segment.ends[0].clone(), files);
             }
-            found.push(Found { outputs, past, fingerprint, files, segment });
+            found.push(Found { outputs, past, files, segment });
         }
         Ok((found, fingerprints, history))
     }
@@ -262,6 +268,13 @@ fn read_then(found: &Found, last: &PastOutput, known: Known<'_>) -> Result<BTree
         (source.stage.clone(), Inputs { then: then.remove(&source.stage).unwrap_or_default(), now })
     });
     Ok(inputs.collect())
+}
+
+/// The stages that a segment ended in.
+fn ends_of(known: Known<'_>, output: &PastOutput) -> Result<Vec<Name>, StepError> {
+    let printed = known.printed(&output.fingerprint)?.map(|(_, printed)| printed.reads).unwrap_or_default();
+    let ends = printed.iter().map(|end| Ok(known.printed(end)?.map(|(stage, _)| stage)));
+    Ok(ends.collect::<Result<Vec<_>, StepError>>()?.into_iter().flatten().collect())
 }
 
 fn files_of(files: BTreeMap<Name, crate::task::SinkFiles>) -> impl Iterator<Item = Prepared> {

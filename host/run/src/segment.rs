@@ -338,7 +338,8 @@ impl SegmentRun<'_> {
             totals.outputs.extend(sink.outputs(&parts, assembled.as_ref()));
             let rows = assembled.map_or_else(|| parts.iter().map(|file| file.rows).sum(), |file| file.rows);
             let reused = done.iter().filter(|task| task.spec.is_none()).count();
-            observer.event(&Event::SinkDone { sink: name, tasks: done.len(), reused, rows });
+            let saved = self.plan.saves(&self.segment);
+            observer.event(&Event::SinkDone { sink: name, saved, tasks: done.len(), reused, rows });
         }
         let tasks: Vec<TaskId> = done.iter().map(|task| task.id).collect();
         if let Some(fingerprint) = &self.fingerprint {

@@ -37,7 +37,8 @@ pub(crate) fn selected(plan: &Plan, selections: &[Selection]) -> Result<Vec<bool
     }
     let mut selected = vec![false; plan.segments.len()];
     for selection in selections {
-        let at = plan.segments.iter().position(|segment| segment.ends.iter().any(|end| end.as_str() == selection.stage));
+        let at =
+            plan.segments.iter().position(|segment| segment.ends.iter().any(|end| end.as_str() == selection.stage));
         let at = at.ok_or_else(|| unknown(plan, &selection.stage))?;
         let mut marked = vec![false; selected.len()];
         marked[at] = true;
@@ -71,7 +72,8 @@ fn reads<'a>(plan: &'a Plan, segment: &'a Segment) -> impl Iterator<Item = usize
 
 /// The error that a stage is none whose rows are kept.
 pub(crate) fn unknown(plan: &Plan, stage: &str) -> StepError {
-    let ends: Vec<String> = plan.segments.iter().flat_map(|segment| &segment.ends).map(|end| format!("`{end}`")).collect();
+    let ends: Vec<String> =
+        plan.segments.iter().flat_map(|segment| &segment.ends).map(|end| format!("`{end}`")).collect();
     let there = plan.pipeline.stage.keys().any(|name: &Name| name.as_str() == stage);
     let what = match there {
         true => format!("stage `{stage}` is neither saved nor a sink, so nothing of it is kept"),

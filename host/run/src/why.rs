@@ -118,7 +118,8 @@ pub(crate) fn changes(
     }
     // A parameter that no stage has in what has changed says nothing.
     let texts: Vec<String> = changes.iter().filter_map(Change::texts).collect();
-    let told = |old: &Value, new: &Value| texts.iter().any(|text| text.contains(&bare(old)) || text.contains(&bare(new)));
+    let told =
+        |old: &Value, new: &Value| texts.iter().any(|text| text.contains(&bare(old)) || text.contains(&bare(new)));
     changes.retain(|change| match change {
         Change::Parameter { old, new, .. } => told(old, new),
         _ => true,
@@ -181,7 +182,10 @@ fn differences(at: &str, old: &Value, new: &Value, found: &mut dyn FnMut(String,
             }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).enumerate().for_each(|(i, (old, new))| differences(&within(&i.to_string()), old, new, found));
+            a.iter()
+                .zip(b)
+                .enumerate()
+                .for_each(|(i, (old, new))| differences(&within(&i.to_string()), old, new, found));
         }
         _ if old != new => found(at.to_owned(), old, new),
         _ => {}
@@ -211,14 +215,18 @@ mod tests {
 
     #[test]
     fn differences_have_the_names_of_keys() {
-        let old = json!({"verb": {"use": {"with": {"size": 100, "unit": "words"}}}, "code": ["1", {}], "on_error": "fail"});
+        let old =
+            json!({"verb": {"use": {"with": {"size": 100, "unit": "words"}}}, "code": ["1", {}], "on_error": "fail"});
         let new = json!({"verb": {"use": {"with": {"size": 200, "unit": "words"}}}, "code": ["2", {}]});
         let mut found = Vec::new();
         differences("", &old, &new, &mut |key, old, new| found.push((readable(&key), old.clone(), new.clone())));
-        assert_eq!(found, [
-            ("the plugin's version or digest".to_owned(), json!("1"), json!("2")),
-            ("on_error".to_owned(), json!("fail"), Value::Null),
-            ("with.size".to_owned(), json!(100), json!(200)),
-        ]);
+        assert_eq!(
+            found,
+            [
+                ("the plugin's version or digest".to_owned(), json!("1"), json!("2")),
+                ("on_error".to_owned(), json!("fail"), Value::Null),
+                ("with.size".to_owned(), json!(100), json!(200)),
+            ]
+        );
     }
 }

@@ -38,6 +38,8 @@ fn engine(folder: &Path) -> Engine {
         tight: || {},
         first: None,
         fresh: false,
+        select: Vec::new(),
+        accept: Vec::new(),
         faults: Faults::default(),
     };
     Engine::new(settings).expect("the engine starts")

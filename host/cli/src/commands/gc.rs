@@ -18,6 +18,11 @@ const DAY: u64 = 24 * 60 * 60;
 
 /// Shows what may go, and with `--yes` removes it.
 pub(crate) fn gc(settings: &GcSettings, terminal: &Terminal) -> Result<u8, Failure> {
+    if settings.older_than.is_none() && settings.keep.is_none() {
+        return Err(Failure::usage("it isn't said what may go").hint(
+            "`--older-than DAYS`: what no run has used since; `--keep N`: what is beyond the last N of each stage",
+        ));
+    }
     let unused = settings.older_than.map(|days| Duration::from_secs(days.saturating_mul(DAY)));
     let old = collectable(stored(&settings.state)?, settings.keep, unused);
     if old.is_empty() {

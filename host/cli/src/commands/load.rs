@@ -6,14 +6,7 @@ use dflow_pipeline::{Draft, Pipeline, exit, written};
 use dflow_run::{Engine, EngineSettings, Kept, Silent, Status};
 
 use super::eval::{show_json, show_table};
-use crate::{
-    failure::Failure,
-    interrupt,
-    outside::Outside,
-    settings::LoadSettings,
-    terminal::Terminal,
-    words,
-};
+use crate::{failure::Failure, interrupt, outside::Outside, settings::LoadSettings, terminal::Terminal, words};
 
 /// Shows rows, or writes them.
 pub(crate) fn load(settings: &LoadSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {

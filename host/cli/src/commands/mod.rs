@@ -22,8 +22,8 @@ use crate::{
     failure::Failure,
     outside::Outside,
     settings::{
-        EvalSettings, GcSettings, GraphSettings, JournalSettings, KeptSettings, LoadSettings, PlanSettings, ResetSettings,
-        RunSettings,
+        EvalSettings, GcSettings, GraphSettings, JournalSettings, KeptSettings, LoadSettings, PlanSettings,
+        ResetSettings, RunSettings,
     },
     terminal::Terminal,
 };

@@ -17,7 +17,7 @@ pub(crate) fn reset(settings: &ResetSettings, terminal: &Terminal) -> Result<u8,
         let files = format!("{} ({})", words::plural(files, "file"), Bytes(bytes));
         terminal.say(&match saved {
             true => format!("`{stage}` is forgotten: {files} removed"),
-            false => format!("`{stage}` is forgotten: {files} stay until the next run replaces them"),
+            false => format!("`{stage}` is forgotten; what it wrote stays until the next run replaces it"),
         });
     }
     Ok(exit::DONE)

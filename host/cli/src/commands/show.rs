@@ -54,7 +54,8 @@ fn tree(plan: &Plan, outputs: &[Output], seen_from: &Path) -> String {
     for root in roots {
         branch(plan, root, "", "", &mut BTreeSet::new(), &mut lines);
     }
-    let mut table = Table::new(&[("stage", Align::Left), ("", Align::Left), ("does", Align::Left), ("kept", Align::Left)]);
+    let mut table =
+        Table::new(&[("stage", Align::Left), ("", Align::Left), ("does", Align::Left), ("kept", Align::Left)]);
     for (name, label) in lines {
         let output = outputs.iter().find(|output| output.stage == *name);
         let status = output.map(|output| output.status.as_str().to_owned()).unwrap_or_default();

@@ -25,7 +25,9 @@ impl Journal {
             {
                 let mut tasks = removed.prepare("SELECT task FROM file WHERE path = ? AND state = 'published'")?;
                 let mut file = removed.prepare(
-                    "UPDATE file SET state = 'removed', replaced = ? WHERE path = ? AND state = 'published'",
+                    // Who only forgets is no run.
+                    "UPDATE file SET state = 'removed', replaced = (SELECT id FROM run WHERE id = ?)
+                     WHERE path = ? AND state = 'published'",
                 )?;
                 let mut gone = removed.prepare("UPDATE task SET state = 'gone' WHERE id = ?")?;
                 for path in paths {

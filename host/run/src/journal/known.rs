@@ -66,13 +66,13 @@ impl Known<'_> {
         self.with(|db| {
             let mut tasks = Vec::new();
             let mut done = db.prepare(
-                "SELECT id, run, complete IS NOT NULL, result FROM task
+                "SELECT id, complete IS NOT NULL, result FROM task
                  WHERE fingerprint = ? AND state = 'done' ORDER BY id DESC",
             )?;
             let mut rows = done.query([fingerprint.as_str()])?;
             while let Some(row) = rows.next()? {
-                let result: String = row.get(3)?;
-                tasks.push(past_task(db, row.get(0)?, row.get(1)?, row.get(2)?, &result)?);
+                let result: String = row.get(2)?;
+                tasks.push(past_task(db, row.get(0)?, row.get(1)?, &result)?);
             }
             Ok(tasks)
         })

@@ -31,8 +31,6 @@ pub(crate) struct TaskId(pub(super) i64);
 pub(crate) struct PastTask {
     /// The task.
     pub(crate) id: TaskId,
-    /// The run that has done it.
-    pub(crate) run: String,
     /// Whether all outputs of its segment were whole with it, once.
     pub(crate) complete: bool,
     /// What it read of each source, in order.
@@ -202,7 +200,7 @@ pub(super) fn forget_splits(change: &Transaction<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-pub(super) fn past_task(db: &Connection, id: i64, run: String, complete: bool, result: &str) -> Result<PastTask, Broken> {
+pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) -> Result<PastTask, Broken> {
     let kept: Kept = serde_json::from_str(result)?;
     let mut splits: BTreeMap<Name, Vec<PastSplit>> = BTreeMap::new();
     let mut read = db.prepare(
@@ -240,7 +238,6 @@ pub(super) fn past_task(db: &Connection, id: i64, run: String, complete: bool, r
     let Kept { counts, again, rows, elapsed } = kept;
     Ok(PastTask {
         id: TaskId(id),
-        run,
         complete,
         splits,
         rows,
