@@ -41,8 +41,8 @@ SECONDS = 120
 VOLATILE = [
     (re.compile(r"\b[0-9a-f]{64}\b|(?<=sha256:)[0-9a-f]{12}\b"), "<digest>"),
     (re.compile(r"\b[0-9a-f]{15}\b"), "<run>"),
-    (re.compile(r"\b[0-9a-f]{16}\b"), "<fingerprint>"),
-    (re.compile(r"\b[0-9a-f]{1,8}-<fingerprint>"), "<etag>"),
+    (re.compile(r"(\bstore/[\w.]+/)[0-9a-f]{16}\b"), r"\1<fingerprint>"),
+    (re.compile(r"\b[0-9a-f]{1,8}-[0-9a-f]{16}\b"), "<etag>"),
     (re.compile(r"\b127\.0\.0\.1:\d+"), "<server>"),
     (re.compile(r"\b[\d,.]+ ?[kM]? rows/s"), "<rate>"),
     (re.compile(r"\b\d[\d,]*(\.\d+)? (h|min|s|ms|µs)(?![\w/])( \d+ s\b)?"), "<time>"),

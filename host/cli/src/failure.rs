@@ -107,11 +107,11 @@ impl From<RunError> for Failure {
             return Self::Interrupted { goes_on: true };
         }
         let mut message = error.error.message;
-        for other in &error.others {
+        for other in &error.beside.others {
             message.push_str("\nerror: ");
             message.push_str(&other.message);
         }
-        let became = [(&error.done, "done"), (&error.not_reached, "not reached")];
+        let became = [(&error.beside.done, "done"), (&error.beside.not_reached, "not reached")];
         let became = became.iter().filter(|(stages, _)| !stages.is_empty());
         let became: Vec<String> = became.map(|(stages, what)| format!("{what}: {}", words::names(stages))).collect();
         if !became.is_empty() {

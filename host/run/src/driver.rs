@@ -39,7 +39,14 @@ pub struct RunError {
     pub error: StepError,
     /// Whether the user ended it.
     pub interrupted: bool,
-    /// What else went wrong: what doesn't depend on what failed runs nevertheless.
+    /// What became of the rest: what doesn't depend on what failed runs nevertheless.
+    pub beside: Box<Beside>,
+}
+
+/// What became of the rest of a run, of which something failed.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// What else went wrong.
     pub others: Vec<StepError>,
     /// The saved stages and sinks that are whole.
     pub done: Vec<Name>,
@@ -64,7 +71,7 @@ impl std::error::Error for RunError {}
 
 impl From<StepError> for RunError {
     fn from(error: StepError) -> Self {
-        Self { error, interrupted: false, others: Vec::new(), done: Vec::new(), not_reached: Vec::new() }
+        Self { error, interrupted: false, beside: Box::default() }
     }
 }
 
@@ -304,8 +311,8 @@ impl Outcome {
             let what = format!("`{by}` {how} the saved stage `{needed}`, which isn't complete");
             Some(StepError::new(Fault::Pipeline, what).hint(format!("`--select +{by}` runs what it needs, too")))
         })?;
-        let (others, done, not_reached) = (failed.collect(), self.done, self.not_reached);
-        Some(RunError { error, interrupted: false, others, done, not_reached })
+        let beside = Beside { others: failed.collect(), done: self.done, not_reached: self.not_reached };
+        Some(RunError { beside: Box::new(beside), ..error.into() })
     }
 }
 

@@ -37,7 +37,7 @@ mod writer;
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
 pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, RowShape, shipped_names};
-pub use driver::RunError;
+pub use driver::{Beside, RunError};
 pub use engine::{Engine, EngineSettings};
 pub use eval::Evaluated;
 pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
