@@ -125,6 +125,9 @@ pub(crate) struct RunArgs {
     /// Do everything again, whatever earlier runs have done.
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Let stages with `command` run their programs. Nothing keeps them in: they can do all that you can.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
     /// Print what happens as JSON, one event a line, on stdout.
     #[arg(long)]
     pub(crate) json: bool,
@@ -203,6 +206,9 @@ pub(crate) struct EvalArgs {
     /// Take rows from a file: JSON objects where its name ends in `.jsonl`, else lines of text; `-` is stdin.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Let stages with `command` run their programs.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
     /// Print JSON, one row a line, on a terminal too.
     #[arg(long)]
     pub(crate) json: bool,

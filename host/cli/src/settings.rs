@@ -127,7 +127,12 @@ impl RunSettings {
     pub(crate) fn resolve(args: RunArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
         let engine = engine(&pipeline, args.work, args.first, outside);
-        let engine = EngineSettings { fresh: args.fresh, faults: Faults::from(args.crash_at), ..engine };
+        let engine = EngineSettings {
+            fresh: args.fresh,
+            allow_commands: args.allow_commands,
+            faults: Faults::from(args.crash_at),
+            ..engine
+        };
         let watch = match (args.json, args.quiet) {
             (true, _) => Watch::Json,
             (false, true) => Watch::Quiet,
@@ -172,6 +177,7 @@ impl EvalSettings {
             task_bytes: dflow_pipeline::Bytes(0),
         };
         let engine = engine(&pipeline, work, None, outside);
+        let engine = EngineSettings { allow_commands: args.allow_commands, ..engine };
         let json = args.json || !outside.stdout_is_terminal;
         Ok(Self { pipeline, engine, stage: args.stage, given, json })
     }
@@ -187,7 +193,8 @@ impl PlanSettings {
     /// `explain`, as it was typed.
     pub(crate) fn of_explain(args: ExplainArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
-        let engine = engine(&pipeline, args.work, None, outside);
+        // Nothing is run, so that nothing need be allowed.
+        let engine = EngineSettings { allow_commands: true, ..engine(&pipeline, args.work, None, outside) };
         Self { pipeline, engine }
     }
 }
@@ -227,6 +234,7 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         tight: allocator::give_back_at_once,
         first: None,
         fresh: false,
+        allow_commands: false,
         faults: Faults::default(),
     }
 }
@@ -243,6 +251,7 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
         tight: allocator::give_back_at_once,
         first,
         fresh: false,
+        allow_commands: false,
         faults: Faults::default(),
     }
 }

@@ -42,6 +42,8 @@ pub struct EngineSettings {
     pub first: Option<u64>,
     /// Whether a run does everything again, whatever earlier ones have done.
     pub fresh: bool,
+    /// Whether stages may run programs, which nothing keeps in.
+    pub allow_commands: bool,
     /// Where a run ends by force: for tests.
     pub faults: Faults,
 }
@@ -113,7 +115,8 @@ impl Engine {
     fn environment(&self, pipeline: &Pipeline, input: Option<RecordBatch>) -> Result<Environment, StepError> {
         let (sandbox, runtime, folder) =
             (self.sandbox.clone(), self.memory.runtime.clone(), self.settings.folder.clone());
-        Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, input })
+        let (stores, allow_commands) = (self.stores(pipeline)?, self.settings.allow_commands);
+        Ok(Environment { stores, sandbox, runtime, folder, allow_commands, input })
     }
 
     /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages. Of one with mistakes

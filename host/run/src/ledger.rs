@@ -25,7 +25,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         let filtered = match stage.verb {
             Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_) | Verb::Write(_) => own.filtered,
             // With what a later stage's filter dropped before it came out.
-            Verb::Use(_) | Verb::Open(_) => own.filtered + own.rows_made.saturating_sub(own.rows_out),
+            Verb::Use(_) | Verb::Open(_) | Verb::Command(_) => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             _ if stage.verb.is_source() => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             _ => rows_in.saturating_sub(own.rows_out),
         };
@@ -54,7 +54,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
 }
 
 /// Checks that each row of each row-wise stage ended as exactly one of: out, filtered, skipped, failed; and that what stages give
-/// is what those that read them got. Verbs that gather rows (`sql`, `join`, `group`) or make more of them say only what went in.
+/// is what those that read them got. Verbs that gather rows (`sql`, `join`, `group`, a `command` of all rows) or make more of them say only what went in.
 ///
 /// Where a limit ends the reading early, stages below it have rows on their way that nobody asked for; their books are open, as
 /// long as nobody else reads them to the end.
@@ -68,7 +68,9 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Stag
         let stage = &plan.pipeline.stage[&report.stage];
         let kept = report.rows_out + report.filtered + report.skipped + report.failed;
         let balances = match (&stage.verb, plan.shapes.get(&report.stage)) {
-            (Verb::Use(_), shape) => shape == Some(&RowShape::Expand) || report.rows_in == kept,
+            // One that makes rows anew says only what went in.
+            (Verb::Command(_), None) => true,
+            (Verb::Use(_) | Verb::Command(_), shape) => shape == Some(&RowShape::Expand) || report.rows_in == kept,
             (Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_), _) => true,
             _ => report.rows_in == kept,
         };

@@ -38,6 +38,7 @@ fn engine(folder: &Path) -> Engine {
         tight: || {},
         first: None,
         fresh: false,
+        allow_commands: false,
         faults: Faults::default(),
     };
     Engine::new(settings).expect("the engine starts")
