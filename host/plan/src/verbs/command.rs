@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use datafusion::{
     arrow::{
         datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
-        ipc::convert::IpcSchemaEncoder,
+        ipc::writer::StreamWriter,
     },
     logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder},
 };
@@ -150,8 +150,9 @@ fn input(
         Field::new(field.name(), data_type, true)
     };
     let returns = Schema::new(returns.fields().iter().map(plain).collect::<Vec<_>>());
-    let returns = IpcSchemaEncoder::new().schema_to_fb(&returns);
-    let returns: String = returns.finished_data().iter().map(|byte| format!("{byte:02x}")).collect();
+    // A stream begins with the message that says its columns.
+    let returns = StreamWriter::try_new(Vec::new(), &returns)?;
+    let returns: String = returns.get_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let rows = serde_json::to_value(written.rows).map_err(|e| datafusion::error::DataFusionError::External(Box::new(e)))?;
     let settings = serde_json::Value::Object(written.with.clone());
     let metadata = [
