@@ -88,7 +88,7 @@ impl Program {
     /// What is started: a path, or a name that the system looks for.
     pub(crate) fn path(&self) -> PathBuf {
         let program = &self.line[0];
-        if program.contains('/') { self.folder.join(program) } else { PathBuf::from(program) }
+        if program.contains('/') { self.folder.join(program.trim_start_matches("./")) } else { PathBuf::from(program) }
     }
 
     /// What becomes of a batch.
@@ -179,6 +179,7 @@ impl Program {
                 format!("there is no `{program}` in `PATH`"),
                 Some(format!("install it, or write where it is: `./{program}` is one in the folder of the pipeline's file")),
             ),
+            io::ErrorKind::PermissionDenied if path.is_dir() => (format!("`{}` is a folder", path.display()), None),
             io::ErrorKind::PermissionDenied => {
                 (error.to_string(), Some(format!("`chmod +x {}` lets it be run", path.display())))
             }

@@ -136,7 +136,8 @@ impl<R: AsyncRead + Unpin> Messages<R> {
         // What doesn't come soon may never.
         drop(tokio::time::timeout(Duration::from_millis(300), more).await);
         let text: String = String::from_utf8_lossy(&seen).chars().take(SHOWN).collect();
-        Broken::NotArrow(format!("what is no Arrow stream: {:?}", text.trim_end()))
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        Broken::NotArrow(format!("what is no Arrow stream: {line:?}"))
     }
 }
 

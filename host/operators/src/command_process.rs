@@ -106,7 +106,7 @@ impl Process {
             self.kill();
         }
         // What it has started may still hold its standard error.
-        drop(timeout(Duration::from_millis(200), &mut self.listening).await);
+        drop(timeout(ENDING, &mut self.listening).await);
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         Ending { status, said: said.iter().cloned().collect() }
     }
@@ -127,9 +127,9 @@ impl Process {
         self.input = None;
     }
 
-    /// Whether it is there no more.
+    /// Whether it is there no more, and all that it said was told.
     pub(crate) fn is_gone(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        !matches!(self.child.try_wait(), Ok(None)) && self.listening.is_finished()
     }
 
     fn kill(&mut self) {

@@ -108,6 +108,9 @@ def _pipes():
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
+    if hasattr(sys.stdout, "reconfigure"):
+        # What is printed is seen while it is news.
+        sys.stdout.reconfigure(line_buffering=True)
     return source, sink
 
 
