@@ -49,7 +49,7 @@ pub struct Program {
     /// What types are called.
     pub type_text: fn(&DataType) -> String,
     /// How many lines its processes have said.
-    pub(crate) lines: AtomicU32,
+    pub(crate) lines: Arc<AtomicU32>,
     /// Processes that nobody uses just now.
     idle: Mutex<Vec<Process>>,
 }
@@ -71,7 +71,7 @@ impl Program {
         timeout: Option<Millis>,
         type_text: fn(&DataType) -> String,
     ) -> Self {
-        let (lines, idle) = (AtomicU32::new(0), Mutex::default());
+        let (lines, idle) = (Arc::default(), Mutex::default());
         Self { stage, line, folder, input, returns, rows, timeout, type_text, lines, idle }
     }
 

@@ -4,12 +4,15 @@ use std::{
     collections::VecDeque,
     fmt,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use datafusion::arrow::{array::RecordBatch, error::ArrowError, ipc::writer::StreamWriter};
-use dflow_pipeline::Fault;
+use dflow_pipeline::{Fault, Name};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
@@ -70,7 +73,8 @@ impl Process {
         let writer = StreamWriter::try_new(Vec::new(), &program.input);
         let writer = writer.map_err(|e| StepError::new(Fault::Internal, e.to_string()))?;
         let said = Arc::default();
-        let listening = tokio::spawn(listen(program.clone(), error, Arc::clone(&said)));
+        let told = Told { stage: program.stage.clone(), lines: program.lines.clone(), last: Arc::clone(&said) };
+        let listening = tokio::spawn(told.listen(error));
         let answers = Messages::new(BufReader::new(output));
         Ok(Self { child, input: Some(Input { pipe, writer }), answers, said, listening })
     }
@@ -210,41 +214,50 @@ impl Ending {
     }
 }
 
-/// Tells what a program says on its standard error, line by line, and keeps the last lines. All of it is read: a program that waits
-/// for somebody to read it would hang.
-async fn listen(program: Arc<Program>, mut error: ChildStderr, said: Arc<Mutex<VecDeque<String>>>) {
-    let (mut part, mut line) = ([0; 8 << 10], Vec::new());
-    loop {
-        let read = error.read(&mut part).await.unwrap_or(0);
-        for byte in &part[..read] {
-            match byte {
-                b'\n' => tell(&program, &mut line, &said),
-                byte if line.len() < LINE => line.push(*byte),
-                _ => {}
-            }
-        }
-        if read == 0 {
-            break;
-        }
-    }
-    tell(&program, &mut line, &said);
+/// Tells what a process says on its standard error. It holds nothing of the program: that would keep it alive as long as its processes.
+struct Told {
+    stage: Name,
+    /// How many lines the stage's processes have said.
+    lines: Arc<AtomicU32>,
+    /// The last of this one.
+    last: Arc<Mutex<VecDeque<String>>>,
 }
 
-fn tell(program: &Program, line: &mut Vec<u8>, said: &Mutex<VecDeque<String>>) {
-    let text = String::from_utf8_lossy(line).trim_end().to_owned();
-    line.clear();
-    if text.is_empty() {
-        return;
+impl Told {
+    /// Reads all that is said: a process that waits for somebody to read it would hang.
+    async fn listen(self, mut error: ChildStderr) {
+        let (mut part, mut line) = ([0; 8 << 10], Vec::new());
+        loop {
+            let read = error.read(&mut part).await.unwrap_or(0);
+            for byte in &part[..read] {
+                match byte {
+                    b'\n' => self.tell(&mut line),
+                    byte if line.len() < LINE => line.push(*byte),
+                    _ => {}
+                }
+            }
+            if read == 0 {
+                return self.tell(&mut line);
+            }
+        }
     }
-    let stage = &program.stage;
-    match program.lines.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-        before if before < LINES => tracing::info!("stage `{stage}`: {text}"),
-        LINES => tracing::info!("stage `{stage}` says more; `DFLOW_LOG=debug` shows all of it"),
-        _ => tracing::debug!("stage `{stage}`: {text}"),
+
+    fn tell(&self, line: &mut Vec<u8>) {
+        let text = String::from_utf8_lossy(line).trim_end().to_owned();
+        line.clear();
+        if text.is_empty() {
+            return;
+        }
+        let stage = &self.stage;
+        match self.lines.fetch_add(1, Ordering::Relaxed) {
+            before if before < LINES => tracing::info!("stage `{stage}`: {text}"),
+            LINES => tracing::info!("stage `{stage}` says more; `DFLOW_LOG=debug` shows all of it"),
+            _ => tracing::debug!("stage `{stage}`: {text}"),
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == LAST {
+            last.pop_front();
+        }
+        last.push_back(text);
     }
-    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-    if said.len() == LAST {
-        said.pop_front();
-    }
-    said.push_back(text);
 }
