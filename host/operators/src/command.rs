@@ -57,7 +57,7 @@ pub struct Program {
 /// Why a process has no answer.
 enum Failed {
     /// It ended.
-    Ended(Process),
+    Ended(Box<Process>),
     /// Anything else; another process would do no better.
     Otherwise(StepError),
 }
@@ -132,10 +132,14 @@ impl Program {
                 let what = format!("ended its answers, and had a batch of {} to answer", rows(batch.num_rows()));
                 return Err(Failed::Otherwise(self.wrong(process, &what).await));
             }
-            Err(Broken::Ended) => return Err(Failed::Ended(process)),
+            Err(Broken::Ended) => return Err(Failed::Ended(Box::new(process))),
             Err(broken) => return Err(Failed::Otherwise(self.broken(process, &broken).await)),
         };
         match self.expected().processed(batch.num_rows(), &answer) {
+            Ok(_) if process.answers.has_more() => {
+                let what = format!("answered more than one batch to one of {}", rows(batch.num_rows()));
+                Err(Failed::Otherwise(self.wrong(process, &what).await))
+            }
             Ok(processed) => {
                 self.idle().push(process);
                 Ok(processed)
@@ -152,9 +156,11 @@ impl Program {
     /// Rows as it is given them.
     pub(crate) fn plain(&self, batch: &RecordBatch) -> Result<RecordBatch, StepError> {
         let columns = batch.columns().iter().zip(self.input.fields());
-        let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<Vec<ArrayRef>, _>>();
+        let columns =
+            columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<Vec<ArrayRef>, _>>();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let plain = columns.and_then(|columns| RecordBatch::try_new_with_options(self.input.clone(), columns, &options));
+        let plain =
+            columns.and_then(|columns| RecordBatch::try_new_with_options(self.input.clone(), columns, &options));
         plain.map_err(|e| internal(&e))
     }
 
@@ -177,7 +183,9 @@ impl Program {
             io::ErrorKind::NotFound if program.contains('/') => (format!("there is no `{}`", path.display()), None),
             io::ErrorKind::NotFound => (
                 format!("there is no `{program}` in `PATH`"),
-                Some(format!("install it, or write where it is: `./{program}` is one in the folder of the pipeline's file")),
+                Some(format!(
+                    "install it, or write where it is: `./{program}` is one in the folder of the pipeline's file"
+                )),
             ),
             io::ErrorKind::PermissionDenied if path.is_dir() => (format!("`{}` is a folder", path.display()), None),
             io::ErrorKind::PermissionDenied => {

@@ -39,8 +39,9 @@ impl Expected<'_> {
         let mut failed = vec![false; rows];
         let mut errors: Vec<RowError> = Vec::new();
         if let Some(messages) = answer.column_by_name(ERROR) {
-            let texts = cast(messages, &DataType::Utf8View)
-                .map_err(|_| format!("with `{ERROR}` as {}, it must be utf8", (self.type_text)(messages.data_type())))?;
+            let texts = cast(messages, &DataType::Utf8View).map_err(|_| {
+                format!("with `{ERROR}` as {}, it must be utf8", (self.type_text)(messages.data_type()))
+            })?;
             for (parent, message) in parents.iter().zip(texts.as_string_view()) {
                 let Some(message) = message else { continue };
                 if !std::mem::replace(&mut failed[*parent as usize], true) {
@@ -104,7 +105,8 @@ impl Expected<'_> {
         });
         let columns = columns.collect::<Result<Vec<ArrayRef>, String>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(answer.num_rows()));
-        RecordBatch::try_new_with_options(Arc::clone(self.returns), columns, &options).map_err(|e| format!("wrongly: {e}"))
+        RecordBatch::try_new_with_options(Arc::clone(self.returns), columns, &options)
+            .map_err(|e| format!("wrongly: {e}"))
     }
 
     /// The row of the batch of which each row comes.
@@ -135,7 +137,9 @@ impl Expected<'_> {
         }
         let twice = self.rows == CommandRows::Filter;
         match parents.windows(2).find(|pair| pair[0] > pair[1] || (twice && pair[0] == pair[1])) {
-            Some([first, second]) if first == second => Err(format!("with row {first} twice: a filter keeps a row or drops it")),
+            Some([first, second]) if first == second => {
+                Err(format!("with row {first} twice: a filter keeps a row or drops it"))
+            }
             Some([first, second]) => Err(format!("with `{PARENT}` {second} behind {first}: they must ascend")),
             _ => Ok(parents),
         }
@@ -158,17 +162,18 @@ fn counted(rows: usize) -> String {
 /// Whether two types hold the same values, however they are laid out.
 fn says_the_same(a: &DataType, b: &DataType) -> bool {
     use DataType::{
-        Binary, BinaryView, Dictionary, LargeBinary, LargeList, LargeListView, LargeUtf8, List, ListView, Map, Struct, Utf8,
-        Utf8View,
+        Binary, BinaryView, Dictionary, LargeBinary, LargeList, LargeListView, LargeUtf8, List, ListView, Map, Struct,
+        Utf8, Utf8View,
     };
     match (a, b) {
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
         (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
         (Dictionary(_, a), Dictionary(_, b)) => says_the_same(a, b),
         (Dictionary(_, a), b) => says_the_same(a, b),
-        (List(a) | LargeList(a) | ListView(a) | LargeListView(a), List(b) | LargeList(b) | ListView(b) | LargeListView(b)) => {
-            says_the_same(a.data_type(), b.data_type())
-        }
+        (
+            List(a) | LargeList(a) | ListView(a) | LargeListView(a),
+            List(b) | LargeList(b) | ListView(b) | LargeListView(b),
+        ) => says_the_same(a.data_type(), b.data_type()),
         (DataType::FixedSizeList(a, m), DataType::FixedSizeList(b, n)) => {
             m == n && says_the_same(a.data_type(), b.data_type())
         }

@@ -171,7 +171,8 @@ impl Work {
     fn ports(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = batch.num_rows();
         let program = &self.spec.program;
-        let ports = self.reads.iter().map(|read| read.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let ports =
+            self.reads.iter().map(|read| read.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
         let fields = program.input.fields().iter().zip(&ports);
         let fields: Vec<FieldRef> = fields
             .map(|(field, port)| Arc::new(field.as_ref().clone().with_data_type(port.data_type().clone())))

@@ -18,7 +18,8 @@ use datafusion::arrow::{
     },
 };
 use dflow_pipeline::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use futures::FutureExt;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 /// What each message begins with.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -48,7 +49,7 @@ pub(crate) struct Messages<R> {
     dictionaries: HashMap<i64, ArrayRef>,
 }
 
-impl<R: AsyncRead + Unpin> Messages<R> {
+impl<R: AsyncBufRead + Unpin> Messages<R> {
     /// Nothing is read yet.
     pub(crate) fn new(input: R) -> Self {
         Self { input, schema: None, dictionaries: HashMap::new() }
@@ -88,9 +89,16 @@ impl<R: AsyncRead + Unpin> Messages<R> {
                     let batch = read_record_batch(&body, rows, schema, &self.dictionaries, None, &version);
                     return batch.map(Some).map_err(|e| broken(&e));
                 }
-                other => return Err(broken(&format!("a message of kind {}", other.variant_name().unwrap_or("unknown")))),
+                other => {
+                    return Err(broken(&format!("a message of kind {}", other.variant_name().unwrap_or("unknown"))));
+                }
             }
         }
+    }
+
+    /// Whether there is more already, which nobody has asked for.
+    pub(crate) fn has_more(&mut self) -> bool {
+        matches!(self.input.fill_buf().now_or_never(), Some(Ok(more)) if !more.is_empty())
     }
 
     /// The length of a message's description; `None` at the end of the stream.

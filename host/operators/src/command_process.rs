@@ -80,7 +80,10 @@ impl Process {
     }
 
     /// Gives it a batch and waits for one.
-    pub(crate) async fn exchange(&mut self, batch: &RecordBatch) -> Result<Result<Option<RecordBatch>, Broken>, ArrowError> {
+    pub(crate) async fn exchange(
+        &mut self,
+        batch: &RecordBatch,
+    ) -> Result<Result<Option<RecordBatch>, Broken>, ArrowError> {
         let Some(input) = &mut self.input else { return Ok(Err(Broken::Ended)) };
         let bytes = input.encoded(batch)?;
         let write = async {

@@ -144,7 +144,10 @@ impl Shared {
             let most = self.columns.iter_mut().map(|(_, values)| values).filter(in_memory);
             match most.max_by_key(|values| values.place.held()) {
                 Some(values) => values.put_away(&self.context)?,
-                None => return Ok(self.memory.resize(held)),
+                None => {
+                    self.memory.resize(held);
+                    return Ok(());
+                }
             }
         }
     }

@@ -383,7 +383,8 @@ impl Planning<'_> {
             }
         }
         // To run them twice costs more than to read twice.
-        let opens = self.pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Open(_) | Verb::Command(_)));
+        let opens =
+            self.pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Open(_) | Verb::Command(_)));
         let operators = self.shapes.keys().chain(opens.map(|(name, _)| name)).collect();
         let roomy = match self.state.runtime_env().memory_pool.memory_limit() {
             MemoryLimit::Finite(bytes) => bytes >= ROOMY,

@@ -224,7 +224,8 @@ columns = { chunk = "chunk", index = "chunk_index" }
         ] {
             assert_ne!(fingerprint("scored", replaced, by, version, "uri utf8"), scored, "{by}");
         }
-        let timed = fingerprint("scored", "with = { least = 1 }", "with = { least = 1 }\ntimeout = \"1s\"", "1", "uri utf8");
+        let timed =
+            fingerprint("scored", "with = { least = 1 }", "with = { least = 1 }\ntimeout = \"1s\"", "1", "uri utf8");
         assert_eq!(timed, scored);
         let other = fingerprint("other", "", "", "1", "uri utf8");
         assert_ne!(

@@ -25,7 +25,9 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         let filtered = match stage.verb {
             Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_) | Verb::Write(_) => own.filtered,
             // With what a later stage's filter dropped before it came out.
-            Verb::Use(_) | Verb::Open(_) | Verb::Command(_) => own.filtered + own.rows_made.saturating_sub(own.rows_out),
+            Verb::Use(_) | Verb::Open(_) | Verb::Command(_) => {
+                own.filtered + own.rows_made.saturating_sub(own.rows_out)
+            }
             _ if stage.verb.is_source() => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             _ => rows_in.saturating_sub(own.rows_out),
         };

@@ -20,11 +20,7 @@ reader = pa.ipc.open_stream(sys.stdin.buffer)
 out = sys.stdout.buffer
 
 
-def answer(writer, batch, **columns):
-    writer.write_batch(pa.record_batch(columns))
-    out.flush()
-
-
+writer = None
 for batch in reader:
     twice = pa.array([2 * n for n in batch["n"].to_pylist()], type=pa.int64())
     if mode == "exit":
@@ -53,11 +49,12 @@ for batch in reader:
         out.write(sink.getvalue().to_pybytes()[:-100])
         out.flush()
         sys.exit(0)
-    writer = pa.ipc.new_stream(out, schema)
+    writer = writer or pa.ipc.new_stream(out, schema)
     if mode == "end":
         writer.close()
         out.flush()
         time.sleep(60)
-    answer(writer, batch, **columns)
+    writer.write_batch(pa.record_batch(columns))
     if mode == "twice":
-        answer(writer, batch, **columns)
+        writer.write_batch(pa.record_batch(columns))
+    out.flush()

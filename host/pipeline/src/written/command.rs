@@ -18,7 +18,8 @@ pub(super) fn command(node: &Node, stage: Table<'_>, found: &mut Vec<Mistake>) -
         ("whole", CommandRows::Whole),
     ];
     let line = line(node, found);
-    let rows = stage.entry("rows").and_then(|entry| choice(&entry.node, "`rows`", ROWS, &[], found)).unwrap_or_default();
+    let rows =
+        stage.entry("rows").and_then(|entry| choice(&entry.node, "`rows`", ROWS, &[], found)).unwrap_or_default();
     let input = stage.get("in", found).unwrap_or_default();
     let returns: crate::SourceSchema = stage.get("returns", found).unwrap_or_default();
     for column in returns.keys().filter(|column| OURS.contains(&column.as_str())) {

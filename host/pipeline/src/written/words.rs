@@ -2,8 +2,8 @@
 
 /// The verbs.
 pub(super) const VERBS: &[&str] = &[
-    "read", "values", "input", "open", "use", "command", "flow", "steps", "sql", "set", "filter", "select", "explode", "limit",
-    "sort", "sample", "distinct", "union", "join", "group", "write",
+    "read", "values", "input", "open", "use", "command", "flow", "steps", "sql", "set", "filter", "select", "explode",
+    "limit", "sort", "sample", "distinct", "union", "join", "group", "write",
 ];
 
 /// Verbs of later versions, and how this one does the same.

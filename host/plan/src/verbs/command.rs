@@ -143,7 +143,8 @@ fn input(
     ports: &[(String, String, DataType)],
     returns: &Schema,
 ) -> datafusion::common::Result<SchemaRef> {
-    let fields: Vec<Field> = ports.iter().map(|(port, _, data_type)| Field::new(port, data_type.clone(), true)).collect();
+    let fields: Vec<Field> =
+        ports.iter().map(|(port, _, data_type)| Field::new(port, data_type.clone(), true)).collect();
     let plain = |field: &FieldRef| {
         let any = [PortType("any".to_owned())];
         let data_type = goes_in(&any, field.data_type()).unwrap_or_else(|| field.data_type().clone());
@@ -153,7 +154,8 @@ fn input(
     // A stream begins with the message that says its columns.
     let returns = StreamWriter::try_new(Vec::new(), &returns)?;
     let returns: String = returns.get_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let rows = serde_json::to_value(written.rows).map_err(|e| datafusion::error::DataFusionError::External(Box::new(e)))?;
+    let rows =
+        serde_json::to_value(written.rows).map_err(|e| datafusion::error::DataFusionError::External(Box::new(e)))?;
     let settings = serde_json::Value::Object(written.with.clone());
     let metadata = [
         ("dflow.protocol", PROTOCOL.to_owned()),
@@ -175,7 +177,8 @@ pub(crate) fn folder(environment: &Environment, written: &Command) -> PathBuf {
 pub(crate) fn files(environment: &Environment, written: &Command) -> Vec<(String, PathBuf)> {
     let folder = folder(environment, written);
     let Ok(real) = folder.canonicalize() else { return Vec::new() };
-    let (program, arguments) = (written.line.iter().take(1).filter(|word| word.contains('/')), written.line.iter().skip(1));
+    let (program, arguments) =
+        (written.line.iter().take(1).filter(|word| word.contains('/')), written.line.iter().skip(1));
     let below = |word: &String| {
         let path = folder.join(word).canonicalize().ok()?;
         (path.is_file() && path.starts_with(&real)).then(|| (word.clone(), path))
