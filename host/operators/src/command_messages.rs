@@ -3,13 +3,18 @@
 //! A program may write anything, so lengths are looked at before anything of that length is read, and a batch is given as soon as
 //! its last byte is there: who waits for more would wait for an answer to what it hasn't asked yet.
 
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use datafusion::arrow::{
     array::{ArrayRef, RecordBatch},
     buffer::{Buffer, MutableBuffer},
     datatypes::SchemaRef,
-    error::ArrowError,
     ipc::{
         MessageHeader,
         convert::fb_to_schema,
@@ -75,18 +80,18 @@ impl<R: AsyncBufRead + Unpin> Messages<R> {
                 MessageHeader::Schema if self.schema.is_some() => return Err(broken(&"columns for the second time")),
                 MessageHeader::Schema => {
                     let described = message.header_as_schema().ok_or_else(|| broken(&"no columns"))?;
-                    self.schema = Some(Arc::new(fb_to_schema(described)));
+                    self.schema = Some(Arc::new(guarded(|| fb_to_schema(described))?));
                 }
                 MessageHeader::DictionaryBatch => {
                     let schema = schema()?;
                     let values = message.header_as_dictionary_batch().ok_or_else(|| broken(&"no values"))?;
-                    read_dictionary(&body, values, &schema, &mut self.dictionaries, &version)
-                        .map_err(|e: ArrowError| broken(&e))?;
+                    guarded(|| read_dictionary(&body, values, &schema, &mut self.dictionaries, &version))?
+                        .map_err(|e| broken(&e))?;
                 }
                 MessageHeader::RecordBatch => {
                     let schema = schema()?;
                     let rows = message.header_as_record_batch().ok_or_else(|| broken(&"no rows"))?;
-                    let batch = read_record_batch(&body, rows, schema, &self.dictionaries, None, &version);
+                    let batch = guarded(|| read_record_batch(&body, rows, schema, &self.dictionaries, None, &version))?;
                     return batch.map(Some).map_err(|e| broken(&e));
                 }
                 other => {
@@ -147,6 +152,11 @@ impl<R: AsyncBufRead + Unpin> Messages<R> {
         let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         Broken::NotArrow(format!("what is no Arrow stream: {line:?}"))
     }
+}
+
+/// What `arrow` makes of a message. It panics about some that it doesn't know, and a program's message is no mistake of ours.
+fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, Broken> {
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| broken(&"what `arrow` doesn't know"))
 }
 
 fn broken(what: &dyn std::fmt::Display) -> Broken {
