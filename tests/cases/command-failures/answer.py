@@ -5,17 +5,20 @@ import signal
 import sys
 import time
 
-import pyarrow as pa
-
 mode = sys.argv[1]
 if mode == "silent at once":
     sys.exit(0)
+if mode == "hang":
+    print("thinking", file=sys.stderr, flush=True)
+    time.sleep(60)
 if mode == "garbage":
     print("loading the model …", flush=True)
 if mode == "flood":
     sys.stderr.write("x" * 100_000 + "\n")
     sys.stderr.write("".join(f"line {i}\n" for i in range(200_000)))
     sys.stderr.flush()
+import pyarrow as pa
+
 reader = pa.ipc.open_stream(sys.stdin.buffer)
 out = sys.stdout.buffer
 
@@ -30,9 +33,6 @@ for batch in reader:
         raise ValueError("nothing works today")
     if mode == "signal":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if mode == "hang":
-        print("thinking", file=sys.stderr, flush=True)
-        time.sleep(60)
     columns = {
         "columns": {"thrice": twice, "twice": twice},
         "none": {"n": batch["n"]},
