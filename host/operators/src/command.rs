@@ -212,6 +212,13 @@ impl Program {
             .hint("`timeout` of the stage says how long an answer may take")
     }
 
+    /// It has answered, and doesn't end.
+    pub(crate) fn lingers(&self, ending: &Ending, limit: Millis) -> StepError {
+        let what = format!("has not ended within {limit} after its answer, and was ended{}", ending.last());
+        StepError::new(Fault::Limit, format!("{} {what}", self.label()))
+            .hint("a program of all rows ends when it has answered")
+    }
+
     /// It did what it must not.
     pub(crate) async fn wrong(&self, process: Process, what: &str) -> StepError {
         let last = process.stop().await.last();

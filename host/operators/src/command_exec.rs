@@ -288,6 +288,9 @@ impl Running {
         if ending.is_good() {
             return Ok(None);
         }
+        if let (false, Some(limit)) = (ending.is_known(), program.timeout) {
+            return Err(program.lingers(&ending, limit).into());
+        }
         Err(program.ended(&ending, "after its answer").into())
     }
 }

@@ -189,6 +189,11 @@ impl Ending {
         self.status.is_some_and(|status| status.success())
     }
 
+    /// Whether it ended by itself.
+    pub(crate) fn is_known(&self) -> bool {
+        self.status.is_some()
+    }
+
     /// `ended with exit code 3`, as far as it is known.
     pub(crate) fn how(&self) -> String {
         let Some(status) = self.status else { return "closed its output".to_owned() };
