@@ -143,6 +143,9 @@ pub(crate) struct RunArgs {
     /// Keep what is saved of a stage although the stage has changed, now and later. Can be repeated.
     #[arg(long, value_name = "STAGE", value_parser = Name::whole)]
     pub(crate) accept: Vec<Name>,
+    /// Let stages with `command` run their programs. Nothing keeps them in: they can do all that you can.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
     /// Print what happens as JSON, one event a line, on stdout.
     #[arg(long)]
     pub(crate) json: bool,
@@ -349,6 +352,9 @@ pub(crate) struct EvalArgs {
     /// Take rows from a file: JSON objects where its name ends in `.jsonl`, else lines of text; `-` is stdin.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Let stages with `command` run their programs.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
     /// Print JSON, one row a line, on a terminal too.
     #[arg(long)]
     pub(crate) json: bool,

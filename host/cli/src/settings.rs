@@ -177,8 +177,14 @@ impl RunSettings {
     pub(crate) fn resolve(args: RunArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
         let engine = engine(&pipeline, args.work, args.first, outside);
-        let faults = Faults::from(args.crash_at);
-        let engine = EngineSettings { fresh: args.fresh, select: args.select, accept: args.accept, faults, ..engine };
+        let engine = EngineSettings {
+            fresh: args.fresh,
+            select: args.select,
+            accept: args.accept,
+            allow_commands: args.allow_commands,
+            faults: Faults::from(args.crash_at),
+            ..engine
+        };
         let watch = match (args.json, args.quiet) {
             (true, _) => Watch::Json,
             (false, true) => Watch::Quiet,
@@ -223,6 +229,7 @@ impl EvalSettings {
             task_bytes: dflow_pipeline::Bytes(0),
         };
         let engine = engine(&pipeline, work, None, outside);
+        let engine = EngineSettings { allow_commands: args.allow_commands, ..engine };
         let json = args.json || !outside.stdout_is_terminal;
         Ok(Self { pipeline, engine, stage: args.stage, given, json })
     }
@@ -238,7 +245,8 @@ impl PlanSettings {
     /// `explain`, as it was typed.
     pub(crate) fn of_explain(args: ExplainArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
-        let engine = engine(&pipeline, args.work, None, outside);
+        // Nothing is run, so that nothing need be allowed.
+        let engine = EngineSettings { allow_commands: true, ..engine(&pipeline, args.work, None, outside) };
         Self { pipeline, engine }
     }
 }
@@ -248,7 +256,8 @@ impl KeptSettings {
         let work =
             WorkArgs { state: args.state, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
         let pipeline = PipelineSettings::resolve(file, args.pipeline, outside);
-        let engine = engine(&pipeline, work, None, outside);
+        // Nothing is run.
+        let engine = EngineSettings { allow_commands: true, ..engine(&pipeline, work, None, outside) };
         Self { pipeline, engine, stage, json: args.json, seen_from: outside.folder.clone() }
     }
 
@@ -363,6 +372,7 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         fresh: false,
         select: Vec::new(),
         accept: Vec::new(),
+        allow_commands: false,
         faults: Faults::default(),
     }
 }
@@ -381,6 +391,7 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
         fresh: false,
         select: Vec::new(),
         accept: Vec::new(),
+        allow_commands: false,
         faults: Faults::default(),
     }
 }

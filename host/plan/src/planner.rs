@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -45,8 +45,10 @@ pub struct Plan {
     pub saved: BTreeMap<Name, Vec<String>>,
     /// The plugins that are used, by the name that the pipeline gives them.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
-    /// For stages that run an operator: how many rows come of one.
+    /// For stages that run an operator or a program: how many rows come of one.
     pub shapes: BTreeMap<Name, RowShape>,
+    /// For stages that run a program: the files that its command line names, as they are written there, and where they are.
+    pub programs: BTreeMap<Name, Vec<(String, PathBuf)>>,
     /// What is no mistake but may surprise: rows that may differ from run to run.
     pub warnings: Option<Mistakes>,
 }
@@ -88,6 +90,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         saved: IndexMap::new(),
         steps: BTreeMap::new(),
         shapes: BTreeMap::new(),
+        programs: BTreeMap::new(),
         warnings: Vec::new(),
     };
     planning.edges();
@@ -95,7 +98,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         planning.stage(&name).await;
     }
     let (segments, saved) = planning.segments(target);
-    let Planning { mistakes, plugins, from, steps, shapes, warnings, .. } = planning;
+    let Planning { mistakes, plugins, from, steps, shapes, programs, warnings, .. } = planning;
     if let Some(mistakes) = Mistakes::collect(draft.text.clone(), mistakes) {
         return Err(mistakes);
     }
@@ -105,7 +108,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     });
     let stages = stages.collect();
     let warnings = Mistakes::collect(draft.text.clone(), warnings);
-    Ok(Plan { pipeline: pipeline.clone(), stages, segments, saved, plugins, shapes, warnings })
+    Ok(Plan { pipeline: pipeline.clone(), stages, segments, saved, plugins, shapes, programs, warnings })
 }
 
 /// A saved stage.
@@ -136,6 +139,7 @@ struct Planning<'a> {
     saved: IndexMap<Name, Saved>,
     steps: BTreeMap<Name, Step>,
     shapes: BTreeMap<Name, RowShape>,
+    programs: BTreeMap<Name, Vec<(String, PathBuf)>>,
     warnings: Vec<Mistake>,
 }
 
@@ -221,7 +225,7 @@ impl Planning<'_> {
     async fn step(&mut self, name: &Name, stage: &Stage) -> Result<Step, Vec<Mistake>> {
         let state = self.state.clone();
         // Operators and sinks count what goes in by themselves.
-        let counts = matches!(stage.verb, Verb::Open(_) | Verb::Use(_) | Verb::Write(_));
+        let counts = matches!(stage.verb, Verb::Open(_) | Verb::Use(_) | Verb::Command(_) | Verb::Write(_));
         let reader = ReadBy { stage: name.clone(), counts };
         let inputs = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from));
         // In a flow's file stages go by their own names.
@@ -251,6 +255,12 @@ impl Planning<'_> {
                 };
                 let (step, shape) = input.operator(name, stage, written, &plugin, self.batch(stage)).await?;
                 self.shapes.insert(name.clone(), shape);
+                Ok(step)
+            }
+            Verb::Command(written) => {
+                let (step, shape) = input?.command(name, stage, written, self.environment, self.batch(stage))?;
+                self.programs.insert(name.clone(), verbs::command::files(self.environment, written));
+                self.shapes.extend(shape.map(|shape| (name.clone(), shape)));
                 Ok(step)
             }
             Verb::Open(written) => input?.open(name, stage, written, &self.environment.stores, self.batch(stage)),
@@ -406,7 +416,9 @@ impl Planning<'_> {
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
-        let opens = self.pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Open(_)));
+        // To run them twice costs more than to read twice.
+        let opens =
+            self.pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Open(_) | Verb::Command(_)));
         let operators = self.shapes.keys().chain(opens.map(|(name, _)| name)).collect();
         let roomy = match self.state.runtime_env().memory_pool.memory_limit() {
             MemoryLimit::Finite(bytes) => bytes >= ROOMY,

@@ -12,7 +12,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::{OpenNode, OperatorNode, TaskScope, Tees, sized};
+use dflow_operators::{CommandNode, OpenNode, OperatorNode, TaskScope, Tees, sized};
 use dflow_pipeline::Name;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -227,6 +227,11 @@ fn operators_of(plan: &LogicalPlan) -> Result<Vec<Name>> {
             && let Some(open) = extension.node.as_any().downcast_ref::<OpenNode>()
         {
             stages.push(open.spec.stage.clone());
+        }
+        if let LogicalPlan::Extension(extension) = node
+            && let Some(command) = extension.node.as_any().downcast_ref::<CommandNode>()
+        {
+            stages.push(command.spec.program.stage.clone());
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

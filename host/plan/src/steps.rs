@@ -9,7 +9,7 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder},
 };
-use dflow_operators::{ChildColumns, MeterNode, OperatorNode, OperatorSpec, ReadBy, Reads, SourceSpec};
+use dflow_operators::{MeterNode, OperatorNode, OperatorSpec, ReadBy, Reads, SourceSpec, Worker};
 use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError, Stage, Use};
 use dflow_wasm::{OperatorDescription, Plugin, PortType, RowShape};
 use indexmap::IndexMap;
@@ -254,23 +254,9 @@ impl Step {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let mut children = None;
-        if operator.shape() == RowShape::Expand {
-            columns.system.clear();
-            if let Some(parent) = self.columns.id() {
-                let names = ChildColumns { id: columns.flat_name("__id__"), index: columns.flat_name("__index__") };
-                columns.system.insert(
-                    "__id__".to_owned(),
-                    Column::of(&Columns::field(&names.id, dflow_operators::ID_FIELD_TYPE, false)),
-                );
-                columns
-                    .system
-                    .insert("__index__".to_owned(), Column::of(&Columns::field(&names.index, DataType::UInt32, false)));
-                columns.system.insert("__parent_id__".to_owned(), parent.clone());
-                children = Some(names);
-            }
-            columns.order = columns.order.of_children(columns.system.get("__index__"));
-        }
+        let expands = operator.shape() == RowShape::Expand;
+        let children = if expands { columns.children_of(&self.columns) } else { None };
+        let operator = Worker::Operator(operator);
         let spec =
             OperatorSpec { stage: name.clone(), operator, columns: fields, on_error: stage.on_error, batch, children };
         let reads = Reads {

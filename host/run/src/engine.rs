@@ -40,6 +40,8 @@ pub struct EngineSettings {
     pub select: Vec<Selection>,
     /// Stages whose saved rows stand although the stage has changed.
     pub accept: Vec<Name>,
+    /// Whether stages may run programs, which nothing keeps in.
+    pub allow_commands: bool,
     /// Where a run ends by force: for tests.
     pub faults: Faults,
 }
@@ -100,8 +102,8 @@ impl Engine {
         let (sandbox, runtime, folder) =
             (self.sandbox.clone(), self.memory.runtime.clone(), self.settings.folder.clone());
         // The first rows are those of the sources.
-        let saves = self.settings.first.is_none();
-        Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, input, saves })
+        let (saves, allow_commands) = (self.settings.first.is_none(), self.settings.allow_commands);
+        Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, allow_commands, input, saves })
     }
 
     /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages. Of one with mistakes

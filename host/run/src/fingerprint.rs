@@ -3,7 +3,7 @@
 //! Two runs with one fingerprint give the same rows for the same splits. What can't change rows isn't in it: `doc`, how batches
 //! are cut, `max_failures`, where a volume is, how many tasks there are.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use dflow_operators::StepError;
 use dflow_pipeline::{Fault, GuestLimits, Mode, Name, Pipeline, Verb};
@@ -22,8 +22,7 @@ pub struct Fingerprint(String);
 impl Fingerprint {
     /// Of a document whose keys are in a fixed order.
     fn of(document: &Value) -> Self {
-        let digest = Sha256::digest(document.to_string().as_bytes());
-        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hexadecimal(&Sha256::digest(document.to_string().as_bytes())))
     }
 
     /// One that was written down.
@@ -41,6 +40,10 @@ impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a stage depends on.
@@ -70,6 +73,8 @@ struct Known<'a> {
     code: &'a dyn Fn(&str, &str) -> Value,
     /// A source's columns: what was found in its first file decides how all others are read.
     columns: &'a dyn Fn(&Name) -> Vec<String>,
+    /// The files that a command line names.
+    files: &'a dyn Fn(&Name) -> Value,
     /// For fingerprints that the user takes for others: which these are.
     accepted: &'a dyn Fn(&Name, &Fingerprint) -> Option<Fingerprint>,
 }
@@ -93,7 +98,9 @@ impl Fingerprints {
             plan.stages.get(stage).map(|stage| stage.columns.visible.iter().map(column).collect()).unwrap_or_default()
         };
         let from = plan.stages.iter().map(|(name, stage)| (name, stage.from.as_slice())).collect();
-        let known = Known { pipeline: &plan.pipeline, from, code: &code, columns: &columns, accepted };
+        let files = |stage: &Name| files(plan, stage);
+        let known =
+            Known { pipeline: &plan.pipeline, from, code: &code, columns: &columns, files: &files, accepted };
         let mut stages = BTreeMap::new();
         for end in plan.segments.iter().flat_map(|segment| &segment.ends) {
             known.stage(end, &mut stages).map_err(|e| StepError::new(Fault::Internal, e.to_string()))?;
@@ -122,6 +129,16 @@ fn code(plugin: &Plugin, operator: &str) -> Value {
     }
 }
 
+/// The digests of the files that a stage's command line names, by their names there.
+fn files(plan: &Plan, stage: &Name) -> Value {
+    let digest = |path: &PathBuf| match std::fs::read(path) {
+        Ok(bytes) => json!(hexadecimal(&Sha256::digest(&bytes))),
+        Err(_) => Value::Null,
+    };
+    let files = plan.programs.get(stage).into_iter().flatten();
+    files.map(|(word, path)| (word.clone(), digest(path))).collect()
+}
+
 impl Known<'_> {
     fn stage(&self, name: &Name, known: &mut BTreeMap<Name, Printed>) -> Result<Fingerprint, serde_json::Error> {
         if let Some(printed) = known.get(name) {
@@ -143,7 +160,7 @@ impl Known<'_> {
     fn form(&self, name: &Name) -> Result<Value, serde_json::Error> {
         let Some(stage) = self.pipeline.stage.get(name) else { return Ok(Value::Null) };
         let mut form = serde_json::to_value(stage)?;
-        for key in ["doc", "batch", "max_failures", "save"] {
+        for key in ["doc", "batch", "max_failures", "timeout", "save"] {
             form.as_object_mut().map(|form| form.shift_remove(key));
         }
         // A larger row fails: of all that says how batches are cut this is a matter of rows.
@@ -155,6 +172,7 @@ impl Known<'_> {
                 let limits = named.map_or_else(GuestLimits::default, |named| named.limits);
                 form["code"] = json!([(self.code)(&written.plugin, &written.operator), limits]);
             }
+            Verb::Command(_) => form["files"] = (self.files)(name),
             // What becomes of others' files is no matter of these rows; that they are merged with is.
             Verb::Write(written) => form["verb"]["write"]["mode"] = json!(written.mode == Mode::Merge),
             verb if verb.is_source() => form["columns"] = json!((self.columns)(name)),
@@ -198,6 +216,11 @@ filter = "length(chunk) > 10"
 [stage.other]
 from = "pages"
 use = "mine/x"
+[stage.scored]
+from = "pages"
+command = ["python3", "x.py"]
+returns = { score = "float64" }
+with = { least = 1 }
 [stage.sink]
 from = "long"
 write = "out/"
@@ -213,7 +236,10 @@ columns = { chunk = "chunk", index = "chunk_index" }
         let code = |plugin: &str, operator: &str| json!([plugin, operator, version]);
         let columns = |_: &Name| vec![column.to_owned()];
         let from = pipeline.stage.iter().map(|(name, stage)| (name, stage.from.as_slice())).collect();
-        let known = Known { pipeline: &pipeline, from, code: &code, columns: &columns, accepted: &|_, _| None };
+        let files = |_: &Name| json!({ "x.py": version });
+        let accepted = |_: &Name, _: &Fingerprint| None;
+        let known =
+            Known { pipeline: &pipeline, from, code: &code, columns: &columns, files: &files, accepted: &accepted };
         known.stage(&stage.parse().expect("a name"), &mut BTreeMap::new()).expect("it can be written as JSON")
     }
 
@@ -237,6 +263,18 @@ columns = { chunk = "chunk", index = "chunk_index" }
         }
         assert_ne!(fingerprint("sink", "", "", "2", "uri utf8"), before, "a plugin's version");
         assert_ne!(fingerprint("sink", "", "", "1", "uri int64"), before, "a source's columns");
+        let scored = fingerprint("scored", "", "", "1", "uri utf8");
+        for (replaced, by, version) in [
+            ("", "", "2"),
+            ("\"x.py\"]", "\"x.py\", \"-v\"]", "1"),
+            ("least = 1", "least = 2", "1"),
+            ("score = \"float64\"", "score = \"float32\"", "1"),
+        ] {
+            assert_ne!(fingerprint("scored", replaced, by, version, "uri utf8"), scored, "{by}");
+        }
+        let timed =
+            fingerprint("scored", "with = { least = 1 }", "with = { least = 1 }\ntimeout = \"1s\"", "1", "uri utf8");
+        assert_eq!(timed, scored);
         let other = fingerprint("other", "", "", "1", "uri utf8");
         assert_ne!(
             fingerprint("other", "\"mine.wasm\"", "\"mine.wasm\"\nlimits = { memory = \"1GiB\" }", "1", "uri utf8"),

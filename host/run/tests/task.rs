@@ -40,6 +40,7 @@ fn engine(folder: &Path) -> Engine {
         fresh: false,
         select: Vec::new(),
         accept: Vec::new(),
+        allow_commands: false,
         faults: Faults::default(),
     };
     Engine::new(settings).expect("the engine starts")
