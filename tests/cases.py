@@ -8,7 +8,7 @@ A case is copied to an empty folder and run there. In its folder are
     pipeline.toml   and any input files
     make            optional: makes input that isn't kept as files; run first, must succeed
     cmd             optional: the shell lines that are the case; `"$DFLOW" run` when there is none; servers to run them
-                    against are in "$SERVERS"
+                    against are in "$SERVERS", and a Python with pyarrow and the package `dflow` is "$PYTHON"
     exit            the exit code that is expected, 0 when there is none
     stdout, stderr  what is expected there, empty when there is none; times, sizes, ids and the folder's path are taken out
     out/            the files that must come out, all of them, by name; NAME.parquet.jsonl is the content of NAME.parquet
@@ -30,7 +30,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import DFLOW, ROOT, Tally, dflow, environment, needs_dflow
+from common import DFLOW, PYTHON, ROOT, Tally, dflow, environment, needs_dflow, needs_pyarrow
 
 CASES = ROOT / "tests/cases"
 BLESS = bool(os.environ.get("DFLOW_BLESS"))
@@ -41,6 +41,8 @@ SECONDS = 120
 VOLATILE = [
     (re.compile(r"\b[0-9a-f]{64}\b|(?<=sha256:)[0-9a-f]{12}\b"), "<digest>"),
     (re.compile(r"\b[0-9a-f]{15}\b"), "<run>"),
+    (re.compile(r"(\bstore/[\w.]+/)[0-9a-f]{16}\b"), r"\1<fingerprint>"),
+    (re.compile(r"\b[0-9a-f]{1,8}-[0-9a-f]{16}\b"), "<etag>"),
     (re.compile(r"\b127\.0\.0\.1:\d+"), "<server>"),
     (re.compile(r"\b[\d,.]+ ?[kM]? rows/s"), "<rate>"),
     (re.compile(r"\b\d[\d,]*(\.\d+)? (h|min|s|ms|µs)(?![\w/])( \d+ s\b)?"), "<time>"),
@@ -61,7 +63,7 @@ def normal(text, folder):
     lines = []
     while (joined := BROKEN.sub(r"\1 \2", text)) != text:
         text = joined
-    for line in text.replace(str(folder), "<here>").splitlines():
+    for line in text.replace(str(folder), "<here>").replace(str(PYTHON), "<python>").splitlines():
         line = line.rstrip()
         # Whether a plugin's compiled code is in the cache already depends on what ran before.
         if line.startswith("compiled plugin "):
@@ -223,6 +225,8 @@ def main():
         cases = [p for p in cases if p.name in names]
     if again:
         cases = [p for p in cases if repeatable(p)]
+    if any("PYTHON" in text_of(case / "pipeline.toml") for case in cases):
+        needs_pyarrow()
     tally = Tally()
 
     def test(case, problems):

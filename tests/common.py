@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or CACHE / "dflow/target")
+PYTHON = CACHE / "dflow/python/bin/python"
+PYARROW = "pyarrow==25.0.1"
 DFLOW = Path(os.environ.get("DFLOW") or TARGET / "release/dflow-host")
 
 
@@ -15,7 +18,7 @@ def environment(**more):
     """An environment in which nothing but the test decides: no colours, no parameters, one cache of compiled plugins."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
     fixed = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "NO_COLOR": "1", "COLUMNS": "120"}
-    return kept | fixed | {"DFLOW": str(DFLOW), "DFLOW_CACHE_DIR": str(TARGET / "test-cache"), "PLUGINS": str(ROOT / "plugins/.built"), "GUESTS": str(ROOT / "tests/guests/.built"), "SERVERS": str(ROOT / "tests/servers")} | {k: str(v) for k, v in more.items()}
+    return kept | fixed | {"DFLOW": str(DFLOW), "DFLOW_CACHE_DIR": str(TARGET / "test-cache"), "PLUGINS": str(ROOT / "plugins/.built"), "GUESTS": str(ROOT / "tests/guests/.built"), "SERVERS": str(ROOT / "tests/servers"), "PYTHON": str(PYTHON), "PYTHONPATH": str(ROOT / "sdk/python"), "PYTHONDONTWRITEBYTECODE": "1"} | {k: str(v) for k, v in more.items()}
 
 
 def dflow(*arguments, cwd, **more):
@@ -31,6 +34,16 @@ def needs_dflow():
     """Ends the program when there is no binary to test."""
     if not DFLOW.exists():
         sys.exit(f"error: there is no `{DFLOW}`\nhint: `sdk/rust/build plugins && cargo build --release`, or name another in DFLOW")
+
+
+def needs_pyarrow():
+    """A Python that has pyarrow, in a virtual environment under the cache: what `command` stages are run with."""
+    if not PYTHON.exists():
+        venv.create(PYTHON.parent.parent, with_pip=True)
+    there = subprocess.run([PYTHON, "-c", "import pyarrow"], capture_output=True)
+    if there.returncode != 0:
+        subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYARROW], check=True)
+    return PYTHON
 
 
 def book():

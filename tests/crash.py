@@ -3,7 +3,7 @@
 
 usage: tests/crash.py [--kills N] [--seed N]
 
-A pipeline with an expansion, a filter, a plugin stage at which rows fail, a sort beside it, and sinks of each kind (a folder, folders of
+A pipeline with an expansion, a filter, a plugin stage at which rows fail, a saved stage and a sort beside it, and sinks of each kind (a folder, folders of
 values, a single file, files named by rows) is killed (SIGKILL) at random moments until N kills are done (20 by default), each time gone on
 with until it completes; and it is ended at each point before, after and in the middle of what a commit is made of. Each time rows, counts,
 failed rows and files must be those of the undisturbed run. Names of files, times and the run's id may differ.
@@ -64,8 +64,13 @@ columns = { uri = "pages.uri", chunk = "chunk" }
 read = "in/*.txt"
 as = "line"
 
-[stage.sorted]
+[stage.kept]
 from = "lines"
+set = { line = "upper(line)" }
+save = true
+
+[stage.sorted]
+from = "kept"
 sort = ["-line"]
 
 [stage.write_sorted]
@@ -133,6 +138,8 @@ def outcome(folder, report):
     files = [p for p in out.rglob("*") if p.is_file()]
     assert not [p for p in files if p.name.startswith(".")], f"temporary files are left: {files}"
     assert not (folder / ".dflow/parts").exists(), "parts are left"
+    stored = [p for p in (folder / ".dflow/store").rglob("*") if p.is_file()]
+    assert stored and not [p for p in stored if p.name.startswith(".")], f"temporary files are left: {stored}"
     rows = {}
     for path in files:
         # Names of files in folders bear their run; which rows stand together in one is left open.

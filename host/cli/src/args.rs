@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use dflow_pipeline::{Bytes, Name};
-use dflow_run::CrashPoint;
+use dflow_run::{CrashPoint, Selection};
 
 /// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.
 #[derive(Debug, Parser)]
@@ -19,6 +19,7 @@ use dflow_run::CrashPoint;
   dflow-host eval \"Some text. And more.\"   see what becomes of one row
   dflow-host check                         find every mistake, run nothing
   dflow-host run --target prod             with the places that `dflow.toml` has for `prod`
+  dflow-host show                          what is saved, and what a run would do anew
   dflow-host runs                          what was run here, and how it ended
   dflow-host plugin list                   see which operators a stage can `use`
 
@@ -53,6 +54,16 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show how a pipeline would run: what is read, in how many tasks, by which plan.
     Explain(ExplainArgs),
+    /// Show what is kept of each stage, and whether a run would leave it alone: COMPLETE, STALE or PENDING.
+    Show(ShowArgs),
+    /// Say what has changed since a saved stage or a sink was whole.
+    Why(WhyArgs),
+    /// Show the rows of a saved stage, or write them to a file.
+    Load(LoadArgs),
+    /// Forget what is kept of stages, so that the next run makes it anew.
+    Reset(ResetArgs),
+    /// Remove what is kept of saved stages in earlier states.
+    Gc(GcArgs),
     /// List what was run of a pipeline, the last run first.
     Runs(RunsArgs),
     /// Print the report of a run once more: rows, files, failures.
@@ -111,6 +122,7 @@ Examples:
   dflow-host run pages.toml -p size=200 -p site='docs/**/*.html'
   dflow-host run --first 10            outputs go under `.dflow/first/`
   dflow-host run --fresh               do again what is done already
+  dflow-host run --select +chunks      no more than the saved stage `chunks` and what it needs
   dflow-host run --json | jq -c 'select(.event == \"finished\") | .report.outputs'"
 )]
 pub(crate) struct RunArgs {
@@ -125,6 +137,15 @@ pub(crate) struct RunArgs {
     /// Do everything again, whatever earlier runs have done.
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Do only a saved stage or a sink; `+STAGE` also does what it needs, `STAGE+` also what needs it. Can be repeated.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) select: Vec<Selection>,
+    /// Keep what is saved of a stage although the stage has changed, now and later. Can be repeated.
+    #[arg(long, value_name = "STAGE", value_parser = Name::whole)]
+    pub(crate) accept: Vec<Name>,
+    /// Let stages with `command` run their programs. Nothing keeps them in: they can do all that you can.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
     /// Print what happens as JSON, one event a line, on stdout.
     #[arg(long)]
     pub(crate) json: bool,
@@ -136,6 +157,134 @@ pub(crate) struct RunArgs {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
+}
+
+/// `show`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) kept: KeptArgs,
+}
+
+/// Of which pipeline something is kept, and where.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct KeptArgs {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// The folder of the journal [default: `.dflow` beside the pipeline].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `why`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(override_usage = "dflow-host why [OPTIONS] [FILE.toml] STAGE")]
+pub(crate) struct WhyArgs {
+    /// The pipeline, where it isn't `pipeline.toml`, and a saved stage or a sink.
+    #[arg(value_name = "FILE.toml] STAGE", num_args = 1..=2, required = true)]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kept: KeptArgs,
+}
+
+/// `load`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    override_usage = "dflow-host load [OPTIONS] [FILE.toml] STAGE",
+    after_help = "Examples:
+  dflow-host load chunks                       a table of the first 20 rows
+  dflow-host load chunks --to chunks.csv       all rows, in the format of the name
+  dflow-host load chunks --to - | jq .title    all rows as JSON, one a line"
+)]
+pub(crate) struct LoadArgs {
+    /// The pipeline, where it isn't `pipeline.toml`, and a saved stage.
+    #[arg(value_name = "FILE.toml] STAGE", num_args = 1..=2, required = true)]
+    pub(crate) words: Vec<String>,
+    /// Write all rows there: a file, a folder (`dir/`), or `-` for stdout. What is there already is replaced.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: Option<String>,
+    /// The format [default: by the name; JSON lines on stdout].
+    #[arg(long, value_name = "FORMAT", requires = "to")]
+    pub(crate) format: Option<TableFormat>,
+    /// How many rows are shown.
+    #[arg(short = 'n', long, value_name = "N", default_value = "20", conflicts_with = "to")]
+    pub(crate) rows: u64,
+    #[command(flatten)]
+    pub(crate) kept: KeptArgs,
+}
+
+/// A format of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// Comma-separated values.
+    Csv,
+    /// One document, a list of objects.
+    Json,
+    /// An object a line.
+    Jsonl,
+    /// Arrow IPC.
+    Arrow,
+}
+
+impl TableFormat {
+    /// The word for it in a pipeline.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Arrow => "arrow",
+        }
+    }
+}
+
+/// `reset`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(override_usage = "dflow-host reset [OPTIONS] [FILE.toml] STAGE...")]
+pub(crate) struct ResetArgs {
+    /// The pipeline, where it isn't `pipeline.toml`, and saved stages or sinks.
+    #[arg(value_name = "FILE.toml] STAGE", required = true)]
+    pub(crate) words: Vec<String>,
+    /// The folder of the journal [default: `.dflow` beside the pipeline].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// `gc`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Of each saved stage there may be as many outputs as there were states of it (parameters, plugins, its own text).
+The last one always stays. Without `--yes` nothing is removed.
+
+Examples:
+  dflow-host gc --older-than 30 --yes      what no run has used for 30 days
+  dflow-host gc --keep 2                   show what is there beyond the last two of each stage"
+)]
+pub(crate) struct GcArgs {
+    /// The pipeline; it need not be there any more.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    /// What no run has used for so many days.
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) older_than: Option<u64>,
+    /// What is beyond the last N of each stage.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) keep: Option<usize>,
+    /// Remove it.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The folder of the journal [default: `.dflow` beside the pipeline].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// Where the journal is.
@@ -203,6 +352,9 @@ pub(crate) struct EvalArgs {
     /// Take rows from a file: JSON objects where its name ends in `.jsonl`, else lines of text; `-` is stdin.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Let stages with `command` run their programs.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
     /// Print JSON, one row a line, on a terminal too.
     #[arg(long)]
     pub(crate) json: bool,

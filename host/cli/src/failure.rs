@@ -3,7 +3,7 @@
 use dflow_pipeline::{Fault, Mistakes, exit, render, render_warnings};
 use dflow_run::{Plan, RunError, StepError};
 
-use crate::terminal::Terminal;
+use crate::{terminal::Terminal, words};
 
 /// How wide mistakes are laid out where nobody's window says.
 const WIDTH: usize = 100;
@@ -103,7 +103,22 @@ impl From<StepError> for Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
-        if error.interrupted { Self::Interrupted { goes_on: true } } else { error.error.into() }
+        if error.interrupted {
+            return Self::Interrupted { goes_on: true };
+        }
+        let mut message = error.error.message;
+        for other in &error.beside.others {
+            message.push_str("\nerror: ");
+            message.push_str(&other.message);
+        }
+        let became = [(&error.beside.done, "done"), (&error.beside.not_reached, "not reached")];
+        let became = became.iter().filter(|(stages, _)| !stages.is_empty());
+        let became: Vec<String> = became.map(|(stages, what)| format!("{what}: {}", words::names(stages))).collect();
+        if !became.is_empty() {
+            message.push_str("\nnote: ");
+            message.push_str(&became.join("; "));
+        }
+        Self::Error { message, hint: error.error.hint, fault: Some(error.error.fault) }
     }
 }
 
@@ -121,7 +136,7 @@ mod tests {
             (StepError::new(Fault::Limit, "x").into(), 7),
             (StepError::new(Fault::Internal, "x").into(), 1),
             (Failure::Interrupted { goes_on: false }, 130),
-            (RunError { error: StepError::new(Fault::Outside, "interrupted"), interrupted: true }.into(), 130),
+            (RunError { interrupted: true, ..StepError::new(Fault::Outside, "interrupted").into() }.into(), 130),
         ] {
             assert_eq!(failure.exit_code(), code, "{failure:?}");
         }

@@ -20,6 +20,9 @@ use crate::{failure::Failure, outside::Outside, terminal::Terminal};
 /// How many different warnings are shown unless `DFLOW_LOG` is set: a guest may log a line for every row.
 const SHOWN: usize = 20;
 
+/// What is told without being a warning.
+const TOLD: [&str; 2] = ["dflow_wasm::sandbox", "dflow_operators::command_process"];
+
 /// Starts logging.
 ///
 /// # Errors
@@ -95,8 +98,8 @@ impl Subscriber for Warnings {
         let level = *metadata.level();
         metadata.is_event()
             && target.starts_with("dflow")
-            // A component is compiled once, and that takes seconds.
-            && (level <= Level::WARN || (level == Level::INFO && target == "dflow_wasm::sandbox"))
+            // A component is compiled once, and that takes seconds; what programs say is for people.
+            && (level <= Level::WARN || (level == Level::INFO && TOLD.contains(&target)))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

@@ -8,8 +8,8 @@ use dflow_run::{EngineSettings, Faults, workers_for};
 use crate::{
     allocator,
     args::{
-        CheckArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, JournalArgs, PipelineArgs, ReportArgs, RunArgs,
-        WorkArgs,
+        CheckArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs, LoadArgs,
+        PipelineArgs, ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
     },
     failure::Failure,
     outside::{self, Outside},
@@ -92,6 +92,56 @@ pub(crate) struct PlanSettings {
     pub(crate) engine: EngineSettings,
 }
 
+/// `show`, `why` and `load`.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptSettings {
+    /// The pipeline.
+    pub(crate) pipeline: PipelineSettings,
+    /// How it would be run.
+    pub(crate) engine: EngineSettings,
+    /// The stage that is meant, of `why` and `load`.
+    pub(crate) stage: Option<String>,
+    /// Whether JSON is printed.
+    pub(crate) json: bool,
+    /// The folder in which the command was typed; paths are shown as seen from there.
+    pub(crate) seen_from: PathBuf,
+}
+
+/// `load`.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadSettings {
+    /// What is kept, and where.
+    pub(crate) kept: KeptSettings,
+    /// Where all rows go.
+    pub(crate) to: Option<String>,
+    /// In which format.
+    pub(crate) format: Option<TableFormat>,
+    /// How many are shown, when they aren't written.
+    pub(crate) rows: u64,
+}
+
+/// `reset`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResetSettings {
+    /// The folder of the journal.
+    pub(crate) state: PathBuf,
+    /// The stages.
+    pub(crate) stages: Vec<String>,
+}
+
+/// `gc`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GcSettings {
+    /// The folder of the journal.
+    pub(crate) state: PathBuf,
+    /// What no run has used for so many days goes.
+    pub(crate) older_than: Option<u64>,
+    /// What is beyond so many of each stage goes.
+    pub(crate) keep: Option<usize>,
+    /// Whether it does.
+    pub(crate) yes: bool,
+}
+
 /// `runs` and `report`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JournalSettings {
@@ -127,7 +177,14 @@ impl RunSettings {
     pub(crate) fn resolve(args: RunArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
         let engine = engine(&pipeline, args.work, args.first, outside);
-        let engine = EngineSettings { fresh: args.fresh, faults: Faults::from(args.crash_at), ..engine };
+        let engine = EngineSettings {
+            fresh: args.fresh,
+            select: args.select,
+            accept: args.accept,
+            allow_commands: args.allow_commands,
+            faults: Faults::from(args.crash_at),
+            ..engine
+        };
         let watch = match (args.json, args.quiet) {
             (true, _) => Watch::Json,
             (false, true) => Watch::Quiet,
@@ -172,6 +229,7 @@ impl EvalSettings {
             task_bytes: dflow_pipeline::Bytes(0),
         };
         let engine = engine(&pipeline, work, None, outside);
+        let engine = EngineSettings { allow_commands: args.allow_commands, ..engine };
         let json = args.json || !outside.stdout_is_terminal;
         Ok(Self { pipeline, engine, stage: args.stage, given, json })
     }
@@ -187,17 +245,102 @@ impl PlanSettings {
     /// `explain`, as it was typed.
     pub(crate) fn of_explain(args: ExplainArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
-        let engine = engine(&pipeline, args.work, None, outside);
+        // Nothing is run, so that nothing need be allowed.
+        let engine = EngineSettings { allow_commands: true, ..engine(&pipeline, args.work, None, outside) };
         Self { pipeline, engine }
     }
+}
+
+impl KeptSettings {
+    fn resolve(file: PathBuf, args: KeptArgs, stage: Option<String>, outside: &Outside) -> Self {
+        let work =
+            WorkArgs { state: args.state, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
+        let pipeline = PipelineSettings::resolve(file, args.pipeline, outside);
+        // Nothing is run.
+        let engine = EngineSettings { allow_commands: true, ..engine(&pipeline, work, None, outside) };
+        Self { pipeline, engine, stage, json: args.json, seen_from: outside.folder.clone() }
+    }
+
+    /// `show`, as it was typed.
+    pub(crate) fn of_show(args: ShowArgs, outside: &Outside) -> Self {
+        Self::resolve(args.file, args.kept, None, outside)
+    }
+
+    /// `why`, as it was typed.
+    ///
+    /// # Errors
+    /// No stage is named.
+    pub(crate) fn of_why(args: WhyArgs, outside: &Outside) -> Result<Self, Failure> {
+        let (file, stage) = file_and_stage(args.words)?;
+        Ok(Self::resolve(file, args.kept, Some(stage), outside))
+    }
+}
+
+impl LoadSettings {
+    /// `load`, as it was typed.
+    ///
+    /// # Errors
+    /// No stage is named.
+    pub(crate) fn resolve(args: LoadArgs, outside: &Outside) -> Result<Self, Failure> {
+        let (file, stage) = file_and_stage(args.words)?;
+        let kept = KeptSettings::resolve(file, args.kept, Some(stage), outside);
+        Ok(Self { kept, to: args.to, format: args.format, rows: args.rows })
+    }
+}
+
+impl ResetSettings {
+    /// `reset`, as it was typed.
+    ///
+    /// # Errors
+    /// No stage is named.
+    pub(crate) fn resolve(args: ResetArgs, outside: &Outside) -> Result<Self, Failure> {
+        let (file, stages) = file_and_stages(args.words);
+        if stages.is_empty() {
+            return Err(no_stage());
+        }
+        Ok(Self { state: state_beside(&file, args.state, outside), stages })
+    }
+}
+
+impl GcSettings {
+    /// `gc`, as it was typed.
+    pub(crate) fn resolve(args: GcArgs, outside: &Outside) -> Self {
+        let state = state_beside(&args.file, args.state, outside);
+        Self { state, older_than: args.older_than, keep: args.keep, yes: args.yes }
+    }
+}
+
+/// A pipeline's file, where the first word is one, and the other words.
+fn file_and_stages(mut words: Vec<String>) -> (PathBuf, Vec<String>) {
+    let named = words.first().is_some_and(|word| word.ends_with(".toml"));
+    let file = if named { words.remove(0) } else { DEFAULT_FILE.to_owned() };
+    (PathBuf::from(file), words)
+}
+
+fn file_and_stage(words: Vec<String>) -> Result<(PathBuf, String), Failure> {
+    let (file, mut stages) = file_and_stages(words);
+    match (stages.pop(), stages.pop()) {
+        (Some(stage), None) => Ok((file, stage)),
+        (None, _) => Err(no_stage()),
+        (Some(_), Some(first)) => {
+            Err(Failure::usage(format!("`{first}` is no pipeline file: its name ends in `.toml`")))
+        }
+    }
+}
+
+fn no_stage() -> Failure {
+    Failure::usage("no stage is named").hint("`dflow-host show` lists those of which something is kept")
+}
+
+fn state_beside(file: &Path, given: Option<PathBuf>, outside: &Outside) -> PathBuf {
+    let pipeline = outside.folder.join(file);
+    state(pipeline.parent().unwrap_or(&pipeline), given, outside)
 }
 
 impl JournalSettings {
     /// `runs`, as it was typed.
     pub(crate) fn of_runs(args: JournalArgs, outside: &Outside) -> Self {
-        let pipeline = outside.folder.join(&args.file);
-        let folder = pipeline.parent().unwrap_or(&pipeline);
-        let state = state(folder, args.state, outside);
+        let state = state_beside(&args.file, args.state, outside);
         Self { state, run: None, json: args.json, seen_from: outside.folder.clone() }
     }
 
@@ -228,6 +371,9 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         tight: allocator::give_back_at_once,
         first: None,
         fresh: false,
+        select: Vec::new(),
+        accept: Vec::new(),
+        allow_commands: false,
         faults: Faults::default(),
     }
 }
@@ -245,6 +391,9 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
         tight: allocator::give_back_at_once,
         first,
         fresh: false,
+        select: Vec::new(),
+        accept: Vec::new(),
+        allow_commands: false,
         faults: Faults::default(),
     }
 }

@@ -192,6 +192,20 @@ impl Stores {
         Ok((Arc::<LocalFileSystem>::clone(&self.inner.disk), location))
     }
 
+    /// A file on the disk, as it is now.
+    ///
+    /// # Errors
+    /// It isn't there, or its name isn't UTF-8 (fault `Outside`).
+    pub fn split(&self, path: &Path) -> Result<Split, IoError> {
+        let path = std::path::absolute(path).map_err(|error| IoError::os("find", path, error))?;
+        let metadata = path.metadata().map_err(|error| IoError::os("read", &path, error))?;
+        let name = path
+            .to_str()
+            .ok_or_else(|| IoError::new(Fault::Outside, format!("the path `{}` isn't UTF-8", path.display())))?;
+        let location = Location { volume: ABSOLUTE.to_owned(), path: name.trim_start_matches('/').to_owned() };
+        Ok(Split::of_file(location, &metadata))
+    }
+
     /// What a path in the user's words means.
     pub(crate) fn locate(&self, text: &str) -> Result<Location, IoError> {
         let named = self.inner.roots.keys().map(String::as_str).filter(|name| !matches!(*name, ABSOLUTE | RELATIVE));

@@ -1,11 +1,17 @@
 //! What does one step do?
 //!
 //! Each file is one node of DataFusion's: [`SourceExec`] gives a source's rows with their ids, [`OperatorNode`] and its
-//! execution run an operator of a plugin, [`OpenNode`] opens the files that rows name, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
+//! execution run an operator of a plugin or a program ([`Worker`]), [`CommandNode`] a program that makes rows anew, [`OpenNode`] opens the files that rows name, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
 //! its splits and its counters, in the session ([`TaskScope`]). A plan that several others read is a [`Tee`]. What SQL can call is in [`functions()`].
 //!
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
+mod command;
+mod command_answer;
+mod command_exec;
+mod command_messages;
+mod command_node;
+mod command_process;
 mod cut;
 mod error;
 mod functions;
@@ -20,6 +26,7 @@ mod operator_node;
 mod parquet_files;
 mod partitions;
 mod planner;
+mod process_group;
 mod reads;
 mod scope;
 mod shared;
@@ -29,7 +36,11 @@ mod tee;
 mod tee_exec;
 mod template;
 mod unique;
+mod worker;
 
+pub use command::Program;
+pub use command_exec::CommandExec;
+pub use command_node::{CommandNode, CommandSpec};
 pub use cut::{cut, row_sizes};
 pub use error::{StepError, no_memory, step_error};
 pub use functions::{TypeNames, functions};
@@ -52,3 +63,4 @@ pub use tee::{Tee, Tees};
 pub use tee_exec::TeeExec;
 pub use template::{Escape, Template};
 pub use unique::{UniqueExec, UniqueNode};
+pub use worker::Worker;

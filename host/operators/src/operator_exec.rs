@@ -1,4 +1,4 @@
-//! Runs an operator of a plugin on batches.
+//! Runs an operator of a plugin, or a program, on batches.
 //!
 //! One instance for each batch that is worked on at a time, reused from batch to batch and from task to task. Batches are cut by
 //! rows and bytes before they go in; results are joined with the carried columns by their parents' positions. Each row of a batch
@@ -41,7 +41,7 @@ use crate::{
     error::StepError,
     held::{Held, memory_of},
     ids::{Ids, child_id},
-    operator_node::{OperatorSpec, label},
+    operator_node::OperatorSpec,
     reads::Reads,
     scope::{RowFailure, StageCounters, StageCounts, TaskScope},
 };
@@ -85,7 +85,7 @@ impl DisplayAs for OperatorExec {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let ports = self.spec.operator.input().fields().iter().zip(&self.reads.ports);
         let ports: Vec<_> = ports.map(|(port, expr)| format!("{}={expr}", port.name())).collect();
-        write!(f, "OperatorExec: {} {} in=[{}]", label(&self.spec), self.spec.shape(), ports.join(", "))?;
+        write!(f, "OperatorExec: {} {} in=[{}]", self.spec.operator.label(), self.spec.shape(), ports.join(", "))?;
         if let Some(kept) = &self.projection {
             write!(f, ", projection={kept:?}")?;
         }
@@ -321,9 +321,7 @@ impl Work {
         let fields: Vec<_> =
             fields.map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true)).collect();
         let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), part.ports.clone(), &options)?;
-        let mut instance = self.spec.operator.instance().await.map_err(StepError::from)?;
-        let processed = instance.process(&input).await.map_err(StepError::from)?;
-        instance.release();
+        let processed = self.spec.operator.process(&input).await?;
         self.results(&part.rows, part.ids.as_ref(), processed, Fault::Data, &mut ready)?;
         Ok(ready)
     }

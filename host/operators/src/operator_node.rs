@@ -1,4 +1,4 @@
-//! An operator of a plugin as a node of the logical plan.
+//! An operator of a plugin, or a program, as a node of the logical plan.
 //!
 //! Its output is its input's columns, carried along, and the new ones. It reads its ports and the rows' id; which of the
 //! carried columns are needed is the optimizer's to find out, and passes through to the reader.
@@ -17,17 +17,17 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore},
 };
 use dflow_pipeline::{BatchLimits, Name, OnError};
-use dflow_wasm::{Operator, RowShape};
+use dflow_wasm::RowShape;
 
-use crate::{ids::ID_FIELD_TYPE, reads::Reads};
+use crate::{ids::ID_FIELD_TYPE, reads::Reads, worker::Worker};
 
 /// What a stage does with an operator.
 #[derive(Debug)]
 pub struct OperatorSpec {
     /// The stage.
     pub stage: Name,
-    /// The opened operator.
-    pub operator: Arc<Operator>,
+    /// The opened operator, or the program.
+    pub operator: Worker,
     /// The new columns: the operator's, under the plan's names and in the operator's order.
     pub columns: Vec<FieldRef>,
     /// What happens to failed rows.
@@ -65,7 +65,7 @@ impl OperatorSpec {
 
     /// Whether all it does is to add columns: whoever reads none of them doesn't need it.
     pub fn only_adds_columns(&self) -> bool {
-        self.shape() == RowShape::Map && !self.operator.description().rejects_rows
+        self.shape() == RowShape::Map && !self.operator.is_needed()
     }
 
     /// How many rows come of one.
@@ -149,7 +149,7 @@ impl UserDefinedLogicalNodeCore for OperatorNode {
         write!(
             f,
             "Operator: {} ({}) in=[{}] out=[{}]",
-            label(&self.spec),
+            self.spec.operator.label(),
             self.spec.shape(),
             ports.join(", "),
             columns.join(", ")
@@ -168,10 +168,4 @@ impl UserDefinedLogicalNodeCore for OperatorNode {
         let carried = self.input.schema().fields().len();
         Some(vec![output_columns.iter().copied().filter(|i| *i < carried).collect()])
     }
-}
-
-/// `plugin/operator@version`
-pub(crate) fn label(spec: &OperatorSpec) -> String {
-    let (plugin, operator) = (spec.operator.plugin(), spec.operator.description());
-    format!("{}/{}@{}", plugin.name(), operator.name, operator.version)
 }

@@ -13,6 +13,8 @@ use datafusion::{
 };
 
 use crate::{
+    command_exec::CommandExec,
+    command_node::CommandNode,
     meter::{MeterExec, MeterNode},
     number::NumberNode,
     open_exec::OpenExec,
@@ -56,6 +58,11 @@ impl ExtensionPlanner for StepPlanner {
             let reads = open.reads.with(open.reads.iter().map(expr).collect::<Result<Vec<_>>>()?)?;
             let exec = OpenExec::new(open.spec.clone(), open.parts.clone(), reads, physical.clone());
             return Ok(Some(Arc::new(exec)));
+        }
+        if let Some(command) = node.as_any().downcast_ref::<CommandNode>() {
+            let expr = |e| planner.create_physical_expr(e, logical.schema(), session, context);
+            let reads = command.reads.iter().map(expr).collect::<Result<Vec<_>>>()?;
+            return Ok(Some(Arc::new(CommandExec::new(command.spec.clone(), reads, physical.clone()))));
         }
         if let Some(operator) = node.as_any().downcast_ref::<OperatorNode>() {
             let expr = |e| planner.create_physical_expr(e, logical.schema(), session, context);

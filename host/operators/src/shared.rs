@@ -144,7 +144,10 @@ impl Shared {
             let most = self.columns.iter_mut().map(|(_, values)| values).filter(in_memory);
             match most.max_by_key(|values| values.place.held()) {
                 Some(values) => values.put_away(&self.context)?,
-                None => return Ok(self.memory.resize(held)),
+                None => {
+                    self.memory.resize(held);
+                    return Ok(());
+                }
             }
         }
     }
@@ -414,9 +417,10 @@ mod tests {
             let in_file =
                 shared.columns.iter().filter(|(_, values)| matches!(values.place, Place::File { .. })).count();
             assert_eq!(in_file > 0, memory > 0, "{memory}");
-            for (_, values) in &shared.columns {
-                assert_eq!(values.place.count(), 40, "each value once, nulls not at all");
-            }
+            let counts: Vec<usize> = shared.columns.iter().map(|(_, values)| values.place.count()).collect();
+            // Nulls not at all; the same short value of several batches once in memory, once a batch in a file.
+            assert_eq!(counts[0], 40, "each value once");
+            assert!(if memory == 0 { counts[1] == 21 } else { (21..=40).contains(&counts[1]) }, "{counts:?}");
             let numbered = concat_batches(shared.numbered(), &numbered).expect("they have one schema");
             let order = UInt32Array::from_iter_values((0..600).map(|row| row * 7919 % 600));
             let taken = |batch: &RecordBatch| {

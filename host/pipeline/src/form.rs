@@ -95,6 +95,10 @@ pub struct Stage {
     /// How many rows of this stage may fail before the run counts as failed (exit 4): a count. Default 0.
     #[serde(default)]
     pub max_failures: u64,
+    /// How long a `command` may take for one answer, such as `30s` or `2h`: from a batch that it was given, or, where its rows are
+    /// `whole`, from the end of its input. Then it is killed. Default: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Millis>,
     /// How this stage's batches are cut; what isn't said is as in the pipeline's `batch`.
     #[serde(default)]
     pub batch: Option<BatchLimits>,
@@ -103,6 +107,10 @@ pub struct Stage {
     /// 30 bytes a row), in one task.
     #[serde(default)]
     pub id: Option<String>,
+    /// Whether its rows are kept, and read from there while nothing that they depend on changes. Nothing is pushed through such a
+    /// stage into what it reads. Default `false`.
+    #[serde(default)]
+    pub save: bool,
     /// For people.
     #[serde(default)]
     pub doc: Option<String>,
@@ -126,6 +134,8 @@ pub enum Verb {
     Open(Open),
     /// An operator of a plugin component, `plugin/operator`.
     Use(Use),
+    /// A native program, unsandboxed: `run` needs `--allow-commands`.
+    Command(Command),
     /// Another pipeline file, between its `input` stage and its output.
     Flow(Flow),
     /// The rows that a flow is given, in the place of its `input` stage: no verb that anybody writes.
@@ -170,6 +180,7 @@ impl Verb {
             Self::Input(_) => "input",
             Self::Open(_) => "open",
             Self::Use(_) => "use",
+            Self::Command(_) => "command",
             Self::Flow(_) => "flow",
             Self::Given(_) => "input",
             Self::Steps(_) => "steps",
@@ -346,6 +357,55 @@ pub struct Use {
     /// The operator's settings.
     #[serde(default)]
     pub with: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `command = ["python3", "train.py"]` with `returns`, `rows`, `in`, `with`: a program that is given rows as an Arrow IPC stream on its
+/// standard input and answers with another on its standard output. It is run in the folder of the file in which it is written,
+/// with the environment of the host, and kept for further batches. A program that is changed is noticed where it, or an argument, is a
+/// file below that folder; what it reads besides isn't.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments. One without `/` is looked for in `PATH`, others are seen from the folder.
+    pub line: Vec<String>,
+    /// The columns that it answers with, and their types, as those of `schema`.
+    #[serde(default)]
+    pub returns: SourceSchema,
+    /// How its rows come from those that it is given. Default: `map`.
+    #[serde(default)]
+    pub rows: CommandRows,
+    /// Its input column ← our column (or `stage.column` of an ancestor). All visible columns when left out.
+    #[serde(default, rename = "in")]
+    pub input: IndexMap<String, String>,
+    /// Settings that it is handed as JSON.
+    #[serde(default)]
+    pub with: serde_json::Map<String, serde_json::Value>,
+    /// Where it runs, as seen from the pipeline's folder. Not written by anybody: it follows from where the stage is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(skip)]
+    pub folder: String,
+}
+
+/// How a program's rows come from those that it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandRows {
+    /// One for each, in order; they keep their columns.
+    #[default]
+    Map,
+    /// At most one for each, named by its place in the batch (`__parent__`); they keep their columns.
+    Filter,
+    /// Any number for each, named by its place in the batch (`__parent__`); they keep their columns.
+    Expand,
+    /// Rows anew, once all have been read.
+    Whole,
+}
+
+impl Command {
+    /// The command line as a person would write it.
+    pub fn text(&self) -> String {
+        self.line.join(" ")
+    }
 }
 
 /// `sql = "SELECT … FROM stage"`.

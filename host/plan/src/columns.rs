@@ -14,6 +14,7 @@ use datafusion::{
     common::Column as PlanColumn,
     logical_expr::Expr,
 };
+use dflow_operators::{ChildColumns, ID_FIELD_TYPE};
 use dflow_pipeline::{At, Mistake, Name};
 use indexmap::IndexMap;
 
@@ -126,6 +127,21 @@ impl Columns {
         let own = self.visible.iter().chain(&self.system).map(|(name, column)| (name.clone(), column.clone()));
         ancestors.insert(self.stage.clone(), own.collect());
         Self { stage: stage.clone(), ancestors, ..self.clone() }
+    }
+
+    /// Makes these rows children of others: they get ids of their own and an index, if their parents have ids.
+    pub(crate) fn children_of(&mut self, parents: &Self) -> Option<ChildColumns> {
+        self.system.clear();
+        let children = parents.id().map(|parent| {
+            let names = ChildColumns { id: self.flat_name("__id__"), index: self.flat_name("__index__") };
+            let id = Column::of(&Self::field(&names.id, ID_FIELD_TYPE, false));
+            let index = Column::of(&Self::field(&names.index, DataType::UInt32, false));
+            let system = [("__id__", id), ("__index__", index), ("__parent_id__", parent.clone())];
+            self.system.extend(system.map(|(name, column)| (name.to_owned(), column)));
+            names
+        });
+        self.order = self.order.of_children(self.system.get("__index__"));
+        children
     }
 
     /// The flat name of a column that this stage makes.

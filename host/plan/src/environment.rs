@@ -36,8 +36,12 @@ pub struct Environment {
     pub runtime: Arc<RuntimeEnv>,
     /// The pipeline's folder, against which a plugin's path is read.
     pub folder: std::path::PathBuf,
+    /// Whether stages may run programs.
+    pub allow_commands: bool,
     /// The rows of `input` stages, given by the caller.
     pub input: Option<RecordBatch>,
+    /// Whether saved stages are read from where they are stored. If not, their rows are made as those of any other.
+    pub saves: bool,
 }
 
 /// Plans with our nodes.

@@ -28,6 +28,7 @@ mod planner;
 mod problems;
 mod prune;
 mod query;
+mod saved;
 mod segment;
 mod selection;
 mod sink;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -38,14 +38,26 @@ pub struct Plan {
     pub pipeline: Pipeline,
     /// Each stage's rows, by name, in the order of the file.
     pub stages: IndexMap<Name, StagePlan>,
-    /// Segments that end in all sinks, or the one for the stage that was asked for.
+    /// Segments that end in all saved stages and all sinks, each after those whose rows it reads; or the one for the stage that
+    /// was asked for.
     pub segments: Vec<Segment>,
+    /// The saved stages, and the names in the plan of the columns that are stored of each.
+    pub saved: BTreeMap<Name, Vec<String>>,
     /// The plugins that are used, by the name that the pipeline gives them.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
-    /// For stages that run an operator: how many rows come of one.
+    /// For stages that run an operator or a program: how many rows come of one.
     pub shapes: BTreeMap<Name, RowShape>,
+    /// For stages that run a program: the files that its command line names, as they are written there, and where they are.
+    pub programs: BTreeMap<Name, Vec<(String, PathBuf)>>,
     /// What is no mistake but may surprise: rows that may differ from run to run.
     pub warnings: Option<Mistakes>,
+}
+
+impl Plan {
+    /// Whether a segment stores a saved stage, and doesn't end in sinks.
+    pub fn saves(&self, segment: &Segment) -> bool {
+        segment.ends.iter().any(|end| self.saved.contains_key(end))
+    }
 }
 
 /// A stage that is planned.
@@ -74,16 +86,19 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         queries: BTreeMap::new(),
         from: IndexMap::new(),
         sources: BTreeMap::new(),
+        saves: environment.saves && target.is_none(),
+        saved: IndexMap::new(),
         steps: BTreeMap::new(),
         shapes: BTreeMap::new(),
+        programs: BTreeMap::new(),
         warnings: Vec::new(),
     };
     planning.edges();
     for name in planning.order() {
         planning.stage(&name).await;
     }
-    let segments = planning.segments(target);
-    let Planning { mistakes, plugins, from, steps, shapes, warnings, .. } = planning;
+    let (segments, saved) = planning.segments(target);
+    let Planning { mistakes, plugins, from, steps, shapes, programs, warnings, .. } = planning;
     if let Some(mistakes) = Mistakes::collect(draft.text.clone(), mistakes) {
         return Err(mistakes);
     }
@@ -93,7 +108,15 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     });
     let stages = stages.collect();
     let warnings = Mistakes::collect(draft.text.clone(), warnings);
-    Ok(Plan { pipeline: pipeline.clone(), stages, segments, plugins, shapes, warnings })
+    Ok(Plan { pipeline: pipeline.clone(), stages, segments, saved, plugins, shapes, programs, warnings })
+}
+
+/// A saved stage.
+struct Saved {
+    /// What is stored.
+    step: Step,
+    /// The stage as a source of those who read it.
+    source: SegmentSource,
 }
 
 /// The state of planning.
@@ -110,8 +133,13 @@ struct Planning<'a> {
     queries: BTreeMap<Name, Query>,
     from: IndexMap<Name, Vec<Name>>,
     sources: BTreeMap<Name, SegmentSource>,
+    /// Whether saved stages are stored.
+    saves: bool,
+    /// What saved stages store, each after those that it reads; in `steps` they are read back.
+    saved: IndexMap<Name, Saved>,
     steps: BTreeMap<Name, Step>,
     shapes: BTreeMap<Name, RowShape>,
+    programs: BTreeMap<Name, Vec<(String, PathBuf)>>,
     warnings: Vec<Mistake>,
 }
 
@@ -174,7 +202,17 @@ impl Planning<'_> {
             Ok(step) => {
                 let at = At::stage(name).key(stage.verb.keyword());
                 self.warnings.extend(left_open(&at, &step.plan));
-                self.steps.insert(name.clone(), step);
+                let step = match self.saves && stage.save {
+                    true => step.stored(&self.environment.stores, self.batch(stage)).map(|(stored, source)| {
+                        self.saved.insert(name.clone(), Saved { step, source });
+                        stored
+                    }),
+                    false => Ok(step),
+                };
+                match step {
+                    Ok(step) => drop(self.steps.insert(name.clone(), step)),
+                    Err(mistakes) => self.mistakes.extend(mistakes),
+                }
             }
             Err(mistakes) => self.mistakes.extend(mistakes),
         }
@@ -187,7 +225,7 @@ impl Planning<'_> {
     async fn step(&mut self, name: &Name, stage: &Stage) -> Result<Step, Vec<Mistake>> {
         let state = self.state.clone();
         // Operators and sinks count what goes in by themselves.
-        let counts = matches!(stage.verb, Verb::Open(_) | Verb::Use(_) | Verb::Write(_));
+        let counts = matches!(stage.verb, Verb::Open(_) | Verb::Use(_) | Verb::Command(_) | Verb::Write(_));
         let reader = ReadBy { stage: name.clone(), counts };
         let inputs = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from));
         // In a flow's file stages go by their own names.
@@ -217,6 +255,12 @@ impl Planning<'_> {
                 };
                 let (step, shape) = input.operator(name, stage, written, &plugin, self.batch(stage)).await?;
                 self.shapes.insert(name.clone(), shape);
+                Ok(step)
+            }
+            Verb::Command(written) => {
+                let (step, shape) = input?.command(name, stage, written, self.environment, self.batch(stage))?;
+                self.programs.insert(name.clone(), verbs::command::files(self.environment, written));
+                self.shapes.extend(shape.map(|shape| (name.clone(), shape)));
                 Ok(step)
             }
             Verb::Open(written) => input?.open(name, stage, written, &self.environment.stores, self.batch(stage)),
@@ -267,7 +311,7 @@ impl Planning<'_> {
         let spec = source::spec(name, stage, self.batch(stage), &source)?;
         let cut = source.reader.cuts();
         let splits: Arc<[_]> = Arc::from(source.splits);
-        let source = SegmentSource { stage: name.clone(), kept: splits.clone(), splits, cut };
+        let source = SegmentSource { stage: name.clone(), kept: splits.clone(), splits, cut, saved: false };
         self.sources.insert(name.clone(), source);
         Step::source(spec)
     }
@@ -337,16 +381,16 @@ impl Planning<'_> {
     }
 
     /// Segments for all sinks, those that run together in one, or for the stage asked for.
-    fn segments(&mut self, target: Option<&Name>) -> Vec<Segment> {
+    fn segments(&mut self, target: Option<&Name>) -> (Vec<Segment>, BTreeMap<Name, Vec<String>>) {
         let ends: Vec<Name> = match target {
             Some(name) if self.pipeline.stage.contains_key(name) => vec![name.clone()],
             // Without the whole pipeline nobody knows whether there is such a stage.
-            Some(_) if !self.mistakes.is_empty() => return Vec::new(),
+            Some(_) if !self.mistakes.is_empty() => return Default::default(),
             Some(name) => {
                 let known = self.pipeline.stage.keys().map(Name::as_str).filter(|name| !name.contains('.'));
                 let known: Vec<_> = known.collect();
                 self.mistakes.push(Mistake::unknown(At::default(), "stage", name.as_str(), &known));
-                return Vec::new();
+                return Default::default();
             }
             None => self
                 .pipeline
@@ -375,7 +419,9 @@ impl Planning<'_> {
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
-        let opens = self.pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Open(_)));
+        // To run them twice costs more than to read twice.
+        let opens =
+            self.pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Open(_) | Verb::Command(_)));
         let operators = self.shapes.keys().chain(opens.map(|(name, _)| name)).collect();
         let roomy = match self.state.runtime_env().memory_pool.memory_limit() {
             MemoryLimit::Finite(bytes) => bytes >= ROOMY,
@@ -384,24 +430,71 @@ impl Planning<'_> {
         let mut segments = Vec::new();
         for mut group in together(found, &operators, roomy) {
             group.sort_by_key(|end| self.pipeline.stage.get_index_of(&end.stage));
-            let mut plans: BTreeMap<&Name, &LogicalPlan> = self.steps.iter().map(|(n, s)| (n, &s.plan)).collect();
-            plans.extend(group.iter().map(|end| (&end.stage, &end.plan)));
-            match Segment::new(&group, &self.from, &plans, &self.sources, self.state.clone()) {
+            match self.segment(&group) {
                 Ok(segment) => segments.push(segment),
                 Err(e) => self.mistakes.push(of_sql(At::stage(&group[0].stage), &e)),
             }
         }
-        segments
+        self.stored(segments)
     }
 
-    /// A stage and all that it reads, sources first.
+    /// Puts the segments that store saved stages before those of the sinks, and says what each stores: also what others read.
+    fn stored(&mut self, sinks: Vec<Segment>) -> (Vec<Segment>, BTreeMap<Name, Vec<String>>) {
+        let (mut segments, mut stored, mut mistakes) = (sinks, BTreeMap::new(), Vec::new());
+        // From the sinks up: what a stage stores of its ancestors is what those below it read.
+        for (name, Saved { step, .. }) in self.saved.iter().rev() {
+            let wanted = segments.iter().map(|segment| segment.wanted(name));
+            let planned =
+                wanted.collect::<datafusion::common::Result<Vec<_>>>().map_err(|e| vec![of_sql(At::stage(name), &e)]);
+            let planned = planned.and_then(|wanted| {
+                let step = step.store(&wanted.into_iter().flatten().collect())?;
+                let failed = |e| vec![of_sql(At::stage(name), &e)];
+                let mut stages = Vec::new();
+                self.reach(name, &mut stages);
+                let way = Rows::of(&step.plan).map_err(failed)?.way();
+                let columns = step.plan.schema().fields().iter().map(|field| field.name().clone()).collect();
+                let end = End { stage: name.clone(), plan: step.plan, stages, way };
+                Ok((self.segment(&[end]).map_err(failed)?, columns))
+            });
+            match planned {
+                Ok((segment, columns)) => {
+                    segments.insert(0, segment);
+                    stored.insert(name.clone(), columns);
+                }
+                Err(more) => mistakes.extend(more),
+            }
+        }
+        self.mistakes.extend(mistakes);
+        (segments, stored)
+    }
+
+    /// The segment of some ends.
+    fn segment(&self, group: &[End]) -> datafusion::common::Result<Segment> {
+        let ends = |name: &Name| group.iter().any(|end| end.stage == *name);
+        let mut plans: BTreeMap<&Name, &LogicalPlan> = self.steps.iter().map(|(n, s)| (n, &s.plan)).collect();
+        plans.extend(group.iter().map(|end| (&end.stage, &end.plan)));
+        // What is saved is a source, but for the segment that stores it.
+        let (mut from, mut sources) = (self.from.clone(), self.sources.clone());
+        for (name, saved) in self.saved.iter().filter(|(name, _)| !ends(name)) {
+            from.insert(name.clone(), Vec::new());
+            sources.insert(name.clone(), saved.source.clone());
+        }
+        Segment::new(group, &from, &plans, &sources, self.state.clone())
+    }
+
+    /// A stage and all that it reads, sources first; of a saved stage no more than the stage itself.
     fn reach(&self, name: &Name, stages: &mut Vec<Name>) {
-        if stages.contains(name) {
-            return;
-        }
         for from in &self.from[name] {
-            self.reach(from, stages);
+            if stages.contains(from) {
+                continue;
+            }
+            match self.saved.contains_key(from) {
+                true => stages.push(from.clone()),
+                false => self.reach(from, stages),
+            }
         }
-        stages.push(name.clone());
+        if !stages.contains(name) {
+            stages.push(name.clone());
+        }
     }
 }

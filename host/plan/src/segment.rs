@@ -12,14 +12,14 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable},
 };
 use dflow_io::Split;
-use dflow_operators::{OpenNode, OperatorNode, TaskScope, Tees, sized};
+use dflow_operators::{CommandNode, OpenNode, OperatorNode, TaskScope, Tees, sized};
 use dflow_pipeline::Name;
 use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::{
     parts::{Again, Part, parts},
-    prune, tee,
+    prune, saved, tee,
     together::{End, Way},
 };
 
@@ -37,6 +37,8 @@ pub struct SegmentSource {
     pub kept: Arc<[Split]>,
     /// Whether a task may read a piece of a split.
     pub cut: bool,
+    /// Whether it is a saved stage, whose splits are known when it is stored.
+    pub saved: bool,
 }
 
 impl SegmentSource {
@@ -50,7 +52,7 @@ impl SegmentSource {
 /// Stages that stream without storing, from sources to one sink, or to several that share some of them.
 #[derive(Clone)]
 pub struct Segment {
-    /// The stages at its ends, in the order of the file: sinks, or the stage that is asked for.
+    /// The stages at its ends, in the order of the file: sinks, the stage that is asked for, or one that is saved.
     pub ends: Vec<Name>,
     /// Its stages, each after those it reads.
     pub stages: Vec<Name>,
@@ -180,6 +182,25 @@ impl Segment {
         Ok(planned)
     }
 
+    /// The same segment, which reads these files of a saved stage.
+    #[must_use]
+    pub fn reading(mut self, stage: &Name, files: &[Split]) -> Self {
+        for source in self.sources.iter_mut().filter(|source| source.saved && source.stage == *stage) {
+            (source.splits, source.kept) = (Arc::from(files), Arc::from(files));
+        }
+        self
+    }
+
+    /// The saved stages that it reads.
+    pub fn reads_saved(&self) -> impl Iterator<Item = &Name> {
+        self.sources.iter().filter(|source| source.saved).map(|source| &source.stage)
+    }
+
+    /// The names of the columns that it reads of a saved stage.
+    pub(crate) fn wanted(&self, stage: &Name) -> Result<BTreeSet<String>> {
+        saved::wanted(self.parts.iter().map(|part| &part.plan), stage)
+    }
+
     /// Its plans as text: those of shared stages before those that read them.
     pub async fn explain(&self, scope: Arc<TaskScope>) -> Result<Vec<PartText>> {
         let text = |(part, plan): (&Part, EndPlan)| PartText {
@@ -206,6 +227,11 @@ fn operators_of(plan: &LogicalPlan) -> Result<Vec<Name>> {
             && let Some(open) = extension.node.as_any().downcast_ref::<OpenNode>()
         {
             stages.push(open.spec.stage.clone());
+        }
+        if let LogicalPlan::Extension(extension) = node
+            && let Some(command) = extension.node.as_any().downcast_ref::<CommandNode>()
+        {
+            stages.push(command.spec.program.stage.clone());
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

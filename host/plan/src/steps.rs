@@ -9,7 +9,7 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder},
 };
-use dflow_operators::{ChildColumns, MeterNode, OperatorNode, OperatorSpec, ReadBy, Reads, SourceSpec};
+use dflow_operators::{MeterNode, OperatorNode, OperatorSpec, ReadBy, Reads, SourceSpec, Worker};
 use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError, Stage, Use};
 use dflow_wasm::{OperatorDescription, Plugin, PortType, RowShape};
 use indexmap::IndexMap;
@@ -61,8 +61,13 @@ impl Step {
 
     /// A source.
     pub(crate) fn source(spec: SourceSpec) -> Planned {
-        let at = At::stage(&spec.stage);
         let columns = Columns::of_source(&spec.stage, &spec.schema, spec.reader.uri_column());
+        Ok(Self { plan: Self::scan(spec)?, columns })
+    }
+
+    /// The rows of a source under its flat names.
+    pub(crate) fn scan(spec: SourceSpec) -> Result<LogicalPlan, Vec<Mistake>> {
+        let at = At::stage(&spec.stage);
         let names: Vec<String> = spec.schema.fields().iter().map(|f| f.name().clone()).collect();
         let stage = spec.stage.clone();
         let table = provider_as_source(Arc::new(SourceTable(Arc::new(spec))));
@@ -71,8 +76,7 @@ impl Step {
         // Flat names have no table, so that nothing above can take one for another.
         let scanned = scan.schema().columns();
         let flat = scanned.into_iter().zip(&names).map(|(column, name)| Expr::Column(column).alias(name));
-        let plan = scan.project(flat.collect::<Vec<_>>()).and_then(LogicalPlanBuilder::build).map_err(planning(at))?;
-        Ok(Self { plan, columns })
+        scan.project(flat.collect::<Vec<_>>()).and_then(LogicalPlanBuilder::build).map_err(planning(at))
     }
 
     /// `filter = "condition"`
@@ -250,23 +254,9 @@ impl Step {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let mut children = None;
-        if operator.shape() == RowShape::Expand {
-            columns.system.clear();
-            if let Some(parent) = self.columns.id() {
-                let names = ChildColumns { id: columns.flat_name("__id__"), index: columns.flat_name("__index__") };
-                columns.system.insert(
-                    "__id__".to_owned(),
-                    Column::of(&Columns::field(&names.id, dflow_operators::ID_FIELD_TYPE, false)),
-                );
-                columns
-                    .system
-                    .insert("__index__".to_owned(), Column::of(&Columns::field(&names.index, DataType::UInt32, false)));
-                columns.system.insert("__parent_id__".to_owned(), parent.clone());
-                children = Some(names);
-            }
-            columns.order = columns.order.of_children(columns.system.get("__index__"));
-        }
+        let expands = operator.shape() == RowShape::Expand;
+        let children = if expands { columns.children_of(&self.columns) } else { None };
+        let operator = Worker::Operator(operator);
         let spec =
             OperatorSpec { stage: name.clone(), operator, columns: fields, on_error: stage.on_error, batch, children };
         let reads = Reads {

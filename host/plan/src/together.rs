@@ -12,7 +12,7 @@ use datafusion::{
     common::{Result, tree_node::TreeNodeRecursion},
     logical_expr::LogicalPlan,
 };
-use dflow_operators::UniqueNode;
+use dflow_operators::{CommandNode, UniqueNode};
 use dflow_pipeline::Name;
 
 /// How a sink's rows go.
@@ -56,6 +56,11 @@ impl Rows {
                 | LogicalPlan::Repartition(_)
                 | LogicalPlan::RecursiveQuery(_)
                 | LogicalPlan::Subquery(_) => rows.regroup = true,
+                // It takes all rows at once, in their order.
+                LogicalPlan::Extension(extension) if extension.node.as_any().is::<CommandNode>() => {
+                    rows.regroup = true;
+                    rows.ordered |= !extension.node.inputs().into_iter().all(sorts);
+                }
                 // Two rows with one id may be in any two splits.
                 LogicalPlan::Extension(extension) => rows.regroup |= extension.node.as_any().is::<UniqueNode>(),
                 _ => {}

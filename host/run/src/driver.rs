@@ -13,30 +13,45 @@ use std::{
 use dflow_io::{Split, Stores};
 use dflow_operators::StepError;
 use dflow_pipeline::{Fault, Name, Verb, exit};
-use dflow_plan::Plan;
+use dflow_plan::{Plan, Segment};
 use indexmap::IndexMap;
 
 use crate::{
     engine::Engine,
     events::{Event, Observer, SCHEMA_VERSION},
-    fingerprint,
-    journal::{Begun, Journal},
+    fingerprint::{Fingerprint, Fingerprints, Printed},
+    journal::{Begun, Journal, Known},
     ledger,
     report::RunReport,
     reuse::Reuse,
+    saved,
     segment::SegmentRun,
+    select::{selected, unknown},
     sink::Sink,
     specs::specs,
     totals::Totals,
 };
 
-/// Why a run ended before its end.
+/// Why a run ended before its end, or not all of it was done.
 #[derive(Clone, Debug)]
 pub struct RunError {
-    /// What went wrong.
+    /// What went wrong first.
     pub error: StepError,
     /// Whether the user ended it.
     pub interrupted: bool,
+    /// What became of the rest: what doesn't depend on what failed runs nevertheless.
+    pub beside: Box<Beside>,
+}
+
+/// What became of the rest of a run, of which something failed.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// What else went wrong.
+    pub others: Vec<StepError>,
+    /// The saved stages and sinks that are whole.
+    pub done: Vec<Name>,
+    /// Those that weren't begun, as they read what failed.
+    pub not_reached: Vec<Name>,
 }
 
 impl RunError {
@@ -56,60 +71,120 @@ impl std::error::Error for RunError {}
 
 impl From<StepError> for RunError {
     fn from(error: StepError) -> Self {
-        Self { error, interrupted: false }
+        Self { error, interrupted: false, beside: Box::default() }
     }
 }
 
 impl Engine {
-    /// Runs a plan: all of its sinks, those of one segment together, one segment after the other.
+    /// Runs a plan: its segments one after the other. When one fails, those that don't depend on it run nevertheless.
     ///
     /// # Errors
-    /// What ended the run. Rows that failed end no run: they are in the report, whose exit code tells.
+    /// What ended the run, or a part of it. Rows that failed end no run: they are in the report, whose exit code tells.
     pub fn run(&self, plan: &Arc<Plan>, observer: &dyn Observer) -> Result<RunReport, RunError> {
         let result = self.io().block_on(self.drive(plan, observer));
-        result.map_err(|error| RunError { error, interrupted: self.cancel.is_raised() && !self.failing() })
+        result.map_err(|error| RunError { interrupted: self.cancel.is_interrupted(), ..error })
     }
 
-    async fn drive(&self, plan: &Arc<Plan>, observer: &dyn Observer) -> Result<RunReport, StepError> {
+    async fn drive(&self, plan: &Arc<Plan>, observer: &dyn Observer) -> Result<RunReport, RunError> {
         let started = Instant::now();
         let run = run_id();
         let stores = self.stores(&plan.pipeline)?;
         let settings = &self.settings;
+        let selected = selected(plan, &settings.select)?;
         let mut journal = Journal::open(&settings.state, &run, &settings.faults)?;
         journal.stores = Some(stores.clone());
         journal.recover()?;
         self.memory.sweep()?;
-        let sinks = self.sinks(plan, &stores, &journal.own()?, &run)?;
+        let fingerprints = self.fingerprints(plan, &mut journal)?;
+        let own = journal.known().own()?;
+        let sinks = self.sinks(plan, &stores, &own, &run, &fingerprints)?;
         let (pipeline, parameters) = (plan.pipeline.name.as_str(), &plan.pipeline.param);
         journal.begin_run(&Begun { pipeline, first: settings.first, parameters })?;
-        if settings.fresh && settings.first.is_none() {
-            journal.forget()?;
-        }
-        let segments = self.segments(plan, sinks, &run, &mut journal)?;
-        observer.event(&started_event(plan, &segments, &run));
-        let tasks = segments.iter().map(|segment| segment.specs.len()).sum();
-        let mut state = Totals::new(started);
-        for segment in &segments {
-            if let Err(error) = segment.run(&mut journal, &mut state, observer).await {
-                let interrupted = self.cancel.is_raised() && !self.failing();
-                let exit = if interrupted { exit::INTERRUPTED } else { error.fault.exit_code() };
-                // What ended the run is told, and not that this couldn't be written down.
-                drop(journal.fail_run(exit, &error));
-                return Err(error);
+        if settings.first.is_none() {
+            self.print(plan, &fingerprints, &mut journal)?;
+            if settings.fresh {
+                let begun = plan.segments.iter().zip(&selected).filter(|(_, selected)| **selected);
+                let begun: Vec<Fingerprint> = begun.map(|(segment, _)| fingerprints.of_segment(segment)).collect();
+                journal.forget(&begun.iter().collect::<Vec<_>>())?;
             }
         }
-        let failed_beyond = ledger::failed_beyond(plan, &state.stages);
+        let mut work = Work { plan, run: &run, fingerprints, stored: BTreeMap::new(), stores };
+        // How much there is to do is known of what reads nothing that is saved; of the rest when that is there.
+        let mut segments = Vec::new();
+        for ((segment, selected), sinks) in plan.segments.iter().zip(&selected).zip(sinks) {
+            let ready = match segment.reads_saved().next() {
+                None if *selected => Ok(self.segment(&work, segment, sinks, &mut journal)?),
+                _ => Err(sinks),
+            };
+            segments.push((segment, *selected, ready));
+        }
+        let later = segments.iter().filter(|(_, selected, ready)| *selected && ready.is_err()).count();
+        let ready = segments.iter().filter_map(|(.., ready)| ready.as_ref().ok());
+        observer.event(&started_event(plan, ready, later, &run));
+        let mut totals = Totals::new(started);
+        let mut outcome = Outcome::default();
+        for (i, (segment, selected, ready)) in segments.into_iter().enumerate() {
+            let needed =
+                || plan.segments[i..].iter().any(|other| other.reads_saved().any(|s| segment.ends.contains(s)));
+            if !selected && !needed() {
+                continue;
+            }
+            if segment.reads_saved().any(|stage| !work.stored.contains_key(stage)) {
+                outcome.not_reached.extend(segment.ends.iter().filter(|_| selected).cloned());
+                continue;
+            }
+            let done = async {
+                let ready = match ready {
+                    Ok(ready) => ready,
+                    Err(sinks) => {
+                        let ready = self.segment(&work, segment, sinks, &mut journal)?;
+                        if selected {
+                            observer.event(&planned_event(&ready));
+                        }
+                        ready
+                    }
+                };
+                match selected {
+                    true => ready.run(&mut journal, &mut totals, observer).await.map(Some),
+                    // What isn't to be done must be there for those that read it.
+                    false => Ok(ready.kept()),
+                }
+            };
+            match done.await {
+                Ok(Some(files)) if plan.saves(segment) => {
+                    let files = files.iter().map(|file| work.stores.split(file)).collect::<Result<Vec<_>, _>>();
+                    work.stored.insert(segment.ends[0].clone(), files.map_err(StepError::from)?);
+                    outcome.done.extend(segment.ends.iter().filter(|_| selected).cloned());
+                }
+                Ok(Some(_)) => outcome.done.extend(segment.ends.iter().cloned()),
+                Ok(None) => outcome.incomplete.extend(segment.ends.iter().cloned()),
+                Err(error) if self.cancel.is_interrupted() => {
+                    drop(journal.fail_run(exit::INTERRUPTED, &error));
+                    return Err(error.into());
+                }
+                Err(error) => {
+                    self.cancel.recover();
+                    outcome.failed.push(within(plan, segment, error));
+                }
+            }
+        }
+        if let Some(error) = outcome.error(plan) {
+            // What ended the run is told, and not that this couldn't be written down.
+            drop(journal.fail_run(error.exit_code(), &error.error));
+            return Err(error);
+        }
+        let failed_beyond = ledger::failed_beyond(plan, &totals.stages);
         let exit = if failed_beyond > 0 { exit::ROWS } else { exit::DONE };
         let report = RunReport {
             schema_version: SCHEMA_VERSION,
-            run,
+            run: run.clone(),
             pipeline: plan.pipeline.name.clone(),
-            stages: state.stages,
-            outputs: state.outputs,
-            failures: state.failures,
+            stages: totals.stages,
+            outputs: totals.outputs,
+            failures: totals.failures,
             failed_beyond,
-            tasks,
-            reused: state.reused,
+            tasks: totals.tasks,
+            reused: totals.reused,
             memory: self.memory.peak(),
             spilled: self.memory.spilled(),
             seconds: started.elapsed().as_secs_f64(),
@@ -120,26 +195,44 @@ impl Engine {
         Ok(report)
     }
 
-    /// What each segment has to do, beside what earlier runs have done.
-    fn segments<'a>(
-        &'a self,
-        plan: &'a Arc<Plan>,
-        sinks: Vec<IndexMap<Name, Sink>>,
-        run: &str,
-        journal: &mut Journal,
-    ) -> Result<Vec<SegmentRun<'a>>, StepError> {
-        let segments = plan.segments.iter().zip(sinks).map(|(segment, sinks)| {
-            let first = self.settings.first;
-            let fingerprint = first.is_none().then(|| fingerprint::of_segment(plan, segment)).transpose()?;
-            let reuse = match &fingerprint {
-                Some(fingerprint) => Reuse::find(plan, segment, &sinks, fingerprint, journal)?,
-                None => Reuse::nothing(segment, first),
-            };
-            let output = |name: &Name, number| sinks[name].output(number);
-            let specs = specs(&self.settings, plan, segment, run, &output, &reuse);
-            Ok(SegmentRun { engine: self, plan, segment, sinks, fingerprint, reuse, specs })
+    /// What stages depend on. Those that are to be accepted are taken for what is complete of them.
+    fn fingerprints(&self, plan: &Plan, journal: &mut Journal) -> Result<Fingerprints, StepError> {
+        for stage in &self.settings.accept {
+            accept(plan, stage, journal)?;
+        }
+        fingerprints(plan, journal.known())
+    }
+
+    /// Remembers what fingerprints are of.
+    fn print(&self, plan: &Plan, fingerprints: &Fingerprints, journal: &mut Journal) -> Result<(), StepError> {
+        let segments = plan.segments.iter().map(|segment| {
+            let reads =
+                fingerprints.ends(segment).into_iter().map(|end| Fingerprint::written(end.to_owned())).collect();
+            let fingerprint = fingerprints.of_segment(segment);
+            (&segment.ends[0], Printed { fingerprint, form: serde_json::Value::Null, reads })
         });
-        segments.collect()
+        let stages = fingerprints.stages.iter().map(|(stage, printed)| (stage, printed.clone()));
+        journal.print(&stages.chain(segments).collect::<Vec<_>>())
+    }
+
+    /// What a segment has to do, beside what earlier runs have done.
+    fn segment<'a>(
+        &'a self,
+        work: &Work<'a>,
+        segment: &Segment,
+        sinks: IndexMap<Name, Sink>,
+        journal: &mut Journal,
+    ) -> Result<SegmentRun<'a>, StepError> {
+        let (plan, first) = (work.plan, self.settings.first);
+        let segment = reading(segment, &work.stored);
+        let fingerprint = first.is_none().then(|| work.fingerprints.of_segment(&segment));
+        let reuse = match &fingerprint {
+            Some(fingerprint) => Reuse::find(plan, &segment, &sinks, fingerprint, journal.known())?,
+            None => Reuse::nothing(&segment, first),
+        };
+        let output = |name: &Name, number| sinks[name].output(number);
+        let specs = specs(&self.settings, plan, &segment, work.run, &output, &reuse);
+        Ok(SegmentRun { engine: self, plan, segment, sinks, fingerprint, reuse, specs })
     }
 
     /// The sinks of each of the plan's segments, by name; two on one place are refused.
@@ -149,24 +242,32 @@ impl Engine {
         stores: &Stores,
         own: &BTreeMap<PathBuf, Name>,
         run: &str,
+        fingerprints: &Fingerprints,
     ) -> Result<Vec<IndexMap<Name, Sink>>, StepError> {
+        let state = &self.settings.state;
         let mut segments: Vec<IndexMap<Name, Sink>> = Vec::new();
         for segment in &plan.segments {
             let mut sinks: IndexMap<Name, Sink> = IndexMap::new();
             for end in &segment.ends {
-                let Verb::Write(write) = &plan.pipeline.stage[end].verb else {
-                    return Err(StepError::new(Fault::Internal, format!("`{end}` isn't a sink")));
+                let sink = match &plan.pipeline.stage[end].verb {
+                    Verb::Write(write) => {
+                        let sink = Sink::open(end, write, stores, own, run, state, self.settings.first.is_some())?;
+                        let same = |other: &&Sink| other.place() == sink.place();
+                        if let Some(other) = segments.iter().chain([&sinks]).flat_map(IndexMap::values).find(same) {
+                            let what = format!(
+                                "stages `{}` and `{}` write to the same place, `{}`",
+                                other.name, sink.name, write.path
+                            );
+                            return Err(StepError::new(Fault::Pipeline, what).hint("give each a place of its own"));
+                        }
+                        sink
+                    }
+                    _ if plan.saved.contains_key(end) => {
+                        let folder = saved::store(state, end, &fingerprints.of_segment(segment));
+                        Sink::saved(end, folder, own, run, state)
+                    }
+                    _ => return Err(StepError::new(Fault::Internal, format!("`{end}` isn't a sink"))),
                 };
-                let (state, first) = (&self.settings.state, self.settings.first.is_some());
-                let sink = Sink::open(end, write, stores, own, run, state, first)?;
-                let same = |other: &&Sink| other.place() == sink.place();
-                if let Some(other) = segments.iter().chain([&sinks]).flat_map(IndexMap::values).find(same) {
-                    let what = format!(
-                        "stages `{}` and `{}` write to the same place, `{}`",
-                        other.name, sink.name, write.path
-                    );
-                    return Err(StepError::new(Fault::Pipeline, what).hint("give each a place of its own"));
-                }
                 sinks.insert(end.clone(), sink);
             }
             segments.push(sinks);
@@ -179,28 +280,122 @@ impl Engine {
     }
 }
 
+/// What segments have in common.
+struct Work<'a> {
+    plan: &'a Arc<Plan>,
+    run: &'a str,
+    fingerprints: Fingerprints,
+    /// The files of saved stages that are whole.
+    stored: BTreeMap<Name, Vec<Split>>,
+    stores: Stores,
+}
+
+/// What became of the segments.
+#[derive(Debug, Default)]
+struct Outcome {
+    failed: Vec<StepError>,
+    done: Vec<Name>,
+    not_reached: Vec<Name>,
+    /// Saved stages that weren't to be done, and aren't complete.
+    incomplete: Vec<Name>,
+}
+
+impl Outcome {
+    /// Why not all is done that was to be.
+    fn error(self, plan: &Plan) -> Option<RunError> {
+        let mut failed = self.failed.into_iter();
+        let error = failed.next().or_else(|| {
+            let (needed, by) = (self.incomplete.first()?, self.not_reached.first()?);
+            let reads = plan.segments.iter().find(|segment| segment.ends.contains(by))?;
+            let direct = reads.reads_saved().any(|stage| stage == needed);
+            let how = if direct { "reads" } else { "depends on" };
+            let what = format!("`{by}` {how} the saved stage `{needed}`, which isn't complete");
+            Some(StepError::new(Fault::Pipeline, what).hint(format!("`--select +{by}` runs what it needs, too")))
+        })?;
+        let beside = Beside { others: failed.collect(), done: self.done, not_reached: self.not_reached };
+        Some(RunError { beside: Box::new(beside), ..error.into() })
+    }
+}
+
+/// An error that names no stage, with that which was made when it came up, where there are several.
+fn within(plan: &Plan, segment: &Segment, mut error: StepError) -> StepError {
+    let named = segment.stages.iter().any(|stage| error.message.contains(&format!("`{stage}`")));
+    if !named && plan.segments.len() > 1 {
+        error.message = format!("while `{}` was made: {}", segment.ends[0], error.message);
+    }
+    error
+}
+
+/// A segment that reads the files of saved stages.
+pub(crate) fn reading(segment: &Segment, stored: &BTreeMap<Name, Vec<Split>>) -> Segment {
+    let mut reading = segment.clone();
+    for (stage, files) in stored {
+        reading = reading.reading(stage, files);
+    }
+    reading
+}
+
+/// What stages depend on, those that the user takes for others as these.
+pub(crate) fn fingerprints(plan: &Plan, journal: Known<'_>) -> Result<Fingerprints, StepError> {
+    let accepted = journal.accepted()?;
+    Fingerprints::of(plan, &|_, own| accepted.get(own.as_str()).cloned())
+}
+
+/// Takes a stage for what is complete of it, whatever has changed in it since.
+fn accept(plan: &Plan, stage: &Name, journal: &mut Journal) -> Result<(), StepError> {
+    let segment = plan.segments.iter().find(|segment| segment.ends.contains(stage));
+    let segment = segment.ok_or_else(|| unknown(plan, stage.as_str()))?;
+    let fingerprints = fingerprints(plan, journal.known())?;
+    let now = fingerprints.of_segment(segment);
+    let outputs = journal.known().outputs(&segment.ends[0])?;
+    let Some(last) = outputs.first() else {
+        return Err(StepError::new(
+            Fault::Pipeline,
+            format!("stage `{stage}` was never complete, so there is nothing to accept"),
+        ));
+    };
+    if outputs.iter().any(|output| output.fingerprint == now) {
+        return Ok(());
+    }
+    let ends = journal.known().printed(&last.fingerprint)?.map(|(_, printed)| printed.reads).unwrap_or_default();
+    for (end, old) in segment.ends.iter().zip(ends) {
+        if let Some(new) = fingerprints.stages.get(end) {
+            journal.accept(end, &new.fingerprint, &old)?;
+        }
+    }
+    Ok(())
+}
+
 /// What is told when a run begins.
-fn started_event<'a>(plan: &'a Plan, segments: &[SegmentRun<'a>], run: &'a str) -> Event<'a> {
+fn started_event<'a>(
+    plan: &'a Plan,
+    ready: impl Iterator<Item = &'a SegmentRun<'a>>,
+    later: usize,
+    run: &'a str,
+) -> Event<'a> {
     let mut stages: Vec<&Name> = Vec::new();
-    for stage in segments.iter().flat_map(|s| &s.segment.stages) {
+    for stage in plan.segments.iter().flat_map(|segment| &segment.stages) {
         if !stages.contains(&stage) {
             stages.push(stage);
         }
     }
-    let splits = segments.iter().flat_map(|s| &s.reuse.left).flat_map(BTreeMap::values).flatten();
-    Event::Started {
-        schema_version: SCHEMA_VERSION,
-        run,
-        pipeline: &plan.pipeline.name,
-        stages,
-        tasks: segments.iter().map(|s| s.specs.len()).sum(),
-        reused: segments.iter().map(|s| s.reuse.standing.len()).sum(),
-        bytes: splits.map(Split::bytes).sum(),
+    let (mut tasks, mut reused, mut bytes) = (0, 0, 0);
+    for segment in ready {
+        let (more, again, read) = segment.size();
+        (tasks, reused, bytes) = (tasks + more, reused + again, bytes + read);
     }
+    let (schema_version, pipeline) = (SCHEMA_VERSION, plan.pipeline.name.as_str());
+    Event::Started { schema_version, run, pipeline, stages, tasks, reused, bytes, later }
+}
+
+/// What is told when it is known what there is to do for more of a run.
+fn planned_event<'a>(segment: &'a SegmentRun<'_>) -> Event<'a> {
+    let (tasks, reused, bytes) = segment.size();
+    Event::Planned { ends: &segment.segment.ends, tasks, reused, bytes }
 }
 
 /// A run's id: when it began, in a form that sorts, and who ran it.
-fn run_id() -> String {
+pub(crate) fn run_id() -> String {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
     format!("{millis:011x}{:04x}", std::process::id() & 0xffff)
 }

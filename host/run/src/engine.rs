@@ -3,13 +3,7 @@
 //! Files and requests are waited for on one runtime, plans and guests compute on the other: a guest that computes for seconds
 //! doesn't keep a request from being answered, and a thousand waiting requests don't keep a core from computing.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{path::PathBuf, sync::Arc};
 
 use datafusion::arrow::array::RecordBatch;
 use dflow_io::{Stores, Variables};
@@ -19,7 +13,7 @@ use dflow_plan::{Environment, Plan, plan};
 use dflow_wasm::{Cancel, Plugin, Sandbox, SandboxSettings, shipped};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{faults::Faults, memory::Memory};
+use crate::{faults::Faults, memory::Memory, select::Selection};
 
 /// How an engine is made.
 #[derive(Clone, Debug)]
@@ -44,6 +38,12 @@ pub struct EngineSettings {
     pub first: Option<u64>,
     /// Whether a run does everything again, whatever earlier ones have done.
     pub fresh: bool,
+    /// What a run does, when not all of it: saved stages and sinks.
+    pub select: Vec<Selection>,
+    /// Stages whose saved rows stand although the stage has changed.
+    pub accept: Vec<Name>,
+    /// Whether stages may run programs, which nothing keeps in.
+    pub allow_commands: bool,
     /// Where a run ends by force: for tests.
     pub faults: Faults,
 }
@@ -56,8 +56,6 @@ pub struct Engine {
     pub(crate) memory: Memory,
     io: Runtime,
     compute: Runtime,
-    /// Whether the flag was raised because a task failed, and not by the user.
-    failing: AtomicBool,
 }
 
 impl Engine {
@@ -80,22 +78,12 @@ impl Engine {
         let cancel = Cancel::new();
         let account = Some(memory.guests());
         let sandbox = Sandbox::new(SandboxSettings { cache: settings.cache.clone(), cancel: cancel.clone(), account })?;
-        Ok(Self { settings, cancel, sandbox, memory, io, compute, failing: AtomicBool::new(false) })
+        Ok(Self { settings, cancel, sandbox, memory, io, compute })
     }
 
     /// The flag that ends what runs.
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
-    }
-
-    /// Ends what runs because a task failed.
-    pub(crate) fn fail(&self) {
-        self.failing.store(true, Ordering::Relaxed);
-        self.cancel.raise();
-    }
-
-    pub(crate) fn failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
     }
 
     /// Where things wait.
@@ -115,7 +103,9 @@ impl Engine {
     fn environment(&self, pipeline: &Pipeline, input: Option<RecordBatch>) -> Result<Environment, StepError> {
         let (sandbox, runtime, folder) =
             (self.sandbox.clone(), self.memory.runtime.clone(), self.settings.folder.clone());
-        Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, input })
+        // The first rows are those of the sources.
+        let (saves, allow_commands) = (self.settings.first.is_none(), self.settings.allow_commands);
+        Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, allow_commands, input, saves })
     }
 
     /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages. Of one with mistakes

@@ -31,6 +31,19 @@ pub enum Event<'a> {
         reused: usize,
         /// Bytes of input that is to be read.
         bytes: u64,
+        /// How many sets of stages come on top, of which it isn't known yet what there is to do: they read what is saved before.
+        later: usize,
+    },
+    /// It is known what more of the run has to do, now that what it reads is saved.
+    Planned {
+        /// The stages at its ends.
+        ends: &'a [Name],
+        /// How many tasks there are to do.
+        tasks: usize,
+        /// How many tasks earlier runs have done, whose results stand.
+        reused: usize,
+        /// Bytes of input that is to be read.
+        bytes: u64,
     },
     /// From time to time: what was counted until now, by stage.
     Progress {
@@ -54,8 +67,10 @@ pub enum Event<'a> {
     },
     /// A sink is done: all that it got is at its place.
     SinkDone {
-        /// The sink.
+        /// The sink, or the saved stage.
         sink: &'a Name,
+        /// Whether it is a saved stage.
+        saved: bool,
         /// In how many tasks.
         tasks: usize,
         /// How many of them earlier runs have done.

@@ -3,7 +3,7 @@
 //! Two runs with one fingerprint give the same rows for the same splits. What can't change rows isn't in it: `doc`, how batches
 //! are cut, `max_failures`, where a volume is, how many tasks there are.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use dflow_operators::StepError;
 use dflow_pipeline::{Fault, GuestLimits, Mode, Name, Pipeline, Verb};
@@ -22,8 +22,12 @@ pub struct Fingerprint(String);
 impl Fingerprint {
     /// Of a document whose keys are in a fixed order.
     fn of(document: &Value) -> Self {
-        let digest = Sha256::digest(document.to_string().as_bytes());
-        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hexadecimal(&Sha256::digest(document.to_string().as_bytes())))
+    }
+
+    /// One that was written down.
+    pub(crate) fn written(digits: String) -> Self {
+        Self(digits)
     }
 
     /// Its digits.
@@ -38,6 +42,28 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a stage depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Printed {
+    /// Of all of it.
+    pub(crate) fingerprint: Fingerprint,
+    /// What the stage itself does, and with which code.
+    pub(crate) form: Value,
+    /// The fingerprints of the stages that it reads.
+    pub(crate) reads: Vec<Fingerprint>,
+}
+
+/// What the stages of a plan depend on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fingerprints {
+    /// By stage.
+    pub(crate) stages: BTreeMap<Name, Printed>,
+}
+
 /// The code and the columns that forms don't say.
 struct Known<'a> {
     pipeline: &'a Pipeline,
@@ -47,27 +73,49 @@ struct Known<'a> {
     code: &'a dyn Fn(&str, &str) -> Value,
     /// A source's columns: what was found in its first file decides how all others are read.
     columns: &'a dyn Fn(&Name) -> Vec<String>,
+    /// The files that a command line names.
+    files: &'a dyn Fn(&Name) -> Value,
+    /// For fingerprints that the user takes for others: which these are.
+    accepted: &'a dyn Fn(&Name, &Fingerprint) -> Option<Fingerprint>,
 }
 
-/// The fingerprint of a segment: that of all stages that it ends in.
-///
-/// # Errors
-/// A stage's form can't be written as JSON, which is a mistake of ours.
-pub(crate) fn of_segment(plan: &Plan, segment: &Segment) -> Result<Fingerprint, StepError> {
-    let code = |plugin: &str, operator: &str| match plan.plugins.get(plugin) {
-        Some(loaded) => code(loaded, operator),
-        None => Value::Null,
-    };
-    let columns = |stage: &Name| {
-        let column = |(name, column): (&String, &Column)| format!("{name} {}", type_text(column.data_type()));
-        plan.stages.get(stage).map(|stage| stage.columns.visible.iter().map(column).collect()).unwrap_or_default()
-    };
-    let from = plan.stages.iter().map(|(name, stage)| (name, stage.from.as_slice())).collect();
-    let known = Known { pipeline: &plan.pipeline, from, code: &code, columns: &columns };
-    let mut stages = BTreeMap::new();
-    let ends = segment.ends.iter().map(|end| Ok(known.stage(end, &mut stages)?.0)).collect::<Result<Vec<_>, _>>();
-    let ends = ends.map_err(|e: serde_json::Error| StepError::new(Fault::Internal, e.to_string()))?;
-    Ok(Fingerprint::of(&json!([SEMANTICS, ends])))
+impl Fingerprints {
+    /// Those of all stages that a plan's segments end in and read. `accepted` says for a stage's fingerprint which other one it is to
+    /// be taken for.
+    ///
+    /// # Errors
+    /// A stage's form can't be written as JSON, which is a mistake of ours.
+    pub(crate) fn of(
+        plan: &Plan,
+        accepted: &dyn Fn(&Name, &Fingerprint) -> Option<Fingerprint>,
+    ) -> Result<Self, StepError> {
+        let code = |plugin: &str, operator: &str| match plan.plugins.get(plugin) {
+            Some(loaded) => code(loaded, operator),
+            None => Value::Null,
+        };
+        let columns = |stage: &Name| {
+            let column = |(name, column): (&String, &Column)| format!("{name} {}", type_text(column.data_type()));
+            plan.stages.get(stage).map(|stage| stage.columns.visible.iter().map(column).collect()).unwrap_or_default()
+        };
+        let from = plan.stages.iter().map(|(name, stage)| (name, stage.from.as_slice())).collect();
+        let files = |stage: &Name| files(plan, stage);
+        let known = Known { pipeline: &plan.pipeline, from, code: &code, columns: &columns, files: &files, accepted };
+        let mut stages = BTreeMap::new();
+        for end in plan.segments.iter().flat_map(|segment| &segment.ends) {
+            known.stage(end, &mut stages).map_err(|e| StepError::new(Fault::Internal, e.to_string()))?;
+        }
+        Ok(Self { stages })
+    }
+
+    /// That of a segment: of all stages that it ends in.
+    pub(crate) fn of_segment(&self, segment: &Segment) -> Fingerprint {
+        Fingerprint::of(&json!([SEMANTICS, self.ends(segment)]))
+    }
+
+    /// Those of the stages that a segment ends in.
+    pub(crate) fn ends(&self, segment: &Segment) -> Vec<&str> {
+        segment.ends.iter().filter_map(|end| self.stages.get(end)).map(|end| end.fingerprint.as_str()).collect()
+    }
 }
 
 /// What an operator is: its version, of a plugin that ships with the host; the digest of any other.
@@ -80,17 +128,30 @@ fn code(plugin: &Plugin, operator: &str) -> Value {
     }
 }
 
+/// The digests of the files that a stage's command line names, by their names there.
+fn files(plan: &Plan, stage: &Name) -> Value {
+    let digest = |path: &PathBuf| match std::fs::read(path) {
+        Ok(bytes) => json!(hexadecimal(&Sha256::digest(&bytes))),
+        Err(_) => Value::Null,
+    };
+    let files = plan.programs.get(stage).into_iter().flatten();
+    files.map(|(word, path)| (word.clone(), digest(path))).collect()
+}
+
 impl Known<'_> {
-    fn stage(&self, name: &Name, known: &mut BTreeMap<Name, Fingerprint>) -> Result<Fingerprint, serde_json::Error> {
-        if let Some(fingerprint) = known.get(name) {
-            return Ok(fingerprint.clone());
+    fn stage(&self, name: &Name, known: &mut BTreeMap<Name, Printed>) -> Result<Fingerprint, serde_json::Error> {
+        if let Some(printed) = known.get(name) {
+            return Ok(printed.fingerprint.clone());
         }
         let mut reads = Vec::new();
         for from in self.from.get(name).copied().unwrap_or_default() {
-            reads.push(self.stage(from, known)?.0);
+            reads.push(self.stage(from, known)?);
         }
-        let fingerprint = Fingerprint::of(&json!([name.as_str(), self.form(name)?, reads]));
-        known.insert(name.clone(), fingerprint.clone());
+        let form = self.form(name)?;
+        let below: Vec<&str> = reads.iter().map(Fingerprint::as_str).collect();
+        let own = Fingerprint::of(&json!([name.as_str(), form, below]));
+        let fingerprint = (self.accepted)(name, &own).unwrap_or(own);
+        known.insert(name.clone(), Printed { fingerprint: fingerprint.clone(), form, reads });
         Ok(fingerprint)
     }
 
@@ -98,7 +159,7 @@ impl Known<'_> {
     fn form(&self, name: &Name) -> Result<Value, serde_json::Error> {
         let Some(stage) = self.pipeline.stage.get(name) else { return Ok(Value::Null) };
         let mut form = serde_json::to_value(stage)?;
-        for key in ["doc", "batch", "max_failures"] {
+        for key in ["doc", "batch", "max_failures", "timeout", "save"] {
             form.as_object_mut().map(|form| form.shift_remove(key));
         }
         // A larger row fails: of all that says how batches are cut this is a matter of rows.
@@ -110,6 +171,7 @@ impl Known<'_> {
                 let limits = named.map_or_else(GuestLimits::default, |named| named.limits);
                 form["code"] = json!([(self.code)(&written.plugin, &written.operator), limits]);
             }
+            Verb::Command(_) => form["files"] = (self.files)(name),
             // What becomes of others' files is no matter of these rows; that they are merged with is.
             Verb::Write(written) => form["verb"]["write"]["mode"] = json!(written.mode == Mode::Merge),
             verb if verb.is_source() => form["columns"] = json!((self.columns)(name)),
@@ -153,6 +215,11 @@ filter = "length(chunk) > 10"
 [stage.other]
 from = "pages"
 use = "mine/x"
+[stage.scored]
+from = "pages"
+command = ["python3", "x.py"]
+returns = { score = "float64" }
+with = { least = 1 }
 [stage.sink]
 from = "long"
 write = "out/"
@@ -168,7 +235,10 @@ columns = { chunk = "chunk", index = "chunk_index" }
         let code = |plugin: &str, operator: &str| json!([plugin, operator, version]);
         let columns = |_: &Name| vec![column.to_owned()];
         let from = pipeline.stage.iter().map(|(name, stage)| (name, stage.from.as_slice())).collect();
-        let known = Known { pipeline: &pipeline, from, code: &code, columns: &columns };
+        let files = |_: &Name| json!({ "x.py": version });
+        let accepted = |_: &Name, _: &Fingerprint| None;
+        let known =
+            Known { pipeline: &pipeline, from, code: &code, columns: &columns, files: &files, accepted: &accepted };
         known.stage(&stage.parse().expect("a name"), &mut BTreeMap::new()).expect("it can be written as JSON")
     }
 
@@ -192,6 +262,18 @@ columns = { chunk = "chunk", index = "chunk_index" }
         }
         assert_ne!(fingerprint("sink", "", "", "2", "uri utf8"), before, "a plugin's version");
         assert_ne!(fingerprint("sink", "", "", "1", "uri int64"), before, "a source's columns");
+        let scored = fingerprint("scored", "", "", "1", "uri utf8");
+        for (replaced, by, version) in [
+            ("", "", "2"),
+            ("\"x.py\"]", "\"x.py\", \"-v\"]", "1"),
+            ("least = 1", "least = 2", "1"),
+            ("score = \"float64\"", "score = \"float32\"", "1"),
+        ] {
+            assert_ne!(fingerprint("scored", replaced, by, version, "uri utf8"), scored, "{by}");
+        }
+        let timed =
+            fingerprint("scored", "with = { least = 1 }", "with = { least = 1 }\ntimeout = \"1s\"", "1", "uri utf8");
+        assert_eq!(timed, scored);
         let other = fingerprint("other", "", "", "1", "uri utf8");
         assert_ne!(
             fingerprint("other", "\"mine.wasm\"", "\"mine.wasm\"\nlimits = { memory = \"1GiB\" }", "1", "uri utf8"),
@@ -206,6 +288,7 @@ columns = { chunk = "chunk", index = "chunk_index" }
             ("doc = \"All pages.\"", "doc = \"Every page.\""),
             ("doc = \"All pages.\"", "batch = { rows = 7 }"),
             ("doc = \"All pages.\"", "max_failures = 7"),
+            ("doc = \"All pages.\"", "save = true"),
             ("[stage.pages]", "[batch]\nrows = 3\nbytes = \"1KiB\"\n[stage.pages]"),
             ("url = \"in\"", "url = \"elsewhere\""),
             ("format = \"jsonl\"", "format = \"jsonl\"\nmode = \"replace\""),

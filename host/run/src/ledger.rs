@@ -17,16 +17,21 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         let from = &plan.stages[name].from;
         // What several read runs beside them, so its time isn't within theirs.
         let below = from.iter().filter(|from| !segment.shared.contains(from)).map(|from| of(from).nanos).sum();
+        // What is saved is a source of those that read it.
+        let reads = segment.sources.iter().any(|source| source.stage == *name);
         let rows_in = match stage.verb {
+            _ if reads => own.rows_in,
             // A map whose columns nobody reads doesn't run: what goes in comes out.
             Verb::Use(_) | Verb::Open(_) if !segment.operators.contains(name) => own.rows_out,
             _ => own.rows_in,
         };
         let filtered = match stage.verb {
+            _ if reads => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_) | Verb::Write(_) => own.filtered,
             // With what a later stage's filter dropped before it came out.
-            Verb::Use(_) | Verb::Open(_) => own.filtered + own.rows_made.saturating_sub(own.rows_out),
-            _ if stage.verb.is_source() => own.filtered + own.rows_made.saturating_sub(own.rows_out),
+            Verb::Use(_) | Verb::Open(_) | Verb::Command(_) => {
+                own.filtered + own.rows_made.saturating_sub(own.rows_out)
+            }
             _ => rows_in.saturating_sub(own.rows_out),
         };
         let operator = match &stage.verb {
@@ -54,7 +59,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
 }
 
 /// Checks that each row of each row-wise stage ended as exactly one of: out, filtered, skipped, failed; and that what stages give
-/// is what those that read them got. Verbs that gather rows (`sql`, `join`, `group`) or make more of them say only what went in.
+/// is what those that read them got. Verbs that gather rows (`sql`, `join`, `group`, a `command` of all rows) or make more of them say only what went in.
 ///
 /// Where a limit ends the reading early, stages below it have rows on their way that nobody asked for; their books are open, as
 /// long as nobody else reads them to the end.
@@ -67,8 +72,12 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Stag
     for report in stages.iter().filter(|report| !open(report)) {
         let stage = &plan.pipeline.stage[&report.stage];
         let kept = report.rows_out + report.filtered + report.skipped + report.failed;
+        let reads = segment.sources.iter().any(|source| source.stage == report.stage);
         let balances = match (&stage.verb, plan.shapes.get(&report.stage)) {
-            (Verb::Use(_), shape) => shape == Some(&RowShape::Expand) || report.rows_in == kept,
+            _ if reads => report.rows_in == kept,
+            // One that makes rows anew says only what went in.
+            (Verb::Command(_), None) => true,
+            (Verb::Use(_) | Verb::Command(_), shape) => shape == Some(&RowShape::Expand) || report.rows_in == kept,
             (Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_), _) => true,
             _ => report.rows_in == kept,
         };

@@ -18,7 +18,8 @@ use indexmap::IndexMap;
 use crate::{
     coverage::{Coverage, Position},
     fingerprint::Fingerprint,
-    journal::{Journal, PastTask, TaskId},
+    journal::{Known, PastTask, TaskId},
+    saved::holds_columns,
     sink::Sink,
     task::TaskResult,
 };
@@ -58,15 +59,16 @@ impl Reuse {
         segment: &Segment,
         sinks: &IndexMap<Name, Sink>,
         fingerprint: &Fingerprint,
-        journal: &mut Journal,
+        journal: Known<'_>,
     ) -> Result<Self, StepError> {
-        let mut past = journal.past_tasks(fingerprint.as_str())?;
+        let mut past = journal.past_tasks(fingerprint)?;
         for task in &mut past {
             let counts = task.result.counts.values_mut().chain(task.result.again.values_mut());
             counts.for_each(|counts| *counts = StageCounts { nanos: 0, aside: 0, ..*counts });
         }
         let opens = segment.operators.iter().any(|stage| matches!(plan.pipeline.stage[stage].verb, Verb::Open(_)));
-        let looked = Looked { segment, sinks, past: &past, opens };
+        let columns = segment.ends.first().and_then(|end| plan.saved.get(end)).map(Vec::as_slice);
+        let looked = Looked { segment, sinks, past: &past, opens, columns };
         if let Some(singles) = singles(sinks, journal)?
             && let Some(whole) = looked.whole(singles)
         {
@@ -77,7 +79,7 @@ impl Reuse {
 }
 
 /// The single files that are there as they were put together; `None` when one of them isn't, or rows go to stdout.
-fn singles(sinks: &IndexMap<Name, Sink>, journal: &mut Journal) -> Result<Option<BTreeMap<Name, Prepared>>, StepError> {
+fn singles(sinks: &IndexMap<Name, Sink>, journal: Known<'_>) -> Result<Option<BTreeMap<Name, Prepared>>, StepError> {
     let mut singles = BTreeMap::new();
     for (name, sink) in sinks.iter().filter(|(_, sink)| !sink.is_folder()) {
         let Some(path) = sink.single() else { return Ok(None) };
@@ -95,6 +97,8 @@ struct Looked<'a> {
     past: &'a [PastTask],
     /// Whether a stage opens files that rows name.
     opens: bool,
+    /// Of a saved stage: the columns that its files must hold, as others read them.
+    columns: Option<&'a [String]>,
 }
 
 impl Looked<'_> {
@@ -143,7 +147,12 @@ impl Looked<'_> {
     fn stands(&self, task: &PastTask, whole: bool) -> bool {
         self.sinks.iter().all(|(name, sink)| {
             let (Some(made), Some(rows)) = (task.result.files.get(name), task.rows.get(name)) else { return false };
-            let all = || made.rows() == *rows && made.files.iter().all(|file| sink.holds(file) && sink.is_there(file));
+            let whole_file = |file: &Prepared| {
+                sink.holds(file)
+                    && sink.is_there(file)
+                    && self.columns.is_none_or(|names| holds_columns(&file.path, names))
+            };
+            let all = || made.rows() == *rows && made.files.iter().all(whole_file);
             (whole && !sink.is_folder()) || all()
         })
     }

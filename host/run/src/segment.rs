@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use dflow_io::Prepared;
+use dflow_io::{Prepared, Split};
 use dflow_operators::{StageCounts, StepError};
 use dflow_pipeline::{Fault, Name};
 use dflow_plan::{Plan, Segment};
@@ -38,7 +38,7 @@ const PROGRESS: Duration = Duration::from_millis(100);
 pub(crate) struct SegmentRun<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) plan: &'a Arc<Plan>,
-    pub(crate) segment: &'a Segment,
+    pub(crate) segment: Segment,
     pub(crate) sinks: IndexMap<Name, Sink>,
     /// Of what is done; none with `--first`, from which nobody goes on.
     pub(crate) fingerprint: Option<Fingerprint>,
@@ -59,13 +59,30 @@ struct Finished<'a> {
 }
 
 impl SegmentRun<'_> {
-    /// Runs its tasks, publishes what they make, and makes its outputs whole.
+    /// The tasks that there are to do, those that earlier runs have done, and the bytes of input that is to be read.
+    pub(crate) fn size(&self) -> (usize, usize, u64) {
+        let splits = self.reuse.left.iter().flat_map(BTreeMap::values).flatten();
+        (self.specs.len(), self.reuse.standing.len(), splits.map(Split::bytes).sum())
+    }
+
+    /// The files that earlier runs have made, when they are all that there is to be made.
+    pub(crate) fn kept(&self) -> Option<Vec<PathBuf>> {
+        if self.reuse.left.is_some() {
+            return None;
+        }
+        let mut standing: Vec<&Standing> = self.reuse.standing.iter().collect();
+        standing.sort_by_key(|task| (task.position, task.id));
+        let files = standing.iter().flat_map(|task| task.result.files.values()).flat_map(|made| &made.files);
+        Some(files.map(|file| file.path.clone()).collect())
+    }
+
+    /// Runs its tasks, publishes what they make, and makes its outputs whole. Gives its files, in the order of their rows.
     pub(crate) async fn run(
         &self,
         journal: &mut Journal,
         totals: &mut Totals,
         observer: &dyn Observer,
-    ) -> Result<(), StepError> {
+    ) -> Result<Vec<PathBuf>, StepError> {
         let mut done: Vec<Finished<'_>> = Vec::new();
         for Standing { position, id, result } in &self.reuse.standing {
             totals.add_failures(result);
@@ -82,9 +99,9 @@ impl SegmentRun<'_> {
             return Err(error);
         }
         let stages = self.books(&done)?;
-        self.close(&done, journal, totals, observer)?;
+        let written = self.close(&done, journal, totals, observer)?;
         totals.close(stages);
-        Ok(())
+        Ok(written)
     }
 
     /// Runs the tasks that are left. Gives the error that ended them, if one did.
@@ -176,7 +193,7 @@ impl SegmentRun<'_> {
                 && error.is_none()
             {
                 if !self.engine.cancel.is_raised() {
-                    self.engine.fail();
+                    self.engine.cancel.fail();
                 }
                 error = Some(e);
             }
@@ -278,8 +295,8 @@ impl SegmentRun<'_> {
             counts
         };
         let mut counts = sum(false);
-        let mut stages = ledger::stages(self.plan, self.segment, &counts);
-        let earlier = ledger::stages(self.plan, self.segment, &sum(true));
+        let mut stages = ledger::stages(self.plan, &self.segment, &counts);
+        let earlier = ledger::stages(self.plan, &self.segment, &sum(true));
         for (stage, earlier) in stages.iter_mut().zip(earlier) {
             stage.reused = earlier.rows_in;
         }
@@ -291,7 +308,7 @@ impl SegmentRun<'_> {
         for (name, more) in done.iter().flat_map(|task| &task.result.again) {
             counts.entry(name.clone()).or_default().add(more);
         }
-        ledger::check(self.plan, self.segment, &counts)?;
+        ledger::check(self.plan, &self.segment, &counts)?;
         Ok(stages)
     }
 
@@ -302,7 +319,7 @@ impl SegmentRun<'_> {
         journal: &mut Journal,
         totals: &mut Totals,
         observer: &dyn Observer,
-    ) -> Result<(), StepError> {
+    ) -> Result<Vec<PathBuf>, StepError> {
         let mut written: Vec<PathBuf> = Vec::new();
         for (name, sink) in &self.sinks {
             let made = || done.iter().map(|task| &task.result.files[name]);
@@ -329,13 +346,15 @@ impl SegmentRun<'_> {
             totals.outputs.extend(sink.outputs(&parts, assembled.as_ref()));
             let rows = assembled.map_or_else(|| parts.iter().map(|file| file.rows).sum(), |file| file.rows);
             let reused = done.iter().filter(|task| task.spec.is_none()).count();
-            observer.event(&Event::SinkDone { sink: name, tasks: done.len(), reused, rows });
+            let saved = self.plan.saves(&self.segment);
+            observer.event(&Event::SinkDone { sink: name, saved, tasks: done.len(), reused, rows });
         }
         let tasks: Vec<TaskId> = done.iter().map(|task| task.id).collect();
-        if self.fingerprint.is_some() {
-            journal.complete(&self.segment.ends[0], &tasks)?;
+        if let Some(fingerprint) = &self.fingerprint {
+            journal.complete(&self.segment.ends[0], fingerprint, &tasks, self.plan.saves(&self.segment))?;
         }
-        self.clean(&written, &tasks, journal)
+        self.clean(&written, &tasks, journal)?;
+        Ok(written)
     }
 
     /// Removes parts, and what older generations left, now that the new one is whole.

@@ -108,6 +108,25 @@ impl Sink {
         Ok(sink)
     }
 
+    /// A saved stage's, whose files are in a folder of ours.
+    pub(crate) fn saved(name: &Name, folder: PathBuf, own: &BTreeMap<PathBuf, Name>, run: &str, state: &Path) -> Self {
+        let there = std::path::absolute(&folder).unwrap_or_else(|_| folder.clone());
+        let older = own.iter().filter(|(path, sink)| *sink == name && path.starts_with(&there));
+        Self {
+            name: name.clone(),
+            format: Format::Parquet,
+            codec: Codec::default(),
+            files: Files::One,
+            glob: None,
+            merge: None,
+            run: run.to_owned(),
+            older: older.map(|(path, _)| path.clone()).collect(),
+            place: Place::Folder(folder),
+            parts: state.join("parts").join(run).join(name.as_str()),
+            others: BTreeSet::new(),
+        }
+    }
+
     /// Looks at what is there already.
     fn look(&mut self, write: &Write, own: &BTreeMap<PathBuf, Name>) -> Result<(), StepError> {
         let refused = |what: String| StepError::new(Fault::Pipeline, format!("stage `{}`: {what}", self.name));

@@ -17,7 +17,7 @@ use datafusion::{
 };
 use dflow_io::{Prepared, Split, Stores, is_object};
 use dflow_operators::{Held, RowFailure, StageCounts, StepError, TaskScope, step_error};
-use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline};
+use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline, Verb};
 use dflow_plan::{EndPlan, Plan, Segment};
 use dflow_wasm::Cancel;
 use futures::{StreamExt, future::try_join_all};
@@ -234,7 +234,9 @@ async fn write(
     };
     let mut stream = execute_stream(plan, context).map_err(|e| step_error(&e))?;
     let written = scope.counters(&stage);
-    let on_error = spec.pipeline.stage.get(&stage).map(|stage| stage.on_error).unwrap_or_default();
+    let form = spec.pipeline.stage.get(&stage);
+    let sink = form.is_some_and(|stage| matches!(stage.verb, Verb::Write(_)));
+    let on_error = form.map(|stage| stage.on_error).unwrap_or_default();
     while let Some(batch) = next(&mut stream, &scope.cancel).await? {
         let (started, rows) = (Instant::now(), batch.num_rows() as u64);
         if let Some(keys) = &mut keys {
@@ -253,6 +255,11 @@ async fn write(
         failures.into_iter().for_each(|failure| scope.fail(failure));
         let (skipped, failed) = if on_error == OnError::Skip { (lost, 0) } else { (0, lost) };
         let aside = started.elapsed().as_nanos() as u64;
+        if !sink {
+            // A saved stage's rows were counted where they came out of it.
+            written.add(&StageCounts { aside, ..StageCounts::default() });
+            continue;
+        }
         let counts =
             StageCounts { rows_in: rows, rows_out: rows - lost, skipped, failed, aside, ..StageCounts::default() };
         written.add(&counts);

@@ -39,6 +39,9 @@ fn engine(folder: &Path) -> Engine {
         tight: || {},
         first: None,
         fresh: false,
+        select: Vec::new(),
+        accept: Vec::new(),
+        allow_commands: false,
         faults: Faults::default(),
     };
     Engine::new(settings).expect("the engine starts")

@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -25,9 +25,14 @@ use crate::{
     state::{self, State, TICK_MS},
 };
 
+/// The user has raised the flag.
+const INTERRUPTED: u8 = 1;
+/// Something that failed has.
+const FAILED: u8 = 2;
+
 /// A flag that ends what runs, guests included, within a tick.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<AtomicU8>);
 
 impl Cancel {
     /// A flag that isn't raised.
@@ -35,14 +40,29 @@ impl Cancel {
         Self::default()
     }
 
-    /// Raises it.
+    /// Raises it, for good: the user ends what runs.
     pub fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.fetch_or(INTERRUPTED, Ordering::Relaxed);
     }
 
-    /// Whether it was raised.
+    /// Raises it until [`recover`](Self::recover): something failed, and what runs beside it ends.
+    pub fn fail(&self) {
+        self.0.fetch_or(FAILED, Ordering::Relaxed);
+    }
+
+    /// What failed is over.
+    pub fn recover(&self) {
+        self.0.fetch_and(!FAILED, Ordering::Relaxed);
+    }
+
+    /// Whether it is raised.
     pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the user has raised it.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & INTERRUPTED != 0
     }
 }
 

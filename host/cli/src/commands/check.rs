@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dflow_pipeline::{Verb, exit};
+use dflow_pipeline::{Name, Verb, exit};
 use dflow_run::{Engine, Plan, StagePlan, type_text};
 
 use crate::{
@@ -35,7 +35,13 @@ fn shown(plan: &Plan, width: Option<usize>) -> String {
     }
     let sinks = plan.pipeline.stage.values().filter(|stage| matches!(stage.verb, Verb::Write(_))).count();
     let (stages, sinks) = (words::plural(plan.stages.len() as u64, "stage"), words::plural(sinks as u64, "sink"));
-    format!("{}\nok: {stages}, {sinks}\n", table.lines(width))
+    let commands = plan.pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Command(_)));
+    let commands: Vec<Name> = commands.map(|(name, _)| name.clone()).collect();
+    let needs = match commands.as_slice() {
+        [] => String::new(),
+        _ => format!("; `run` needs `--allow-commands` for {}", words::names(&commands)),
+    };
+    format!("{}\nok: {stages}, {sinks}{needs}\n", table.lines(width))
 }
 
 /// A stage's columns and their types; those that it hands on from the one stage it reads are named by that stage.

@@ -3,12 +3,17 @@
 mod check;
 mod eval;
 mod explain;
+mod gc;
 mod graph;
+mod load;
 mod plugin;
 mod report;
+mod reset;
 mod run;
 mod runs;
 mod schema;
+mod show;
+mod why;
 
 use std::sync::Arc;
 
@@ -16,7 +21,10 @@ use crate::{
     args::Command,
     failure::Failure,
     outside::Outside,
-    settings::{EvalSettings, GraphSettings, JournalSettings, PlanSettings, RunSettings},
+    settings::{
+        EvalSettings, GcSettings, GraphSettings, JournalSettings, KeptSettings, LoadSettings, PlanSettings,
+        ResetSettings, RunSettings,
+    },
     terminal::Terminal,
 };
 
@@ -27,6 +35,11 @@ pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>)
         Command::Eval(args) => eval::eval(&EvalSettings::resolve(args, outside)?, outside, terminal),
         Command::Check(args) => check::check(&PlanSettings::of_check(args, outside), outside, terminal),
         Command::Explain(args) => explain::explain(&PlanSettings::of_explain(args, outside), outside, terminal),
+        Command::Show(args) => show::show(&KeptSettings::of_show(args, outside), outside, terminal),
+        Command::Why(args) => why::why(&KeptSettings::of_why(args, outside)?, outside, terminal),
+        Command::Load(args) => load::load(&LoadSettings::resolve(args, outside)?, outside, terminal),
+        Command::Reset(args) => reset::reset(&ResetSettings::resolve(args, outside)?, terminal),
+        Command::Gc(args) => gc::gc(&GcSettings::resolve(args, outside), terminal),
         Command::Runs(args) => runs::runs(&JournalSettings::of_runs(args.journal, outside), terminal),
         Command::Report(args) => report::report(&JournalSettings::of_report(args, outside), terminal),
         Command::Graph(args) => graph::graph(&GraphSettings::resolve(args, outside), outside, terminal),

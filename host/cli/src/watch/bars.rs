@@ -59,6 +59,7 @@ impl Observer for Bars {
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Started { tasks, .. } => *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = *tasks,
+            Event::Planned { tasks, .. } => *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) += *tasks,
             Event::Progress { stages, tasks_done, seconds } => {
                 self.show(&self.stages.now(stages, *seconds), *tasks_done, *seconds);
             }

@@ -38,10 +38,17 @@ impl Observer for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Started { tasks, reused, bytes, .. } => {
+            Event::Started { tasks, reused, bytes, later, .. } => {
                 state.tasks = *tasks;
-                let bytes = dflow_pipeline::Bytes(*bytes);
-                self.terminal.say(&started(*tasks, *reused, bytes));
+                if *tasks > 0 || *later == 0 {
+                    self.terminal.say(&started(*tasks, *reused, dflow_pipeline::Bytes(*bytes)));
+                }
+            }
+            Event::Planned { tasks, reused, bytes, .. } => {
+                state.tasks += *tasks;
+                if *tasks > 0 {
+                    self.terminal.say(&started(*tasks, *reused, dflow_pipeline::Bytes(*bytes)));
+                }
             }
             Event::Progress { stages, tasks_done, seconds } => {
                 let now = self.stages.now(stages, *seconds);
@@ -50,14 +57,15 @@ impl Observer for Lines {
                     self.terminal.say(&progress(&now, *tasks_done, state.tasks, *seconds));
                 }
             }
-            Event::SinkDone { sink, tasks, reused, rows } => {
+            Event::SinkDone { sink, saved, tasks, reused, rows } => {
                 let (rows, all) = (words::plural(*rows, "row"), words::plural(*tasks as u64, "task"));
                 let before = if *reused == 0 {
                     String::new()
                 } else {
                     format!(", {} of them before", words::count(*reused as u64))
                 };
-                self.terminal.say(&format!("sink `{sink}` is done: {rows} in {all}{before}"));
+                let what = if *saved { "saved stage" } else { "sink" };
+                self.terminal.say(&format!("{what} `{sink}` is done: {rows} in {all}{before}"));
             }
             Event::TaskDone { .. } | Event::Finished { .. } => {}
         }

@@ -4,6 +4,7 @@
 //! are put into it, each table becomes its part of the neutral form, and the stages are connected. No step stops at a
 //! mistake, and what has a mistake is left out quietly by the steps after it, so that one slip gives one message.
 
+mod command;
 mod flow;
 mod graph;
 mod open;
@@ -280,8 +281,8 @@ impl Reader<'_> {
         let plain = written;
         let is_step = |entry: &Entry| !plain.iter().any(|stage| stage.key == entry.key);
         let mut written: Vec<Entry> = written.iter().flat_map(|entry| steps::expand(entry, found)).collect();
-        let folder = self.sources.files.get(document.at.in_file()).map_or("", |file| file.folder.as_str());
-        written.iter_mut().for_each(|entry| rebase(entry, folder));
+        let folder = self.sources.files.get(document.at.in_file()).map_or_else(String::new, |file| file.folder.clone());
+        written.iter_mut().for_each(|entry| rebase(entry, &folder));
         for entry in written.iter().filter(|entry| within.is_some() || is_step(entry)) {
             let name = within.map_or_else(|| entry.key.clone(), |within| within.part(&entry.key).to_string());
             self.sources.elsewhere.insert(At::stage(name), entry.node.at.clone());
@@ -303,6 +304,11 @@ impl Reader<'_> {
             stage: stages.into_iter().filter_map(|stage| stage.stage).collect(),
             batch,
         };
+        for stage in pipeline.stage.values_mut() {
+            if let Verb::Command(command) = &mut stage.verb {
+                command.folder = folder.clone();
+            }
+        }
         let resources = |entries: &[Entry], good: &dyn Fn(&str) -> bool| -> Vec<String> {
             let bad = |e: &&Entry| !good(&e.key) || e.node.is_broken() || touched(found, &e.node.at);
             entries.iter().filter(bad).map(|e| e.key.clone()).collect()

@@ -1,11 +1,11 @@
 //! A stage: its keys, its one verb, and where its rows come from.
 
 use super::{
-    flow, open, operator, regroup, relational, resource, sink, source,
+    command, flow, open, operator, regroup, relational, resource, sink, source,
     words::{COMMON, LATER_KEYS, LATER_OWN, LATER_VERBS, OWN, VERBS, joined},
 };
 use crate::{
-    At, BatchLimits, Mistake, Name, OnError, OneOrMany, Stage, Steps, Verb,
+    At, BatchLimits, Millis, Mistake, Name, OnError, OneOrMany, Stage, Steps, Verb,
     mistake::{listed, nearest},
     node::{Entry, Node, Shape},
     value::{Filled, FromNode, Table, choice},
@@ -84,25 +84,41 @@ pub(super) fn read<'a>(
     ];
     let on_error = table.entry("on_error").and_then(|e| choice(&e.node, "`on_error`", ON_ERROR, &[], found));
     if let (Some(OnError::Null), Some(keyword)) =
-        (on_error, written.verb.filter(|keyword| !["use", "open"].contains(keyword)))
+        (on_error, written.verb.filter(|keyword| !["use", "command", "open"].contains(keyword)))
     {
-        let message = format!("`null` goes with `use` and `open`, not with `{keyword}`");
+        let message = format!("`null` goes with `use`, `command` and `open`, not with `{keyword}`");
         let mistake = Mistake::new(table.at.key("on_error"), message);
         found.push(mistake.hint("`skip` and `dead_letter` drop the row, `fail` ends the run"));
     }
     let max_failures = table.get("max_failures", found).unwrap_or_default();
+    let timeout = timeout(table, written.verb, found);
     let batch = table.entry("batch").and_then(|entry| resource::batch(&entry.node, batch, found));
     let id = table.get::<Filled>("id", found).map(|Filled(id)| id);
     if let (Some(_), Some("write")) = (&id, written.verb) {
         let mistake = Mistake::new(table.at.key("id"), "`id` goes with stages that give rows, `write` gives none");
         found.push(mistake.hint("put it into the stage that this one reads"));
     }
+    let save = table.get("save", found).unwrap_or_default();
+    if let (true, Some("write")) = (save, written.verb) {
+        let mistake = Mistake::new(table.at.key("save"), "`save` goes with stages that give rows, `write` gives none");
+        found.push(mistake.hint("put it into the stage that this one reads"));
+    }
     let doc = table.get("doc", found);
     written.stage = name.zip(verb).map(|(name, verb)| {
         let on_error = on_error.unwrap_or_default();
-        (name, Stage { from: Vec::new(), verb, on_error, max_failures, batch, id, doc, within: None })
+        (name, Stage { from: Vec::new(), verb, on_error, max_failures, timeout, batch, id, save, doc, within: None })
     });
     written
+}
+
+/// Reads how long an answer may take.
+fn timeout(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> Option<Millis> {
+    let entry = table.entry("timeout")?;
+    if let Some(keyword) = verb.filter(|keyword| *keyword != "command") {
+        let message = format!("`timeout` goes with `command`, not with `{keyword}`");
+        found.push(Mistake::new(entry.node.at.clone(), message).on(entry.span.clone()));
+    }
+    Millis::from_node(&entry.node, found)
 }
 
 /// The verb of a stage that has one.
@@ -244,6 +260,7 @@ fn read_verb(keyword: &str, node: &Node, stage: Table<'_>, volumes: &[&str], fou
             _ => None,
         },
         "use" => operator::operator(node, stage, found).map(Verb::Use),
+        "command" => command::command(node, stage, found).map(Verb::Command),
         "sql" => relational::sql(node, found).map(Verb::Sql),
         "set" => relational::set(node, found).map(Verb::Set),
         "filter" => relational::filter(node, found).map(Verb::Filter),

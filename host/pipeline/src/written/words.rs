@@ -2,15 +2,14 @@
 
 /// The verbs.
 pub(super) const VERBS: &[&str] = &[
-    "read", "values", "input", "open", "use", "flow", "steps", "sql", "set", "filter", "select", "explode", "limit",
-    "sort", "sample", "distinct", "union", "join", "group", "write",
+    "read", "values", "input", "open", "use", "command", "flow", "steps", "sql", "set", "filter", "select", "explode",
+    "limit", "sort", "sample", "distinct", "union", "join", "group", "write",
 ];
 
 /// Verbs of later versions, and how this one does the same.
 pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
     ("python", Some("`use` runs an operator of a plugin")),
     ("js", Some("`use` runs an operator of a plugin")),
-    ("command", None),
     ("prompt", None),
     ("embed", None),
     ("classify", None),
@@ -20,7 +19,7 @@ pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Keys that any stage may have.
-pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "batch", "id", "doc"];
+pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "timeout", "batch", "id", "save", "doc"];
 
 /// Keys that belong to verbs, and to which.
 pub(super) const OWN: &[(&str, &[&str])] = &[
@@ -31,10 +30,12 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
     ("codec", &["read", "open", "write"]),
     ("partitions", &["read"]),
     ("volume", &["open"]),
-    ("in", &["use", "flow"]),
+    ("in", &["use", "command", "flow"]),
     ("out", &["open", "use", "flow"]),
-    ("with", &["use", "flow"]),
+    ("with", &["use", "command", "flow"]),
     ("output", &["flow"]),
+    ("returns", &["command"]),
+    ("rows", &["command"]),
     ("mode", &["write"]),
     ("columns", &["write"]),
     ("key", &["write"]),
@@ -43,10 +44,10 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
 ];
 
 /// Keys of stages of later versions, whatever the verb.
-pub(super) const LATER_KEYS: &[&str] = &["retries", "timeout", "save", "resources", "tags"];
+pub(super) const LATER_KEYS: &[&str] = &["retries", "resources", "tags"];
 
 /// Keys of later versions that belong to a verb: not worth a word beside a verb that isn't in this version either.
-pub(super) const LATER_OWN: &[&str] = &["returns", "model", "into"];
+pub(super) const LATER_OWN: &[&str] = &["model", "into"];
 
 /// Keys of the pipeline itself.
 pub(super) const TOP: &[&str] = &["name", "param", "volume", "plugin", "stage", "batch"];

@@ -1,56 +1,22 @@
 //! Files that this pipeline has written, and what becomes of them.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use dflow_io::{Prepared, is_object};
+use dflow_io::is_object;
 use dflow_operators::StepError;
 use dflow_pipeline::{Fault, Name};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::{
     open::Journal,
-    runs::uint,
-    tasks::{TaskId, forget_splits, name, text},
+    tasks::{TaskId, forget_splits, text},
 };
 use crate::faults::Step;
 
 impl Journal {
-    /// The files that this pipeline has published and not removed, and the sink of each.
-    pub(crate) fn own(&mut self) -> Result<BTreeMap<PathBuf, Name>, StepError> {
-        self.with(|db| {
-            let mut own = BTreeMap::new();
-            let mut read = db.prepare("SELECT sink, path FROM file WHERE state = 'published' AND part = 0")?;
-            let mut rows = read.query([])?;
-            while let Some(row) = rows.next()? {
-                own.insert(PathBuf::from(row.get::<_, String>(1)?), name(row, 0)?);
-            }
-            Ok(own)
-        })
-    }
-
-    /// The single file of this name that was put together for a sink, if none has taken its place.
-    pub(crate) fn assembled(&mut self, sink: &Name, path: &Path) -> Result<Option<Prepared>, StepError> {
-        self.with(|db| {
-            let found = db.query_row(
-                "SELECT bytes, rows FROM file WHERE sink = ? AND path = ? AND task IS NULL AND state = 'published'",
-                params![sink.as_str(), text(path)?],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            );
-            let found = found.optional()?;
-            Ok(found.map(|(bytes, rows)| Prepared {
-                temporary: path.to_owned(),
-                path: path.to_owned(),
-                bytes: uint(bytes),
-                rows: uint(rows),
-                row: None,
-            }))
-        })
-    }
-
     /// Says that files were removed. Tasks that made them are gone, but those of `current`.
     pub(crate) fn removed(&mut self, paths: &[PathBuf], current: &[TaskId]) -> Result<(), StepError> {
         let (run, faults) = (self.run.clone(), self.faults.clone());
@@ -60,7 +26,9 @@ impl Journal {
             {
                 let mut tasks = removed.prepare("SELECT task FROM file WHERE path = ? AND state = 'published'")?;
                 let mut file = removed.prepare(
-                    "UPDATE file SET state = 'removed', replaced = ? WHERE path = ? AND state = 'published'",
+                    // Who only forgets is no run.
+                    "UPDATE file SET state = 'removed', replaced = (SELECT id FROM run WHERE id = ?)
+                     WHERE path = ? AND state = 'published'",
                 )?;
                 let mut gone = removed.prepare("UPDATE task SET state = 'gone' WHERE id = ?")?;
                 for path in paths {
@@ -107,7 +75,7 @@ impl Journal {
 }
 
 /// Removes a file, if it is there.
-pub(super) fn remove(path: &Path) -> Result<(), StepError> {
+pub(crate) fn remove(path: &Path) -> Result<(), StepError> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             let what = format!("can't remove `{}`, which was replaced: {e}", path.display());

@@ -10,9 +10,11 @@
 mod commit;
 mod files;
 mod history;
+mod known;
 mod lock;
 mod migrate;
 mod open;
+mod prints;
 mod recover;
 mod runs;
 mod tasks;
@@ -22,6 +24,8 @@ mod tests;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
+    files::remove,
+    known::{Known, PastOutput},
     open::Journal,
     recover::drop_empty_folders,
     runs::Begun,

@@ -25,6 +25,10 @@ struct Lost {
 impl Journal {
     /// Finishes what runs before this one had prepared, and sweeps the rest. Doing it again does nothing.
     pub(crate) fn recover(&mut self) -> Result<(), StepError> {
+        if self.stores.is_none() && self.in_buckets()? {
+            // Only a run knows where they are: it recovers when it begins.
+            return Ok(());
+        }
         let (on_the_way, lost) = self.on_the_way()?;
         if !on_the_way.files.is_empty() || !on_the_way.leaving.is_empty() || !on_the_way.tasks.is_empty() {
             self.publish(&on_the_way)?;
@@ -119,6 +123,16 @@ impl Journal {
         let there = stores.size_of(&file.path)?;
         let ours = there == Some(file.bytes);
         Ok(ours || (file.temporary.exists() && (there.is_none() || replaces_own)))
+    }
+
+    /// Whether something in buckets waits to be recovered.
+    fn in_buckets(&mut self) -> Result<bool, StepError> {
+        let paths: Vec<PathBuf> = self.with(|db| {
+            let mut read = db.prepare("SELECT path FROM file WHERE state IN ('begun', 'prepared')")?;
+            let paths = read.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            Ok(paths.collect::<Result<_, _>>()?)
+        })?;
+        Ok(paths.iter().any(|path| is_object(path)))
     }
 
     /// The objects that tasks that weren't done may have uploaded.

@@ -104,3 +104,19 @@ CREATE TABLE dead (
     at       INTEGER NOT NULL                 -- when
 ) STRICT;
 CREATE INDEX dead_by_task ON dead (task);
+
+-- What fingerprints are of: a stage in one of its states, or a segment.
+CREATE TABLE fingerprint (
+    id    TEXT PRIMARY KEY,
+    stage TEXT NOT NULL,                      -- of a segment: its first end
+    form  TEXT,                               -- JSON: what the stage does, and with which code; null of a segment
+    reads TEXT NOT NULL                       -- JSON: the fingerprints of what it reads; of a segment those of its ends
+) STRICT;
+
+-- Fingerprints of stages that the user takes for others: `run --accept`.
+CREATE TABLE accepted (
+    fingerprint TEXT PRIMARY KEY,
+    stands_for  TEXT NOT NULL,                -- the fingerprint whose outputs stand
+    stage       TEXT NOT NULL,
+    at          INTEGER NOT NULL              -- when
+) STRICT;

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     faults::Step,
+    fingerprint::Fingerprint,
     task::{SinkFiles, TaskResult, TaskSpec},
 };
 
@@ -110,24 +111,15 @@ impl Journal {
         Ok(ids)
     }
 
-    /// The tasks of earlier runs that are done, of segments with this fingerprint, those of later runs first.
-    pub(crate) fn past_tasks(&mut self, fingerprint: &str) -> Result<Vec<PastTask>, StepError> {
-        self.with(|db| {
-            let mut tasks = Vec::new();
-            let mut done = db.prepare(
-                "SELECT id, complete IS NOT NULL, result FROM task WHERE fingerprint = ? AND state = 'done' ORDER BY id DESC",
-            )?;
-            let mut rows = done.query([fingerprint])?;
-            while let Some(row) = rows.next()? {
-                let (id, complete, result): (i64, bool, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                tasks.push(past_task(db, id, complete, &result)?);
-            }
-            Ok(tasks)
-        })
-    }
-
-    /// Says that all outputs of a segment are whole, and of which tasks: those that were done before for it are gone.
-    pub(crate) fn complete(&mut self, segment: &Name, tasks: &[TaskId]) -> Result<(), StepError> {
+    /// Says that all outputs of a segment are whole, and of which tasks: those that were done before for it are gone. With `others`,
+    /// those of other fingerprints aren't: their outputs are there as well.
+    pub(crate) fn complete(
+        &mut self,
+        segment: &Name,
+        fingerprint: &Fingerprint,
+        tasks: &[TaskId],
+        others: bool,
+    ) -> Result<(), StepError> {
         let (run, faults) = (self.run.clone(), self.faults.clone());
         faults.before(Step::Complete);
         self.with(|db| {
@@ -141,8 +133,9 @@ impl Journal {
                 }
             }
             complete.execute(
-                "UPDATE task SET state = 'gone' WHERE segment = ? AND state = 'done' AND complete IS NOT ?",
-                params![segment.as_str(), run],
+                "UPDATE task SET state = 'gone' WHERE segment = ? AND state = 'done' AND complete IS NOT ?
+                 AND (fingerprint = ? OR NOT ?)",
+                params![segment.as_str(), run, fingerprint.as_str(), others],
             )?;
             forget_splits(&complete)?;
             complete.commit()?;
@@ -152,11 +145,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Begins anew: nothing that was done counts any more. (Its files stay until others take their place.)
-    pub(crate) fn forget(&mut self) -> Result<(), StepError> {
+    /// Begins these segments anew: nothing that was done for them counts any more. (Its files stay until others take their place.)
+    pub(crate) fn forget(&mut self, fingerprints: &[&Fingerprint]) -> Result<(), StepError> {
         self.with(|db| {
             let forget = db.transaction()?;
-            forget.execute("UPDATE task SET state = 'gone' WHERE state = 'done'", [])?;
+            for fingerprint in fingerprints {
+                let gone = "UPDATE task SET state = 'gone' WHERE state = 'done' AND fingerprint = ?";
+                forget.execute(gone, [fingerprint.as_str()])?;
+            }
             forget_splits(&forget)?;
             forget.commit()?;
             Ok(())
@@ -205,7 +201,7 @@ pub(super) fn forget_splits(change: &Transaction<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-fn past_task(db: &Connection, id: i64, complete: bool, result: &str) -> Result<PastTask, Broken> {
+pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) -> Result<PastTask, Broken> {
     let kept: Kept = serde_json::from_str(result)?;
     let mut splits: BTreeMap<Name, Vec<PastSplit>> = BTreeMap::new();
     let mut read = db.prepare(

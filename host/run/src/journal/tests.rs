@@ -14,6 +14,7 @@ use dflow_pipeline::{Codec, Fault, Format, Name, Pipeline};
 use super::*;
 use crate::{
     faults::Faults,
+    fingerprint::Fingerprint,
     task::{SinkFiles, TaskResult, TaskSpec},
     writer::{Files, TaskOutput},
 };
@@ -99,6 +100,10 @@ fn result(files: Vec<Prepared>) -> TaskResult {
     }
 }
 
+fn print(digits: &str) -> Fingerprint {
+    Fingerprint::written(digits.to_owned())
+}
+
 fn made<'a>(task: TaskId, sink: &'a Name, files: &'a SinkFiles) -> Made<'a> {
     Made { task: Some(task), sink, part: false, files }
 }
@@ -111,31 +116,43 @@ fn what_a_task_did_is_remembered() {
     let (spec, result) = (spec(out, 0, "a"), result(vec![file(out, "a")]));
     let mut journal = begun(out, "r1");
     let ids = journal.begin_tasks(Some("f"), std::slice::from_ref(&spec), &|_| false).expect("begins");
-    assert!(journal.past_tasks("f").expect("can be read").is_empty(), "it isn't done");
+    assert!(journal.known().past_tasks(&print("f")).expect("can be read").is_empty(), "it isn't done");
     journal.commit(&[(ids[0], &spec, &result)], &[made(ids[0], &sink, &result.files[&sink])]).expect("is committed");
-    journal.complete(&sink, &ids).expect("is complete");
+    journal.complete(&sink, &print("f"), &ids, false).expect("is complete");
     drop(journal);
 
     let mut journal = begun(out, "r2");
     journal.recover().expect("there is nothing to recover");
-    let past = journal.past_tasks("f").expect("can be read");
+    let past = journal.known().past_tasks(&print("f")).expect("can be read");
     assert!(past.len() == 1 && past[0].complete && past[0].rows[&sink] == 1);
     assert_eq!(past[0].splits[&name("pages")], [PastSplit::of(&spec.splits[&name("pages")][0])]);
     assert_eq!((&past[0].result.counts, &past[0].result.failures), (&result.counts, &result.failures));
     assert_eq!(past[0].result.files[&sink].files[0].path, out.join("a"));
-    assert_eq!(journal.own().expect("can be read"), BTreeMap::from([(out.join("a"), sink.clone())]));
-    assert!(journal.past_tasks("g").expect("can be read").is_empty(), "another fingerprint");
+    assert_eq!(journal.known().own().expect("can be read"), BTreeMap::from([(out.join("a"), sink.clone())]));
+    assert!(journal.known().past_tasks(&print("g")).expect("can be read").is_empty(), "another fingerprint");
 
     // What another task made in its place stays, it goes.
     let ids = journal.begin_tasks(Some("g"), std::slice::from_ref(&spec), &|_| false).expect("begins");
     let result = self::result(vec![file(out, "b")]);
     journal.commit(&[(ids[0], &spec, &result)], &[made(ids[0], &sink, &result.files[&sink])]).expect("is committed");
-    journal.complete(&sink, &ids).expect("is complete");
-    assert!(journal.past_tasks("f").expect("can be read").is_empty());
+    journal.complete(&sink, &print("g"), &ids, false).expect("is complete");
+    assert!(journal.known().past_tasks(&print("f")).expect("can be read").is_empty());
+    // A saved stage's outputs of other fingerprints stay.
+    let others = journal.begin_tasks(Some("h"), std::slice::from_ref(&spec), &|_| false).expect("begins");
+    let result = self::result(vec![file(out, "c")]);
+    journal
+        .commit(&[(others[0], &spec, &result)], &[made(others[0], &sink, &result.files[&sink])])
+        .expect("is committed");
+    journal.complete(&sink, &print("h"), &others, true).expect("is complete");
+    assert_eq!(journal.known().outputs(&sink).expect("can be read").len(), 2);
+    let stored = journal.known().stored().expect("can be read");
+    assert_eq!(stored.iter().map(|output| output.files.len()).collect::<Vec<_>>(), [1, 1]);
+    journal.forget(&[&print("h")]).expect("can be written");
+    journal.removed(&[out.join("c")], &[]).expect("can be written");
     journal.removed(&[out.join("a")], &ids).expect("can be written");
-    assert_eq!(journal.own().expect("can be read"), BTreeMap::from([(out.join("b"), sink)]));
-    journal.forget().expect("can be written");
-    assert!(journal.past_tasks("g").expect("can be read").is_empty(), "it was forgotten");
+    assert_eq!(journal.known().own().expect("can be read"), BTreeMap::from([(out.join("b"), sink)]));
+    journal.forget(&[&print("g")]).expect("can be written");
+    assert!(journal.known().past_tasks(&print("g")).expect("can be read").is_empty(), "it was forgotten");
 }
 
 #[test]
@@ -185,10 +202,10 @@ fn prepared_files_roll_forward_and_begun_ones_are_swept() {
         assert!(!begun_file.temporary.exists() && !begun_file.path.exists() && !out.join(".c.tmp").exists());
         assert!(!out.join("old").exists());
         assert_eq!(
-            journal.own().expect("can be read").into_keys().collect::<Vec<_>>(),
+            journal.known().own().expect("can be read").into_keys().collect::<Vec<_>>(),
             std::slice::from_ref(&prepared.path)
         );
-        assert_eq!(journal.past_tasks("f").expect("can be read").len(), 1);
+        assert_eq!(journal.known().past_tasks(&print("f")).expect("can be read").len(), 1);
     }
 }
 
@@ -213,7 +230,7 @@ fn a_prepared_file_that_is_gone_takes_its_task_with_it() {
         })
         .expect("can be written");
     journal.recover().expect("recovers");
-    assert!(journal.past_tasks("f").expect("can be read").is_empty());
+    assert!(journal.known().past_tasks(&print("f")).expect("can be read").is_empty());
 }
 
 #[test]

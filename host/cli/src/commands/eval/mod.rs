@@ -3,6 +3,8 @@
 mod given;
 mod show;
 
+pub(super) use show::{json as show_json, table as show_table};
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;

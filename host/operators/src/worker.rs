@@ -1,0 +1,67 @@
+//! What does a stage's work on batches, row by row: an operator of a plugin, or a program.
+
+use std::sync::Arc;
+
+use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
+use dflow_wasm::{Operator, Processed, RowShape};
+
+use crate::{command::Program, error::StepError};
+
+/// What does a stage's work.
+#[derive(Clone, Debug)]
+pub enum Worker {
+    /// An opened operator.
+    Operator(Arc<Operator>),
+    /// A program, whose rows aren't made anew of all.
+    Program(Arc<Program>),
+}
+
+impl Worker {
+    /// The columns that it takes, one for each port.
+    pub(crate) fn input(&self) -> &SchemaRef {
+        match self {
+            Self::Operator(operator) => operator.input(),
+            Self::Program(program) => &program.input,
+        }
+    }
+
+    /// How many rows come of one.
+    pub(crate) fn shape(&self) -> RowShape {
+        match self {
+            Self::Operator(operator) => operator.shape(),
+            Self::Program(program) => program.shape().unwrap_or(RowShape::Expand),
+        }
+    }
+
+    /// Whether it may have a part in which rows there are, or does more than to give columns.
+    pub(crate) fn is_needed(&self) -> bool {
+        match self {
+            Self::Operator(operator) => operator.description().rejects_rows,
+            Self::Program(_) => true,
+        }
+    }
+
+    /// `plugin/operator@version`, or the command line.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::Operator(operator) => {
+                let (plugin, described) = (operator.plugin(), operator.description());
+                format!("{}/{}@{}", plugin.name(), described.name, described.version)
+            }
+            Self::Program(program) => format!("`{}`", program.line.join(" ")),
+        }
+    }
+
+    /// What becomes of a batch, whose columns are those of its ports.
+    pub(crate) async fn process(&self, batch: &RecordBatch) -> Result<Processed, StepError> {
+        match self {
+            Self::Operator(operator) => {
+                let mut instance = operator.instance().await?;
+                let processed = instance.process(batch).await?;
+                instance.release();
+                Ok(processed)
+            }
+            Self::Program(program) => program.process(batch).await,
+        }
+    }
+}

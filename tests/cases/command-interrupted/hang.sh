@@ -1,0 +1,5 @@
+trap '' INT TERM
+echo $$ > pid
+sleep 1000 &
+echo $! > child
+wait
