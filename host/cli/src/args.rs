@@ -312,11 +312,15 @@ pub(crate) struct RunsArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   dflow-host report last
+  dflow-host report last --html report.html
   dflow-host report 19ab6f2f3121a7f --json | jq .outputs")]
 pub(crate) struct ReportArgs {
     /// The run, as `dflow-host runs` lists it; `last` is the last one.
     #[arg(value_name = "RUN")]
     pub(crate) run: String,
+    /// Write it as a page, one file that needs no other.
+    #[arg(long, value_name = "PATH", conflicts_with = "json")]
+    pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) journal: JournalArgs,
 }

@@ -151,6 +151,8 @@ pub(crate) struct JournalSettings {
     pub(crate) run: Option<String>,
     /// Whether JSON is printed.
     pub(crate) json: bool,
+    /// Where a page is written, of `report`.
+    pub(crate) html: Option<PathBuf>,
     /// The folder in which the command was typed; paths are shown as seen from there.
     pub(crate) seen_from: PathBuf,
 }
@@ -341,13 +343,14 @@ impl JournalSettings {
     /// `runs`, as it was typed.
     pub(crate) fn of_runs(args: JournalArgs, outside: &Outside) -> Self {
         let state = state_beside(&args.file, args.state, outside);
-        Self { state, run: None, json: args.json, seen_from: outside.folder.clone() }
+        Self { state, run: None, json: args.json, html: None, seen_from: outside.folder.clone() }
     }
 
     /// `report`, as it was typed.
     pub(crate) fn of_report(args: ReportArgs, outside: &Outside) -> Self {
         let run = Some(args.run).filter(|run| run != "last");
-        Self { run, ..Self::of_runs(args.journal, outside) }
+        let html = args.html.map(|html| outside.folder.join(html));
+        Self { run, html, ..Self::of_runs(args.journal, outside) }
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         };
         StageReport {
             stage: name.clone(),
+            from: from.clone(),
             verb: stage.verb.keyword().to_owned(),
             operator,
             rows_in,
