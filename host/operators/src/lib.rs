@@ -6,8 +6,11 @@
 //!
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
+mod alone;
 mod cut;
+mod dead_letters;
 mod error;
+mod first_rows;
 mod functions;
 mod held;
 mod ids;
@@ -31,7 +34,9 @@ mod template;
 mod unique;
 
 pub use cut::{cut, row_sizes};
+pub use dead_letters::{DeadFile, DeadLetters, DeadPlace, LETTER_COLUMNS};
 pub use error::{StepError, no_memory, step_error};
+pub use first_rows::FirstRows;
 pub use functions::{TypeNames, functions};
 pub use held::Held;
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
@@ -45,7 +50,7 @@ pub use parquet_files::{ParquetFiles, differs, parquet_metadata, unreadable_parq
 pub use partitions::{PartitionedReader, Partitions};
 pub use planner::StepPlanner;
 pub use reads::Reads;
-pub use scope::{RowFailure, StageCounters, StageCounts, TaskScope};
+pub use scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope};
 pub use sized::{gathered_bytes, sized};
 pub use source::{Reader, SourceExec, SourceSpec, deal, source_schema};
 pub use tee::{Tee, Tees};

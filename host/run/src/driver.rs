@@ -11,7 +11,7 @@ use std::{
 };
 
 use dflow_io::{Split, Stores};
-use dflow_operators::StepError;
+use dflow_operators::{FirstRows, StepError};
 use dflow_pipeline::{Fault, Name, Verb, exit};
 use dflow_plan::Plan;
 use indexmap::IndexMap;
@@ -127,6 +127,7 @@ impl Engine {
         run: &str,
         journal: &mut Journal,
     ) -> Result<Vec<SegmentRun<'a>>, StepError> {
+        let first_rows: Arc<FirstRows> = Arc::default();
         let segments = plan.segments.iter().zip(sinks).map(|(segment, sinks)| {
             let first = self.settings.first;
             let fingerprint = first.is_none().then(|| fingerprint::of_segment(plan, segment)).transpose()?;
@@ -136,7 +137,8 @@ impl Engine {
             };
             let output = |name: &Name, number| sinks[name].output(number);
             let specs = specs(&self.settings, plan, segment, run, &output, &reuse);
-            Ok(SegmentRun { engine: self, plan, segment, sinks, fingerprint, reuse, specs })
+            let first_rows = first_rows.clone();
+            Ok(SegmentRun { engine: self, plan, segment, sinks, fingerprint, reuse, specs, first_rows })
         });
         segments.collect()
     }

@@ -5,7 +5,7 @@ use super::{
     words::{COMMON, LATER_KEYS, LATER_OWN, LATER_VERBS, OWN, VERBS, joined},
 };
 use crate::{
-    At, BatchLimits, Mistake, Name, OnError, OneOrMany, Stage, Steps, Verb,
+    At, BatchLimits, Millis, Mistake, Name, OnError, OneOrMany, Stage, Steps, Verb,
     mistake::{listed, nearest},
     node::{Entry, Node, Shape},
     value::{Filled, FromNode, Table, choice},
@@ -91,6 +91,8 @@ pub(super) fn read<'a>(
         found.push(mistake.hint("`skip` and `dead_letter` drop the row, `fail` ends the run"));
     }
     let max_failures = table.get("max_failures", found).unwrap_or_default();
+    let retries = retries(table, written.verb, found);
+    let timeout = timeout(table, written.verb, found);
     let batch = table.entry("batch").and_then(|entry| resource::batch(&entry.node, batch, found));
     let id = table.get::<Filled>("id", found).map(|Filled(id)| id);
     if let (Some(_), Some("write")) = (&id, written.verb) {
@@ -100,9 +102,42 @@ pub(super) fn read<'a>(
     let doc = table.get("doc", found);
     written.stage = name.zip(verb).map(|(name, verb)| {
         let on_error = on_error.unwrap_or_default();
-        (name, Stage { from: Vec::new(), verb, on_error, max_failures, batch, id, doc, within: None })
+        (name, Stage { from: Vec::new(), verb, on_error, max_failures, retries, timeout, batch, id, doc, within: None })
     });
     written
+}
+
+/// The most that something may be tried again.
+const MOST_RETRIES: u32 = 100;
+
+/// Reads how often something is tried again.
+fn retries(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> u32 {
+    let Some(entry) = table.entry("retries") else { return 0 };
+    if let Some(keyword) = verb.filter(|keyword| !["use", "open"].contains(keyword)) {
+        let message = format!("`retries` goes with `use` and `open`, not with `{keyword}`");
+        let mistake = Mistake::new(entry.node.at.clone(), message).on(entry.span.clone());
+        found.push(mistake.hint("what else there is gives the same again"));
+    }
+    let retries = u32::from_node(&entry.node, found).unwrap_or_default();
+    if retries > MOST_RETRIES {
+        let message = format!("`retries` can be at most {MOST_RETRIES}, found {retries}");
+        found.push(Mistake::new(entry.node.at.clone(), message));
+    }
+    retries
+}
+
+/// Reads how long a batch may take.
+fn timeout(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> Option<Millis> {
+    let entry = table.entry("timeout")?;
+    if let Some(keyword) = verb.filter(|keyword| *keyword != "use") {
+        let message = format!("`timeout` goes with `use`, not with `{keyword}`");
+        found.push(Mistake::new(entry.node.at.clone(), message).on(entry.span.clone()));
+    }
+    let timeout = Millis::from_node(&entry.node, found)?;
+    if timeout.0 == 0 {
+        found.push(Mistake::new(entry.node.at.clone(), "`timeout` of nothing lets nothing be done"));
+    }
+    Some(timeout)
 }
 
 /// The verb of a stage that has one.

@@ -20,7 +20,7 @@ pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Keys that any stage may have.
-pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "batch", "id", "doc"];
+pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "retries", "timeout", "batch", "id", "doc"];
 
 /// Keys that belong to verbs, and to which.
 pub(super) const OWN: &[(&str, &[&str])] = &[
@@ -43,7 +43,7 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
 ];
 
 /// Keys of stages of later versions, whatever the verb.
-pub(super) const LATER_KEYS: &[&str] = &["retries", "timeout", "save", "resources", "tags"];
+pub(super) const LATER_KEYS: &[&str] = &["save", "resources", "tags"];
 
 /// Keys of later versions that belong to a verb: not worth a word beside a verb that isn't in this version either.
 pub(super) const LATER_OWN: &[&str] = &["returns", "model", "into"];

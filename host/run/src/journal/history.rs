@@ -16,8 +16,8 @@ use crate::report::RunReport;
 /// The runs of a pipeline.
 #[derive(Debug)]
 pub struct History {
-    db: Connection,
-    path: PathBuf,
+    pub(super) db: Connection,
+    pub(super) path: PathBuf,
     /// The run that goes on.
     now: Option<String>,
 }

@@ -8,6 +8,7 @@
 //! Deliberately absent: which tasks are done again (`reuse.rs`), and where files go (`sink.rs`).
 
 mod commit;
+mod dead;
 mod files;
 mod history;
 mod lock;
@@ -19,6 +20,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+pub use self::dead::DeadSource;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
