@@ -20,10 +20,10 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
-pub use self::dead::DeadSource;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
+    dead::DeadSource,
     files::remove,
     open::Journal,
     recover::drop_empty_folders,
