@@ -1,12 +1,6 @@
 //! Rows that failed, read back: grouped by what was wrong, row by row, and as one table.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Write,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs::File, io::Write, path::Path, sync::Arc};
 
 use datafusion::arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array},
@@ -120,10 +114,7 @@ impl DeadRows {
     ///
     /// # Errors
     /// A file isn't there or can't be read; what it is told.
-    pub fn each<E: From<StepError>>(
-        &self,
-        mut given: impl FnMut(&RecordBatch) -> Result<bool, E>,
-    ) -> Result<(), E> {
+    pub fn each<E: From<StepError>>(&self, mut given: impl FnMut(&RecordBatch) -> Result<bool, E>) -> Result<(), E> {
         for source in &self.sources {
             for batch in reader(&source.path, None)? {
                 let batch = batch.map_err(|e| unreadable(&source.path, &e.to_string()))?;
@@ -165,19 +156,14 @@ impl DeadRows {
     ///
     /// # Errors
     /// A file isn't there or can't be read; the format can't hold a column; the output fails.
-    pub fn write<W: Write + Send>(
-        &self,
-        format: Format,
-        codec: Codec,
-        most: u64,
-        out: W,
-    ) -> Result<W, StepError> {
+    pub fn write<W: Write + Send>(&self, format: Format, codec: Codec, most: u64, out: W) -> Result<W, StepError> {
         let schema = self.schema()?;
         let mut encoder = Encoder::packed(format, codec, schema.clone(), out)?;
         self.each(|batch| {
             let left = most - encoder.rows();
             let batch = fitted(batch, &schema).map_err(|e| StepError::new(Fault::Data, e.to_string()))?;
-            encoder.write(&batch.slice(0, usize::try_from(left).map_or(batch.num_rows(), |n| n.min(batch.num_rows()))))?;
+            encoder
+                .write(&batch.slice(0, usize::try_from(left).map_or(batch.num_rows(), |n| n.min(batch.num_rows()))))?;
             Ok::<bool, StepError>(encoder.rows() < most)
         })?;
         Ok(encoder.finish()?)
@@ -189,7 +175,8 @@ impl DeadRows {
     /// As [`write`](Self::write); the name says no format that holds tables.
     pub fn export(&self, to: &Path) -> Result<Prepared, StepError> {
         let name = to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let format = Format::of_name(&name).filter(|format| !matches!(format, Format::Text | Format::Html | Format::Blob));
+        let format =
+            Format::of_name(&name).filter(|format| !matches!(format, Format::Text | Format::Html | Format::Blob));
         let Some(format) = format else {
             let what = format!("the name `{}` says no format that holds rows", to.display());
             return Err(StepError::new(Fault::Outside, what)

@@ -30,10 +30,10 @@ mod task;
 mod totals;
 mod writer;
 
+pub use dead::{DeadGroup, DeadRows};
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
 pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, RowShape, shipped_names};
-pub use dead::{DeadGroup, DeadRows};
 pub use driver::RunError;
 pub use engine::{Engine, EngineSettings};
 pub use eval::Evaluated;

@@ -26,7 +26,16 @@ const WIDTH: usize = 120;
 const LISTED: usize = 50;
 /// Columns that are shown apart from a row's own.
 const TOLD: [&str; 10] = [
-    "stage", "run", "row", "uri", "error_fault", "error_kind", "error_message", "error_attempts", "error_at", "error_code",
+    "stage",
+    "run",
+    "row",
+    "uri",
+    "error_fault",
+    "error_kind",
+    "error_message",
+    "error_attempts",
+    "error_at",
+    "error_code",
 ];
 
 /// Does what was typed behind `dead`.
@@ -170,7 +179,8 @@ fn one(batch: &RecordBatch, row: usize, folder: &Path, width: usize) -> Result<S
         told("run")?,
         told("error_at")?
     );
-    let mut text = format!("{head}\n  {}\n  {when}\n", wrapped(&words::fit(&message, 1000), width.saturating_sub(2), 2));
+    let mut text =
+        format!("{head}\n  {}\n  {when}\n", wrapped(&words::fit(&message, 1000), width.saturating_sub(2), 2));
     let code = told("error_code")?;
     if !code.is_empty() {
         text.push_str(&format!("  code: {code}\n"));

@@ -142,6 +142,7 @@ fn once(sources: Vec<(String, DeadSource)>) -> Vec<DeadSource> {
             *found = (rows, segment.to_owned());
         }
     }
-    let kept = |(segment, source): &(String, DeadSource)| most.get(&source.stage).is_some_and(|most| most.1 == *segment);
+    let kept =
+        |(segment, source): &(String, DeadSource)| most.get(&source.stage).is_some_and(|most| most.1 == *segment);
     sources.iter().filter(|source| kept(source)).map(|(_, source)| source.clone()).collect()
 }
