@@ -3,7 +3,8 @@
 use indexmap::IndexMap;
 
 use crate::{
-    At, Bytes, Millis, Mistake, OneOrMany,
+    At, Bytes, MaxFailures, Millis, Mistake, OneOrMany,
+    form::percent,
     mistake::nearest,
     node::{Entry, Node, Shape},
 };
@@ -107,6 +108,19 @@ impl FromNode for Millis {
         match &node.shape {
             Shape::Text(text) => measured(node, text.parse(), found),
             _ => node.wrong("a time such as `\"10s\"`", found),
+        }
+    }
+}
+
+impl FromNode for MaxFailures {
+    fn from_node(node: &Node, found: &mut Vec<Mistake>) -> Option<Self> {
+        match &node.shape {
+            Shape::Whole(_) => u64::from_node(node, found).map(Self::Count),
+            Shape::Text(text) => {
+                let share = percent::parse(text).map(Self::Share);
+                measured(node, share.ok_or_else(|| format!("`{text}` is not a share such as `1%`")), found)
+            }
+            _ => node.wrong("a number of rows, or a share such as `\"1%\"`", found),
         }
     }
 }

@@ -142,6 +142,7 @@ impl Engine {
                             "there is no plugin `{name_or_path}` in this host, and no such file can be read: {e}"
                         ),
                         hint: Some("`dflow-host plugin list` shows those that ship with it".to_owned()),
+                        of_a_row: None,
                     })?;
                     let name =
                         path.file_stem().map_or_else(|| name_or_path.to_owned(), |n| n.to_string_lossy().into_owned());

@@ -146,8 +146,8 @@ fn exchanges<'a>(plan: &Plan, stages: &'a [StageReport]) -> Vec<Exchange<'a>> {
 pub(crate) fn failed_beyond(plan: &Plan, stages: &[StageReport]) -> u64 {
     let beyond = |report: &StageReport| {
         let stage = &plan.pipeline.stage[&report.stage];
-        let allowed = if stage.on_error == OnError::Skip { u64::MAX } else { stage.max_failures };
-        if report.failed > allowed { report.failed } else { 0 }
+        let allowed = stage.on_error == OnError::Skip || stage.max_failures.allows(report.failed, report.rows_in);
+        if allowed { 0 } else { report.failed }
     };
     stages.iter().map(beyond).sum()
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dflow_io::{Prepared, Split};
-use dflow_operators::{StageCounts, StepError};
+use dflow_operators::{FirstRows, StageCounts, StepError};
 use dflow_pipeline::{Fault, Name};
 use dflow_plan::{Plan, Segment};
 use futures::{StreamExt, stream};
@@ -46,6 +46,8 @@ pub(crate) struct SegmentRun<'a> {
     pub(crate) reuse: Reuse,
     /// What is to be done, and where in the source each task begins.
     pub(crate) specs: Vec<(Position, TaskSpec)>,
+    /// What became of each stage's first rows, over all tasks of the run.
+    pub(crate) first_rows: Arc<FirstRows>,
 }
 
 /// A task that is done, in this run or an earlier one.
@@ -86,6 +88,8 @@ impl SegmentRun<'_> {
         let mut done: Vec<Finished<'_>> = Vec::new();
         for Standing { position, id, result } in &self.reuse.standing {
             totals.add_failures(result);
+            let through = result.counts.iter().filter(|(_, counts)| counts.rows_out > 0);
+            through.for_each(|(stage, _)| self.first_rows.through(stage));
             totals.reused.tasks += 1;
             totals.reused.files += result.files.values().map(|made| made.files.len() as u64).sum::<u64>();
             done.push(Finished { position: *position, id: *id, spec: None, result: result.clone() });
@@ -126,11 +130,12 @@ impl SegmentRun<'_> {
         let tasks = stream::iter(specs.into_iter().enumerate()).map(|(i, spec)| {
             let (plan, live, cancel) = (self.plan.clone(), live.clone(), self.engine.cancel.clone());
             let (compute, faults) = (self.engine.compute().clone(), self.engine.settings.faults.clone());
+            let first_rows = self.first_rows.clone();
             async move {
                 if cancel.is_raised() {
                     return Err(StepError::new(Fault::Outside, "interrupted"));
                 }
-                let scope = spec.scope(cancel);
+                let scope = spec.scope(cancel, Some(first_rows));
                 live.add(spec.number, scope.clone());
                 let number = spec.number;
                 let task = compute
@@ -166,7 +171,7 @@ impl SegmentRun<'_> {
             }
             let kept = ended.and_then(|(i, mut result)| {
                 if error.is_some() {
-                    result.files.values().for_each(SinkFiles::discard);
+                    result.discard();
                     return Ok(());
                 }
                 let (position, spec) = &self.specs[i];
@@ -238,7 +243,10 @@ impl SegmentRun<'_> {
         }
         let refused = error.or_else(|| last().find_map(|(name, sink)| together(sink, name, done).err()));
         if refused.is_some() {
-            new.iter().for_each(|task| last().for_each(|(name, _)| task.result.files[name].discard()));
+            new.iter().for_each(|task| {
+                last().for_each(|(name, _)| task.result.files[name].discard());
+                Prepared::discard_all(&task.result.dead_files());
+            });
             return refused;
         }
         let tasks: Vec<_> = new.iter().filter_map(|task| Some((task.id, task.spec?, &task.result))).collect();
@@ -346,6 +354,7 @@ impl SegmentRun<'_> {
             journal.complete(&self.segment.ends[0], fingerprint, &tasks, self.plan.saves(&self.segment))?;
         }
         self.clean(&written, &tasks, journal)?;
+        journal.sweep_dead()?;
         Ok(written)
     }
 

@@ -63,7 +63,8 @@ impl Step {
         columns.uri = Some(uri.clone());
         let within = stage.within.as_ref().map(ToString::to_string);
         let opener = Opener::new(stores, written.volume.clone(), within, written.codec, batch.max_row);
-        let spec = OpenSpec { stage: name.clone(), opener: Arc::new(opener), on_error: stage.on_error, batch };
+        let (on_error, retries) = (stage.on_error, stage.retries);
+        let spec = OpenSpec { stage: name.clone(), opener: Arc::new(opener), on_error, retries, batch };
         let node = OpenNode::try_new(Arc::new(spec), parts, reads, self.plan.clone()).map_err(planning(at))?;
         Ok(Self { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), columns })
     }

@@ -11,6 +11,7 @@ use dflow_pipeline::Name;
 use rusqlite::{Transaction, params};
 
 use super::{
+    dead::prepared_dead,
     files::remove,
     open::{Broken, Journal},
     runs::int,
@@ -56,17 +57,20 @@ impl Journal {
         for of_sink in made {
             if let Err(e) = Prepared::make_room(&of_sink.files.files) {
                 made.iter().for_each(|made| made.files.discard());
+                tasks.iter().for_each(|(.., result)| Prepared::discard_all(&result.dead_files()));
                 return Err(e.into());
             }
         }
-        let nothing = made.iter().all(|made| made.files.files.is_empty() && made.files.replaced.is_empty());
+        let nothing = made.iter().all(|made| made.files.files.is_empty() && made.files.replaced.is_empty())
+            && tasks.iter().all(|(.., result)| result.dead.is_empty());
         let (run, faults) = (self.run.clone(), self.faults.clone());
         let step = if nothing { Step::Done } else { Step::Prepared };
         faults.before(step);
         let on_the_way = self.with(|db| {
             let prepare = db.transaction()?;
-            let on_the_way = prepared(&prepare, &run, made)?;
+            let mut on_the_way = prepared(&prepare, &run, made)?;
             for (id, spec, result) in tasks {
+                on_the_way.files.extend(prepared_dead(&prepare, &run, *id, &result.dead)?);
                 record(&prepare, &run, *id, spec, result, if nothing { "done" } else { "prepared" })?;
             }
             prepare.commit()?;

@@ -8,6 +8,7 @@
 //! Deliberately absent: which tasks are done again (`reuse.rs`), and where files go (`sink.rs`).
 
 mod commit;
+mod dead;
 mod files;
 mod history;
 mod known;
@@ -24,6 +25,7 @@ mod tests;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
+    dead::DeadSource,
     files::remove,
     known::{Known, PastOutput},
     open::Journal,

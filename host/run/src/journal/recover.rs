@@ -61,7 +61,8 @@ impl Journal {
             forget_splits(&sweep)?;
             sweep.commit()?;
             Ok(())
-        })
+        })?;
+        self.sweep_dead()
     }
 
     /// What is prepared and not published; and what of it is under neither name.

@@ -55,7 +55,9 @@ CREATE TABLE file (
     run       TEXT NOT NULL REFERENCES run (id),
     task      INTEGER REFERENCES task (id),   -- null of a single file that was put together from the parts of all tasks
     sink      TEXT NOT NULL,                  -- the stage
-    part      INTEGER NOT NULL,               -- 1 of a part of a single file or of stdout, which waits in the state folder
+    -- 1: a part of a single file or of stdout, which waits in the state folder. 2: Parquet of rows that failed at the stage, in the
+    -- state folder as well; it goes with its task.
+    part      INTEGER NOT NULL CHECK (part IN (0, 1, 2)),
     -- begun: it may be there under its temporary name (or many may be, in a folder of that name). prepared: it is whole, and
     -- is being published. published: it is there under its name. leaving: it goes when others of its task are published.
     -- removed: it is gone, or another has taken its name.
@@ -88,7 +90,8 @@ CREATE TABLE ledger (
     PRIMARY KEY (run, place)
 ) STRICT, WITHOUT ROWID;
 
--- Rows that failed, up to a hundred for each stage of a task.
+-- Rows that failed, up to a hundred for each stage of a task, those that were skipped included. All that are dead letters are, with
+-- their columns, in files (`file.part` 2), which `dflow-host dead` reads.
 CREATE TABLE dead (
     id       INTEGER PRIMARY KEY,
     run      TEXT NOT NULL REFERENCES run (id),
