@@ -57,6 +57,9 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Print the report of a run once more: rows, files, failures.
     Report(ReportArgs),
+    /// Look at the rows that failed, with their content.
+    #[command(subcommand)]
+    Dead(DeadCommand),
     /// Draw a pipeline's stages and what each reads, as text for Mermaid or Graphviz.
     Graph(GraphArgs),
     /// Print the JSON Schema of pipeline files, for editors.
@@ -170,6 +173,42 @@ pub(crate) struct ReportArgs {
     pub(crate) run: String,
     #[command(flatten)]
     pub(crate) journal: JournalArgs,
+}
+
+/// `dead`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DeadCommand {
+    /// Try rows again that failed: what passes goes into the same sinks.
+    #[command(after_help = "Rows that passed before are kept as they are, also when a plugin has changed since.
+
+Examples:
+  dflow-host dead replay
+  dflow-host dead replay pages.toml --stage valid")]
+    Replay(DeadReplayArgs),
+}
+
+/// `dead replay`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadReplayArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// Only rows that failed at this stage.
+    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
+    pub(crate) stage: Option<Name>,
+    /// Print what came of it as JSON, on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End as if killed at this point: for tests of what comes after.
+    #[arg(long, value_name = "POINT", hide = true)]
+    pub(crate) crash_at: Option<CrashPoint>,
+    /// Say nothing but what went wrong.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
 }
 
 /// `eval`.

@@ -8,7 +8,7 @@ use dflow_run::{EngineSettings, Faults, workers_for};
 use crate::{
     allocator,
     args::{
-        CheckArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, JournalArgs, PipelineArgs, ReportArgs, RunArgs,
+        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, JournalArgs, PipelineArgs, ReportArgs, RunArgs,
         WorkArgs,
     },
     failure::Failure,
@@ -134,6 +134,14 @@ impl RunSettings {
             (false, false) => Watch::Person,
         };
         Self { pipeline, engine, watch, seen_from: outside.folder.clone() }
+    }
+}
+
+impl RunSettings {
+    /// `dead replay`, as it was typed.
+    pub(crate) fn of_replay(args: DeadReplayArgs, outside: &Outside) -> Self {
+        let DeadReplayArgs { file, pipeline, stage: _, json, crash_at, quiet, work } = args;
+        Self::resolve(RunArgs { file, pipeline, first: None, fresh: false, json, crash_at, quiet, work }, outside)
     }
 }
 

@@ -144,7 +144,7 @@ impl Engine {
     }
 
     /// The sinks of each of the plan's segments, by name; two on one place are refused.
-    fn sinks(
+    pub(crate) fn sinks(
         &self,
         plan: &Plan,
         stores: &Stores,
@@ -201,7 +201,7 @@ fn started_event<'a>(plan: &'a Plan, segments: &[SegmentRun<'a>], run: &'a str) 
 }
 
 /// A run's id: when it began, in a form that sorts, and who ran it.
-fn run_id() -> String {
+pub(crate) fn run_id() -> String {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
     format!("{millis:011x}{:04x}", std::process::id() & 0xffff)
 }

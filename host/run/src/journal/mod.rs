@@ -15,6 +15,7 @@ mod lock;
 mod migrate;
 mod open;
 mod recover;
+mod replay;
 mod runs;
 mod tasks;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use self::dead::DeadSource;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
+    replay::Dead,
     files::remove,
     open::Journal,
     recover::drop_empty_folders,

@@ -39,6 +39,8 @@ pub(crate) struct PastTask {
     pub(crate) rows: BTreeMap<Name, u64>,
     /// What came of it. Its files are those that are still published.
     pub(crate) result: TaskResult,
+    /// The tasks that have tried rows again that failed in it, or in one of these.
+    pub(crate) replays: Vec<PastTask>,
 }
 
 /// A split that was read.
@@ -116,14 +118,24 @@ impl Journal {
     /// The tasks of earlier runs that are done, of segments with this fingerprint, those of later runs first.
     pub(crate) fn past_tasks(&mut self, fingerprint: &str) -> Result<Vec<PastTask>, StepError> {
         self.with(|db| {
-            let mut tasks = Vec::new();
+            let mut tasks: Vec<PastTask> = Vec::new();
+            let mut replays: BTreeMap<i64, Vec<PastTask>> = BTreeMap::new();
             let mut done = db.prepare(
-                "SELECT id, complete IS NOT NULL, result FROM task WHERE fingerprint = ? AND state = 'done' ORDER BY id DESC",
+                "SELECT id, complete IS NOT NULL, result, replays FROM task WHERE fingerprint = ? AND state = 'done'
+                 ORDER BY id DESC",
             )?;
             let mut rows = done.query([fingerprint])?;
+            // A task has a greater id than the one whose rows it has tried again.
             while let Some(row) = rows.next()? {
                 let (id, complete, result): (i64, bool, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                tasks.push(past_task(db, id, complete, &result)?);
+                let (mut task, own) = (past_task(db, id, complete, &result)?, replays.remove(&id).unwrap_or_default());
+                match row.get::<_, Option<i64>>(3)? {
+                    Some(of) => replays.entry(of).or_default().extend([task].into_iter().chain(own)),
+                    None => {
+                        task.replays = own;
+                        tasks.push(task);
+                    }
+                }
             }
             Ok(tasks)
         })
@@ -251,6 +263,7 @@ fn past_task(db: &Connection, id: i64, complete: bool, result: &str) -> Result<P
         splits,
         rows,
         result: TaskResult { files, counts, again, failures, dead: Vec::new(), elapsed },
+        replays: Vec::new(),
     })
 }
 
