@@ -20,6 +20,7 @@ use dflow_run::CrashPoint;
   dflow-host check                         find every mistake, run nothing
   dflow-host run --target prod             with the places that `dflow.toml` has for `prod`
   dflow-host runs                          what was run here, and how it ended
+  dflow-host dead show                     look at the rows that failed
   dflow-host plugin list                   see which operators a stage can `use`
 
 Exit codes:
@@ -178,6 +179,18 @@ pub(crate) struct ReportArgs {
 /// `dead`.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum DeadCommand {
+    /// List what was wrong with rows, by stage, with how many rows each.
+    List(DeadListArgs),
+    /// Show rows that failed, one after the other.
+    #[command(after_help = "Examples:
+  dflow-host dead show --stage valid
+  dflow-host dead show -n 1000 --json | jq .error_message")]
+    Show(DeadShowArgs),
+    /// Write the rows that failed into a file: Parquet, JSON lines, JSON, CSV or Arrow, as its name says.
+    #[command(after_help = "Examples:
+  dflow-host dead export --to failed.parquet
+  dflow-host dead export --stage valid --to failed.csv.gz")]
+    Export(DeadExportArgs),
     /// Try rows again that failed: what passes goes into the same sinks.
     #[command(after_help = "Rows that passed before are kept as they are, also when a plugin has changed since.
 
@@ -185,6 +198,43 @@ Examples:
   dflow-host dead replay
   dflow-host dead replay pages.toml --stage valid")]
     Replay(DeadReplayArgs),
+}
+
+/// `dead list`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadListArgs {
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
+}
+
+/// `dead show`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadShowArgs {
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
+    /// Only rows that failed at this stage.
+    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
+    pub(crate) stage: Option<Name>,
+    /// How many rows at most.
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub(crate) rows: u64,
+}
+
+/// `dead export`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadExportArgs {
+    /// The pipeline; it need not be there any more.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    /// The folder of the journal [default: `.dflow` beside the pipeline].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Only rows that failed at this stage.
+    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
+    pub(crate) stage: Option<Name>,
+    /// The file; one that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
 }
 
 /// `dead replay`.

@@ -8,8 +8,8 @@ use dflow_run::{EngineSettings, Faults, workers_for};
 use crate::{
     allocator,
     args::{
-        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, JournalArgs, PipelineArgs, ReportArgs, RunArgs,
-        WorkArgs,
+        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, JournalArgs, PipelineArgs,
+        ReportArgs, RunArgs, WorkArgs,
     },
     failure::Failure,
     outside::Outside,

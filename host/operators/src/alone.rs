@@ -41,10 +41,10 @@ enum Last {
 impl Outcome {
     /// Takes in what became of the rows that begin at `start`.
     fn add(&mut self, start: u32, attempts: u32, processed: Processed) {
-        let pieces = processed.pieces.into_iter().map(|piece| Piece {
-            parents: piece.parents.into_iter().map(|parent| parent + start).collect(),
-            ..piece
-        });
+        let pieces = processed
+            .pieces
+            .into_iter()
+            .map(|piece| Piece { parents: piece.parents.into_iter().map(|parent| parent + start).collect(), ..piece });
         self.processed.pieces.extend(pieces);
         self.lost.extend(processed.errors.into_iter().map(|error| Lost {
             row: error.row + start,
@@ -129,7 +129,10 @@ mod tests {
     fn waits_double_up_to_a_limit() {
         for (again, most) in [(1, 100), (2, 200), (4, 800), (40, 10_000)] {
             let wait = wait(again);
-            assert!((Duration::from_millis(most / 2)..=Duration::from_millis(most)).contains(&wait), "{again}: {wait:?}");
+            assert!(
+                (Duration::from_millis(most / 2)..=Duration::from_millis(most)).contains(&wait),
+                "{again}: {wait:?}"
+            );
         }
     }
 }

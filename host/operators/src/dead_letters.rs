@@ -23,7 +23,7 @@ use crate::{error::StepError, scope::RowFailure};
 /// The most that waits in memory of one stage's rows, encoded, in bytes.
 const WAITING: usize = 8 << 20;
 
-/// The columns behind those of the row, which have a `.` in their names.
+/// The columns behind those of the row, whose names have a `.` in them.
 pub const LETTER_COLUMNS: [&str; 8] =
     ["error_fault", "error_kind", "error_message", "error_attempts", "error_at", "error_code", "row", "uri"];
 
@@ -137,11 +137,14 @@ impl Open {
         };
         let staged = self.staged.insert(staged);
         // What the optimizer made for itself is no column of the row, and what Parquet can't hold is left out.
-        let kept: Vec<usize> = (0..given.fields().len())
-            .filter(|i| given.field(*i).name().contains('.') && writable(given.field(*i)))
-            .collect();
-        let columns = kept.iter().map(|i| Arc::new(given.field(*i).clone().with_nullable(true)));
-        let fields: Vec<FieldRef> = columns.chain(told_fields()).collect();
+        let (mut kept, mut fields) = (Vec::new(), Vec::<FieldRef>::new());
+        for (i, field) in given.fields().iter().enumerate() {
+            if !field.name().starts_with("__common_expr") && writable(field) {
+                kept.push(i);
+                fields.push(Arc::new(Field::clone(field).with_name(flat(field.name(), stage)).with_nullable(true)));
+            }
+        }
+        fields.extend(told_fields());
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let more = match self.letters.iter().filter(|letters| letters.stage == *stage).count() {
             0 => String::new(),
@@ -150,6 +153,14 @@ impl Open {
         let file = staged.begin(&format!("{}-{stage}{more}.parquet", place.name))?;
         let encoder = Encoder::new(Format::Parquet, schema.clone(), file)?;
         Ok(Letters { stage: stage.clone(), given, kept, schema, encoder })
+    }
+}
+
+/// A column's name: a sink's are called as they are written, all others `stage.column` already.
+fn flat(name: &str, stage: &Name) -> String {
+    match name.contains('.') {
+        true => name.to_owned(),
+        false => format!("{stage}.{}", name.trim_start_matches('#')),
     }
 }
 

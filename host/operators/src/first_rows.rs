@@ -40,8 +40,7 @@ impl FirstRows {
     pub(crate) fn failed(&self, failures: &[RowFailure]) -> Result<(), StepError> {
         let mut stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for failure in failures {
-            let first =
-                stages.entry(failure.stage.clone()).or_insert_with(|| First::Failed(0, BTreeMap::new()));
+            let first = stages.entry(failure.stage.clone()).or_insert_with(|| First::Failed(0, BTreeMap::new()));
             let First::Failed(count, said) = first else { return Ok(()) };
             *count += 1;
             said.entry(format!("{}: {}", failure.kind, failure.message)).or_insert_with(|| (0, failure.clone())).0 += 1;

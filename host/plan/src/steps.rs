@@ -202,8 +202,7 @@ impl Step {
         let input: Vec<Field> =
             ports.iter().map(|(port, _, data_type)| Field::new(port, data_type.clone(), true)).collect();
         let input = Schema::new(input);
-        let opened =
-            plugin.open_within(name.as_str(), &written.operator, &written.with, &input, stage.timeout).await;
+        let opened = plugin.open_within(name.as_str(), &written.operator, &written.with, &input, stage.timeout).await;
         let operator = opened.map_err(|e| vec![of_wasm(settings_place(&at, written, &e.message), &e)])?;
         let mut columns = self.columns.child(name);
         let mut fields = Vec::new();
@@ -270,8 +269,7 @@ impl Step {
             columns.order = columns.order.of_children(columns.system.get("__index__"));
         }
         let (on_error, retries) = (stage.on_error, stage.retries);
-        let spec =
-            OperatorSpec { stage: name.clone(), operator, columns: fields, on_error, retries, batch, children };
+        let spec = OperatorSpec { stage: name.clone(), operator, columns: fields, on_error, retries, batch, children };
         let reads = Reads {
             ports: ports.into_iter().map(|(_, column, _)| flat(&column)).collect(),
             id: self.columns.id().map(Column::expr),

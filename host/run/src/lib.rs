@@ -8,6 +8,7 @@
 //! Deliberately absent: arguments, terminals, and how anything looks.
 
 mod coverage;
+mod dead;
 mod driver;
 mod engine;
 mod eval;
@@ -30,6 +31,7 @@ mod task;
 mod totals;
 mod writer;
 
+pub use dead::{DeadGroup, DeadRows};
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
 pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, RowShape, shipped_names};

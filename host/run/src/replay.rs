@@ -178,8 +178,7 @@ impl Engine {
         again.iter().for_each(|dead| by_stage.entry(&dead.stage).or_default().push(dead));
         let mut number = 0;
         for (stage, dead) in by_stage {
-            let ends: Vec<Name> =
-                segment.ends.iter().filter(|end| reads(plan, end, stage)).cloned().collect();
+            let ends: Vec<Name> = segment.ends.iter().filter(|end| reads(plan, end, stage)).cloned().collect();
             let replay = Replay { stage: stage.clone(), ends };
             let again = self.planned(draft, None, None, Some(replay.clone())).map_err(|mistakes| {
                 let first = mistakes.list.first().map_or_else(String::new, |mistake| mistake.message.clone());
@@ -197,7 +196,8 @@ impl Engine {
         }
         let past = journal.past_tasks(fingerprint.as_str())?;
         let mut counts: BTreeMap<Name, StageCounts> = BTreeMap::new();
-        for task in past.iter().filter(|task| task.complete).flat_map(|task| std::iter::once(task).chain(&task.replays)) {
+        for task in past.iter().filter(|task| task.complete).flat_map(|task| std::iter::once(task).chain(&task.replays))
+        {
             task.result.counts.iter().for_each(|(name, more)| counts.entry(name.clone()).or_default().add(more));
         }
         Ok(ledger::failed_beyond(plan, &ledger::stages(plan, segment, &counts)))

@@ -61,7 +61,9 @@ impl Reuse {
         journal: &mut Journal,
     ) -> Result<Self, StepError> {
         let mut past = journal.past_tasks(fingerprint.as_str())?;
-        for task in past.iter_mut().flat_map(|task| std::iter::once(&mut task.result).chain(task.replays.iter_mut().map(|replay| &mut replay.result))) {
+        for task in past.iter_mut().flat_map(|task| {
+            std::iter::once(&mut task.result).chain(task.replays.iter_mut().map(|replay| &mut replay.result))
+        }) {
             let counts = task.counts.values_mut().chain(task.again.values_mut());
             counts.for_each(|counts| *counts = StageCounts { nanos: 0, aside: 0, ..*counts });
         }
@@ -148,11 +150,12 @@ impl Looked<'_> {
     /// With them, those of tasks that have tried its failed rows again must be.
     fn stands(&self, task: &PastTask, whole: bool) -> bool {
         let replays = task.replays.iter().all(|replay| self.stands(replay, whole));
-        replays && self.sinks.iter().all(|(name, sink)| {
-            let (Some(made), Some(rows)) = (task.result.files.get(name), task.rows.get(name)) else { return false };
-            let all = || made.rows() == *rows && made.files.iter().all(|file| sink.holds(file) && is_there(file));
-            (whole && !sink.is_folder()) || all()
-        })
+        replays
+            && self.sinks.iter().all(|(name, sink)| {
+                let (Some(made), Some(rows)) = (task.result.files.get(name), task.rows.get(name)) else { return false };
+                let all = || made.rows() == *rows && made.files.iter().all(|file| sink.holds(file) && is_there(file));
+                (whole && !sink.is_folder()) || all()
+            })
     }
 
     /// Whether tasks have read all that is listed now, each of it once.

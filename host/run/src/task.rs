@@ -17,7 +17,7 @@ use datafusion::{
 };
 use dflow_io::{Prepared, Split};
 use dflow_operators::{
-    DeadFile, DeadLetters, DeadPlace, Failed, FirstRows, Held, RowFailure, StageCounts, StepError, TaskScope, step_error,
+    DeadFile, DeadLetters, DeadPlace, FirstRows, Held, RowFailure, StageCounts, StepError, TaskScope, step_error,
 };
 use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline};
 use dflow_plan::{EndPlan, Plan, Segment};
@@ -127,9 +127,10 @@ impl TaskSpec {
     pub fn scope(&self, cancel: Cancel, first_rows: Option<Arc<FirstRows>>) -> Arc<TaskScope> {
         let splits = self.splits.iter().map(|(stage, splits)| (stage.clone(), Arc::from(splits.as_slice())));
         let batch: BatchLimits = self.pipeline.batch;
-        let scope = TaskScope::new(splits.collect(), self.partitions, self.parallel, self.first, batch, cancel);
-        let dead = self.dead.clone().map(|place| Arc::new(DeadLetters::new(place)));
-        Arc::new(TaskScope { dead, first_rows, ..scope })
+        let mut scope = TaskScope::new(splits.collect(), self.partitions, self.parallel, self.first, batch, cancel);
+        scope.dead = self.dead.clone().map(|place| Arc::new(DeadLetters::new(place)));
+        scope.first_rows = first_rows;
+        Arc::new(scope)
     }
 
     /// The segment of a plan that this task is of. The plan must have been made of the same pipeline and plugins.

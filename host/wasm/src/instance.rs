@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, compute::concat_batches};
 use dflow_boundary::Lent;
-use dflow_pipeline::{Bytes, Fault, GuestLimits, Millis};
+use dflow_pipeline::{Bytes, GuestLimits, Millis};
 use wasmtime::{
     Store, Trap, UpdateDeadline,
     component::{ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc},

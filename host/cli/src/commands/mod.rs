@@ -1,6 +1,7 @@
 //! One file for each command. A command sees settings, and gives back its exit code.
 
 mod check;
+mod dead;
 mod dead_replay;
 mod eval;
 mod explain;
@@ -14,7 +15,7 @@ mod schema;
 use std::sync::Arc;
 
 use crate::{
-    args::{Command, DeadCommand},
+    args::Command,
     failure::Failure,
     outside::Outside,
     settings::{EvalSettings, GraphSettings, JournalSettings, PlanSettings, RunSettings},
@@ -30,10 +31,7 @@ pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>)
         Command::Explain(args) => explain::explain(&PlanSettings::of_explain(args, outside), outside, terminal),
         Command::Runs(args) => runs::runs(&JournalSettings::of_runs(args.journal, outside), terminal),
         Command::Report(args) => report::report(&JournalSettings::of_report(args, outside), terminal),
-        Command::Dead(DeadCommand::Replay(args)) => {
-            let stage = args.stage.clone();
-            dead_replay::replay(&RunSettings::of_replay(args, outside), stage.as_ref(), outside, terminal)
-        }
+        Command::Dead(command) => dead::dead(command, outside, terminal),
         Command::Graph(args) => graph::graph(&GraphSettings::resolve(args, outside), outside, terminal),
         Command::Schema => schema::schema(terminal),
         Command::Plugin(command) => plugin::plugin(command, outside, terminal),

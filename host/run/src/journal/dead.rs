@@ -17,15 +17,15 @@ use super::{
 
 /// A file of rows that failed at a stage, and whose task stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadSource {
+pub(crate) struct DeadSource {
     /// The stage.
-    pub stage: Name,
+    pub(crate) stage: Name,
     /// The run in which they failed.
-    pub run: String,
+    pub(crate) run: String,
     /// The file, Parquet.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The rows in it.
-    pub rows: u64,
+    pub(crate) rows: u64,
 }
 
 /// Says under which temporary name a task may leave files of rows that failed.
@@ -103,7 +103,7 @@ impl History {
     ///
     /// # Errors
     /// The journal can't be read.
-    pub fn dead(&self) -> Result<Vec<DeadSource>, StepError> {
+    pub(crate) fn dead(&self) -> Result<Vec<DeadSource>, StepError> {
         let read = || -> Result<Vec<(String, DeadSource)>, Broken> {
             let mut read = self.db.prepare(
                 "WITH last AS (
@@ -142,6 +142,7 @@ fn once(sources: Vec<(String, DeadSource)>) -> Vec<DeadSource> {
             *found = (rows, segment.to_owned());
         }
     }
-    let kept = |(segment, source): &(String, DeadSource)| most.get(&source.stage).is_some_and(|most| most.1 == *segment);
+    let kept =
+        |(segment, source): &(String, DeadSource)| most.get(&source.stage).is_some_and(|most| most.1 == *segment);
     sources.iter().filter(|source| kept(source)).map(|(_, source)| source.clone()).collect()
 }

@@ -21,14 +21,14 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
-pub use self::dead::DeadSource;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
-    replay::Dead,
+    dead::DeadSource,
     files::remove,
     open::Journal,
     recover::drop_empty_folders,
+    replay::Dead,
     runs::Begun,
     tasks::{PastSplit, PastTask, TaskId},
 };

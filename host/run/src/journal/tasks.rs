@@ -248,7 +248,8 @@ fn past_task(db: &Connection, id: i64, complete: bool, result: &str) -> Result<P
         files.entry(name(row, 0)?).or_default().files.push(file);
     }
     let mut failures = Vec::new();
-    let mut read = db.prepare("SELECT stage, row, uri, fault, kind, message, attempts FROM dead WHERE task = ? ORDER BY id")?;
+    let mut read =
+        db.prepare("SELECT stage, row, uri, fault, kind, message, attempts FROM dead WHERE task = ? ORDER BY id")?;
     let mut rows = read.query([id])?;
     while let Some(row) = rows.next()? {
         let fault: String = row.get(3)?;

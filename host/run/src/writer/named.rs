@@ -3,12 +3,12 @@
 use std::{collections::HashMap, io::Write};
 
 use datafusion::arrow::{
-    array::{Array, AsArray, RecordBatch},
-    compute::cast,
+    array::{Array, AsArray, RecordBatch, UInt32Array},
+    compute::{cast, take_record_batch},
     datatypes::DataType,
 };
 use dflow_io::{Prepared, StagedFolder, name_part};
-use dflow_operators::{RowFailure, StepError, Template};
+use dflow_operators::{Failed, RowFailure, StepError, Template};
 use dflow_pipeline::{Fault, Name, refuse_name};
 use dflow_plan::named;
 use xxhash_rust::xxh3::xxh3_128;
@@ -102,7 +102,8 @@ impl Named {
             })?;
             self.files.push(Prepared { row: id, ..file.close()?.with_rows(1) });
         }
-        let (of, leading) = (batch.num_rows(), lost.iter().enumerate().take_while(|(i, row)| *i == **row as usize).count());
+        let leading = lost.iter().enumerate().take_while(|(i, row)| *i == **row as usize).count();
+        let of = batch.num_rows();
         let rows = (!lost.is_empty()).then(|| take_record_batch(batch, &UInt32Array::from(lost))).transpose();
         Ok(Failed { failures, rows: rows.map_err(failed)?, leading, of })
     }
