@@ -135,7 +135,7 @@ fn timeout(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> Op
     }
     let timeout = Millis::from_node(&entry.node, found)?;
     if timeout.0 == 0 {
-        found.push(Mistake::new(entry.node.at.clone(), "`timeout` of nothing lets nothing be done"));
+        found.push(Mistake::new(entry.node.at.clone(), "`timeout` must be more than 0"));
     }
     Some(timeout)
 }
