@@ -344,6 +344,13 @@ pub(crate) enum DeadCommand {
   dflow-host dead export --to failed.parquet
   dflow-host dead export --stage valid --to failed.csv.gz")]
     Export(DeadExportArgs),
+    /// Try rows again that failed: what passes goes into the same sinks.
+    #[command(after_help = "Rows that passed before are kept as they are, also when a plugin has changed since.
+
+Examples:
+  dflow-host dead replay
+  dflow-host dead replay pages.toml --stage valid")]
+    Replay(DeadReplayArgs),
 }
 
 /// `dead list`.
@@ -381,6 +388,30 @@ pub(crate) struct DeadExportArgs {
     /// The file; one that is there is replaced.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: PathBuf,
+}
+
+/// `dead replay`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadReplayArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// Only rows that failed at this stage.
+    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
+    pub(crate) stage: Option<Name>,
+    /// Print what came of it as JSON, on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End as if killed at this point: for tests of what comes after.
+    #[arg(long, value_name = "POINT", hide = true)]
+    pub(crate) crash_at: Option<CrashPoint>,
+    /// Say nothing but what went wrong.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
 }
 
 /// `eval`.

@@ -8,7 +8,7 @@ use dflow_run::{EngineSettings, Faults, workers_for};
 use crate::{
     allocator,
     args::{
-        CheckArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs, LoadArgs,
+        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs, LoadArgs,
         PipelineArgs, ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
     },
     failure::Failure,
@@ -193,6 +193,14 @@ impl RunSettings {
             (false, false) => Watch::Person,
         };
         Self { pipeline, engine, watch, seen_from: outside.folder.clone() }
+    }
+}
+
+impl RunSettings {
+    /// `dead replay`, as it was typed.
+    pub(crate) fn of_replay(args: DeadReplayArgs, outside: &Outside) -> Self {
+        let DeadReplayArgs { file, pipeline, stage: _, json, crash_at, quiet, work } = args;
+        Self::resolve(RunArgs { file, pipeline, first: None, fresh: false, json, crash_at, quiet, work }, outside)
     }
 }
 

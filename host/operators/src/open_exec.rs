@@ -284,6 +284,7 @@ impl Work {
                 .into());
         }
         let id = self.reads.id.as_ref().map(|id| texts(id, &batch.slice(row as usize, 1))).transpose()?;
+        let before = self.reads.tried(&batch.slice(row as usize, 1))?;
         let failure = RowFailure {
             stage: self.spec.stage.clone(),
             id: id.filter(|id| id.is_valid(0)).map(|id| id.as_string_view().value(0).to_owned()),
@@ -291,7 +292,7 @@ impl Work {
             fault: unopened.fault,
             kind: unopened.kind.to_owned(),
             message: unopened.message,
-            attempts,
+            attempts: attempts + before.map_or(0, |before| before.value(0)),
         };
         let rows = Some(batch.slice(row as usize, 1));
         let failed = Failed { failures: vec![failure], rows, leading: 1, of: 1 };

@@ -379,6 +379,7 @@ impl Work {
             return Ok(Failed { of, ..Failed::default() });
         }
         let uris = self.reads.uri.as_ref().map(|uri| texts(uri, part)).transpose()?;
+        let before = self.reads.tried(part)?;
         let mut failures = Vec::with_capacity(lost.len());
         for lost in lost {
             let row = lost.row as usize;
@@ -390,7 +391,7 @@ impl Work {
                 fault: lost.fault,
                 kind: lost.kind.clone(),
                 message: lost.message.clone(),
-                attempts: lost.attempts,
+                attempts: lost.attempts + before.as_ref().map_or(0, |before| before.value(row)),
             };
             if self.spec.on_error == OnError::Fail {
                 let row = failure.id.as_deref().map_or_else(String::new, |id| format!(" `{id}`"));

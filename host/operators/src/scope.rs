@@ -124,6 +124,9 @@ pub struct StageCounts {
     pub skipped: u64,
     /// Failed rows.
     pub failed: u64,
+    /// Rows in that had failed in an earlier task, and are counted there as rows in and as failed.
+    #[serde(default)]
+    pub replayed: u64,
     /// Bytes read (sources).
     pub bytes: u64,
     /// Time, that of the stages below included, in nanoseconds.
@@ -143,6 +146,7 @@ impl StageCounts {
         self.filtered += other.filtered;
         self.skipped += other.skipped;
         self.failed += other.failed;
+        self.replayed += other.replayed;
         self.bytes += other.bytes;
         self.nanos += other.nanos;
         self.aside += other.aside;
@@ -176,6 +180,7 @@ impl StageCounters {
             filtered: self.filtered.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
             failed: self.failed.load(Relaxed),
+            replayed: 0,
             bytes: self.bytes.load(Relaxed),
             nanos: self.nanos.load(Relaxed),
             aside: self.aside.load(Relaxed),

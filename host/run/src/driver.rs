@@ -236,7 +236,7 @@ impl Engine {
     }
 
     /// The sinks of each of the plan's segments, by name; two on one place are refused.
-    fn sinks(
+    pub(crate) fn sinks(
         &self,
         plan: &Plan,
         stores: &Stores,

@@ -11,7 +11,13 @@ use crate::report::StageReport;
 
 /// What each stage of a segment did.
 pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, StageCounts>) -> Vec<StageReport> {
-    let of = |name: &Name| counts.get(name).copied().unwrap_or_default();
+    let of = |name: &Name| {
+        let mut own = counts.get(name).copied().unwrap_or_default();
+        // What was tried again went in once, and the last time is what counts.
+        own.rows_in = own.rows_in.saturating_sub(own.replayed);
+        own.failed = own.failed.saturating_sub(own.replayed);
+        own
+    };
     let report = |name: &Name| {
         let (stage, own) = (&plan.pipeline.stage[name], of(name));
         let from = &plan.stages[name].from;

@@ -1,6 +1,6 @@
 //! `dflow-host dead`: the rows that failed, read from what runs have kept of them; a run may go on meanwhile.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -12,9 +12,10 @@ use dflow_run::{DeadGroup, DeadRows};
 
 use crate::{
     args::{DeadCommand, DeadExportArgs, DeadListArgs, DeadShowArgs, JournalArgs},
+    commands::dead_replay,
     failure::Failure,
     outside::Outside,
-    settings::JournalSettings,
+    settings::{JournalSettings, RunSettings},
     table::{Align, Table, wrapped},
     terminal::Terminal,
     words,
@@ -39,8 +40,12 @@ const TOLD: [&str; 10] = [
 ];
 
 /// Does what was typed behind `dead`.
-pub(crate) fn dead(command: DeadCommand, outside: &Outside, terminal: &Terminal) -> Result<u8, Failure> {
+pub(crate) fn dead(command: DeadCommand, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
     match command {
+        DeadCommand::Replay(args) => {
+            let stage = args.stage.clone();
+            dead_replay::replay(&RunSettings::of_replay(args, outside), stage.as_ref(), outside, terminal)
+        }
         DeadCommand::List(DeadListArgs { journal }) => {
             let settings = JournalSettings::of_runs(journal, outside);
             list(&settings, terminal)

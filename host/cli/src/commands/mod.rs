@@ -2,6 +2,7 @@
 
 mod check;
 mod dead;
+mod dead_replay;
 mod eval;
 mod explain;
 mod gc;

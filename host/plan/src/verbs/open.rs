@@ -59,7 +59,8 @@ impl Step {
             return Err(mistakes);
         }
         // From here on a row that fails is one of the file that it names.
-        let reads = Reads { ports: vec![uri.expr()], id: self.columns.id().map(Column::expr), uri: None };
+        let (id, attempts) = (self.columns.id().map(Column::expr), self.columns.tried.as_ref().map(Column::expr));
+        let reads = Reads { ports: vec![uri.expr()], id, uri: None, attempts };
         columns.uri = Some(uri.clone());
         let within = stage.within.as_ref().map(ToString::to_string);
         let opener = Opener::new(stores, written.volume.clone(), within, written.codec, batch.max_row);

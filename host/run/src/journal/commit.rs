@@ -14,6 +14,7 @@ use super::{
     dead::prepared_dead,
     files::remove,
     open::{Broken, Journal},
+    replay::replayed,
     runs::int,
     tasks::{TaskId, record, text},
 };
@@ -72,6 +73,7 @@ impl Journal {
             for (id, spec, result) in tasks {
                 on_the_way.files.extend(prepared_dead(&prepare, &run, *id, &result.dead)?);
                 record(&prepare, &run, *id, spec, result, if nothing { "done" } else { "prepared" })?;
+                replayed(&prepare, *id)?;
             }
             prepare.commit()?;
             Ok(on_the_way)

@@ -17,6 +17,7 @@ mod migrate;
 mod open;
 mod prints;
 mod recover;
+mod replay;
 mod runs;
 mod tasks;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(crate) use self::{
     known::{Known, PastOutput},
     open::Journal,
     recover::drop_empty_folders,
+    replay::{Dead, STALE},
     runs::Begun,
     tasks::{PastSplit, PastTask, TaskId},
 };

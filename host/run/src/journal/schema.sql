@@ -33,7 +33,9 @@ CREATE TABLE task (
     started     INTEGER NOT NULL,             -- when
     ended       INTEGER,                      -- when its result was there
     result      TEXT,                         -- JSON: counts by stage, rows by sink
-    complete    TEXT REFERENCES run (id)      -- the last run in which all outputs of its segment were whole, with this task's
+    complete    TEXT REFERENCES run (id),     -- the last run in which all outputs of its segment were whole, with this task's
+    replays     INTEGER REFERENCES task (id), -- the task whose failed rows it has tried again: it stands and goes with that
+    replayed    TEXT                          -- the stage at which those had failed
 ) STRICT;
 CREATE INDEX task_by_fingerprint ON task (fingerprint, state);
 

@@ -40,6 +40,8 @@ pub(crate) struct PastTask {
     pub(crate) rows: BTreeMap<Name, u64>,
     /// What came of it. Its files are those that are still published.
     pub(crate) result: TaskResult,
+    /// The tasks that have tried rows again that failed in it, or in one of these.
+    pub(crate) replays: Vec<PastTask>,
 }
 
 /// A split that was read.
@@ -248,6 +250,7 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
         splits,
         rows,
         result: TaskResult { files, counts, again, failures, dead: Vec::new(), elapsed },
+        replays: Vec::new(),
     })
 }
 
