@@ -368,6 +368,9 @@ pub(crate) struct DeadShowArgs {
     /// Only rows that failed at this stage.
     #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
     pub(crate) stage: Option<Name>,
+    /// Only the row with this `__id__`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) row: Option<String>,
     /// How many rows at most.
     #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub(crate) rows: u64,

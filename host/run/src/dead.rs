@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs::File, io::Write, path::Path, sync::Arc};
 
 use datafusion::arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array},
-    compute::cast,
+    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_null_array},
+    compute::{cast, filter_record_batch},
     datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
     error::ArrowError,
 };
@@ -26,6 +26,8 @@ const ROWS: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub struct DeadRows {
     sources: Vec<DeadSource>,
+    /// The `__id__` of those that are meant, when it isn't all.
+    row: Option<String>,
 }
 
 /// Rows of a stage that failed in the same way.
@@ -54,13 +56,20 @@ impl DeadRows {
     /// The journal can't be read.
     pub fn open(state: &Path) -> Result<Option<Self>, StepError> {
         let history = History::open(state)?;
-        history.map(|history| Ok(Self { sources: history.dead()? })).transpose()
+        history.map(|history| Ok(Self { sources: history.dead()?, row: None })).transpose()
     }
 
     /// Those of one stage.
     #[must_use]
     pub fn of_stage(&self, stage: &Name) -> Self {
-        Self { sources: self.sources.iter().filter(|source| source.stage == *stage).cloned().collect() }
+        let sources = self.sources.iter().filter(|source| source.stage == *stage).cloned().collect();
+        Self { sources, row: self.row.clone() }
+    }
+
+    /// Of them the one with this `__id__`, as often as it has failed: [`each`](Self::each) and what writes rows give no others.
+    #[must_use]
+    pub fn of_row(self, row: &str) -> Self {
+        Self { row: Some(row.to_owned()), ..self }
     }
 
     /// The stages at which rows failed.
@@ -117,7 +126,10 @@ impl DeadRows {
     pub fn each<E: From<StepError>>(&self, mut given: impl FnMut(&RecordBatch) -> Result<bool, E>) -> Result<(), E> {
         for source in &self.sources {
             for batch in reader(&source.path, None)? {
-                let batch = batch.map_err(|e| unreadable(&source.path, &e.to_string()))?;
+                let mut batch = batch.map_err(|e| unreadable(&source.path, &e.to_string()))?;
+                if let Some(row) = &self.row {
+                    batch = only(&batch, row).map_err(|e| unreadable(&source.path, &e.to_string()))?;
+                }
                 let batch = whole(source, &batch).map_err(|e| unreadable(&source.path, &e.to_string()))?;
                 if !given(&batch)? {
                     return Ok(());
@@ -188,6 +200,12 @@ impl DeadRows {
         prepared.publish()?;
         Ok(prepared)
     }
+}
+
+/// The rows of a batch with this `__id__`.
+fn only(batch: &RecordBatch, row: &str) -> Result<RecordBatch, ArrowError> {
+    let ids = texts(batch, "row")?;
+    filter_record_batch(batch, &ids.iter().map(|id| Some(id == Some(row))).collect::<BooleanArray>())
 }
 
 fn heads() -> Vec<FieldRef> {

@@ -13,9 +13,9 @@ use crate::report::StageReport;
 pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, StageCounts>) -> Vec<StageReport> {
     let of = |name: &Name| {
         let mut own = counts.get(name).copied().unwrap_or_default();
-        // What was tried again went in once, and the last time is what counts.
-        own.rows_in = own.rows_in.saturating_sub(own.replayed);
-        own.failed = own.failed.saturating_sub(own.replayed);
+        // What was tried again went in once, and the last time is what counts. Of such a task alone the failed rows are fewer than none.
+        own.rows_in = own.rows_in.wrapping_sub(own.replayed);
+        own.failed = own.failed.wrapping_sub(own.replayed);
         own
     };
     let report = |name: &Name| {
@@ -78,7 +78,7 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Stag
     let open = |report: &&StageReport| segment.early.contains(&report.stage);
     for report in stages.iter().filter(|report| !open(report)) {
         let stage = &plan.pipeline.stage[&report.stage];
-        let kept = report.rows_out + report.filtered + report.skipped + report.failed;
+        let kept = (report.rows_out + report.filtered + report.skipped).wrapping_add(report.failed);
         let reads = segment.sources.iter().any(|source| source.stage == report.stage);
         let balances = match (&stage.verb, plan.shapes.get(&report.stage)) {
             _ if reads => report.rows_in == kept,

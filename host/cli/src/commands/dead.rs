@@ -50,8 +50,9 @@ pub(crate) fn dead(command: DeadCommand, outside: &Outside, terminal: &Arc<Termi
             let settings = JournalSettings::of_runs(journal, outside);
             list(&settings, terminal)
         }
-        DeadCommand::Show(DeadShowArgs { journal, stage, rows }) => {
-            show(&JournalSettings::of_runs(journal, outside), stage.as_ref(), rows, terminal)
+        DeadCommand::Show(DeadShowArgs { journal, stage, row, rows }) => {
+            let of = (stage.as_ref(), row.as_deref());
+            show(&JournalSettings::of_runs(journal, outside), of, rows, terminal)
         }
         DeadCommand::Export(DeadExportArgs { file, state, stage, to }) => {
             let journal = JournalArgs { file, state, json: false };
@@ -121,9 +122,17 @@ fn table(groups: &[DeadGroup], width: Option<usize>) -> String {
     table.lines(width) + &more
 }
 
-fn show(settings: &JournalSettings, stage: Option<&Name>, most: u64, terminal: &Terminal) -> Result<u8, Failure> {
+fn show(
+    settings: &JournalSettings,
+    (stage, row): (Option<&Name>, Option<&str>),
+    most: u64,
+    terminal: &Terminal,
+) -> Result<u8, Failure> {
     let rows = match rows(settings, stage)? {
-        Ok(rows) => rows,
+        Ok(rows) => match row {
+            Some(row) => rows.of_row(row),
+            None => rows,
+        },
         Err(_) if settings.json => return Ok(exit::DONE),
         Err(why) => {
             terminal.print(format!("{why}\n").as_bytes())?;
@@ -145,7 +154,10 @@ fn show(settings: &JournalSettings, stage: Option<&Name>, most: u64, terminal: &
         }
         Ok::<bool, Failure>(shown < most)
     })?;
-    if shown < rows.rows() {
+    if let (0, Some(row)) = (shown, row) {
+        terminal.print(format!("no row `{row}` has failed\n").as_bytes())?;
+    }
+    if shown < rows.rows() && row.is_none() {
         let all = rows.rows();
         terminal.print(
             format!("{} of {} are shown (`-n {all}` shows all)\n", words::count(shown), words::plural(all, "row"))

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dflow_pipeline::Name;
-use dflow_run::{Engine, Replayed};
+use dflow_pipeline::{Name, exit};
+use dflow_run::{Engine, History, Replayed};
 
 use crate::{
     failure::{Failure, warn},
@@ -23,6 +23,11 @@ pub(crate) fn replay(
     terminal: &Arc<Terminal>,
 ) -> Result<u8, Failure> {
     let draft = settings.pipeline.read(outside)?;
+    let state = &settings.engine.state;
+    if History::open(state)?.is_none() {
+        terminal.say(&format!("nothing was run: there is no journal in `{}`\n", state.display()));
+        return Ok(exit::DONE);
+    }
     let engine = Engine::new(settings.engine.clone())?;
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
     let planned = engine.plan(&draft, None, None);

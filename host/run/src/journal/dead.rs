@@ -108,13 +108,14 @@ impl History {
         let read = || -> Result<Vec<(String, DeadSource)>, Broken> {
             let mut read = self.db.prepare(
                 "WITH last AS (
-                     SELECT segment, fingerprint, max(coalesce(complete, run) || printf('%012d', id))
+                     SELECT segment, fingerprint,
+                            max((fingerprint IS NOT 'stale') || coalesce(complete, run) || printf('%012d', id))
                      FROM task WHERE state IN ('prepared', 'done') GROUP BY segment
                  )
                  SELECT task.segment, file.sink, file.run, file.path, file.rows
                  FROM file JOIN task ON task.id = file.task JOIN last ON last.segment = task.segment
                  WHERE file.part = 2 AND file.state = 'published' AND task.state IN ('prepared', 'done')
-                 AND task.fingerprint IS last.fingerprint
+                 AND (task.fingerprint IS last.fingerprint OR task.fingerprint = 'stale')
                  ORDER BY file.sink, task.id, file.id",
             )?;
             let mut sources = Vec::new();

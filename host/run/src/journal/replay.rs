@@ -107,7 +107,7 @@ impl Journal {
 /// what passed before is kept, though the code may have changed since.
 pub(super) fn replayed(commit: &Transaction<'_>, id: TaskId) -> Result<(), Broken> {
     let replays = commit.execute(
-        "UPDATE task SET complete = (SELECT of.complete FROM task AS of WHERE of.id = task.replays)
+        "UPDATE task SET complete = (SELECT first.complete FROM task AS first WHERE first.id = task.replays)
          WHERE id = ? AND replays IS NOT NULL",
         [id.0],
     )?;
@@ -121,8 +121,8 @@ pub(super) fn replayed(commit: &Transaction<'_>, id: TaskId) -> Result<(), Broke
     )?;
     commit.execute(
         "UPDATE task SET fingerprint = own.fingerprint
-         FROM (SELECT new.segment, new.fingerprint, of.fingerprint AS before
-               FROM task AS new JOIN task AS of ON of.id = new.replays WHERE new.id = ?) AS own
+         FROM (SELECT again.segment, again.fingerprint, first.fingerprint AS before
+               FROM task AS again JOIN task AS first ON first.id = again.replays WHERE again.id = ?) AS own
          WHERE task.segment = own.segment AND task.fingerprint = own.before AND task.state IN ('prepared', 'done')",
         [id.0],
     )?;
