@@ -8,8 +8,8 @@ use dflow_run::{EngineSettings, Faults, workers_for};
 use crate::{
     allocator,
     args::{
-        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs, LoadArgs,
-        PipelineArgs, ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
+        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs,
+        LoadArgs, PipelineArgs, ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
     },
     failure::Failure,
     outside::Outside,

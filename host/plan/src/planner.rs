@@ -392,7 +392,8 @@ impl Planning<'_> {
         let (stage, splits) = (replay.source(), Arc::<[_]>::from([]));
         self.from.insert(replay.stage.clone(), vec![stage.clone()]);
         self.from.insert(stage.clone(), Vec::new());
-        self.sources.insert(stage.clone(), SegmentSource { stage, kept: splits.clone(), splits, cut: false, saved: false });
+        self.sources
+            .insert(stage.clone(), SegmentSource { stage, kept: splits.clone(), splits, cut: false, saved: false });
     }
 
     /// Segments for all sinks, those that run together in one, or for the stage asked for.

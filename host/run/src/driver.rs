@@ -107,7 +107,8 @@ impl Engine {
                 journal.forget(&begun.iter().collect::<Vec<_>>())?;
             }
         }
-        let mut work = Work { plan, run: &run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
+        let mut work =
+            Work { plan, run: &run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
         // How much there is to do is known of what reads nothing that is saved; of the rest when that is there.
         let mut segments = Vec::new();
         for ((segment, selected), sinks) in plan.segments.iter().zip(&selected).zip(sinks) {
@@ -225,12 +226,14 @@ impl Engine {
         let (plan, first) = (work.plan, self.settings.first);
         let segment = reading(segment, &work.stored);
         let fingerprint = first.is_none().then(|| work.fingerprints.of_segment(&segment));
-        let reuse = match &fingerprint {
+        let mut reuse = match &fingerprint {
             Some(fingerprint) => Reuse::find(plan, &segment, &sinks, fingerprint, journal.known())?,
             None => Reuse::nothing(&segment, first),
         };
         let output = |name: &Name, number| sinks[name].output(number);
         let specs = specs(&self.settings, plan, &segment, work.run, &output, &reuse);
+        // They have what is left of the splits.
+        reuse.left = None;
         let first_rows = work.first_rows.clone();
         Ok(SegmentRun { engine: self, plan, segment, sinks, fingerprint, reuse, specs, first_rows })
     }

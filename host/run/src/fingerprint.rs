@@ -99,8 +99,7 @@ impl Fingerprints {
         };
         let from = plan.stages.iter().map(|(name, stage)| (name, stage.from.as_slice())).collect();
         let files = |stage: &Name| files(plan, stage);
-        let known =
-            Known { pipeline: &plan.pipeline, from, code: &code, columns: &columns, files: &files, accepted };
+        let known = Known { pipeline: &plan.pipeline, from, code: &code, columns: &columns, files: &files, accepted };
         let mut stages = BTreeMap::new();
         for end in plan.segments.iter().flat_map(|segment| &segment.ends) {
             known.stage(end, &mut stages).map_err(|e| StepError::new(Fault::Internal, e.to_string()))?;

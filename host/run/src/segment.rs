@@ -63,13 +63,13 @@ struct Finished<'a> {
 impl SegmentRun<'_> {
     /// The tasks that there are to do, those that earlier runs have done, and the bytes of input that is to be read.
     pub(crate) fn size(&self) -> (usize, usize, u64) {
-        let splits = self.reuse.left.iter().flat_map(BTreeMap::values).flatten();
+        let splits = self.specs.iter().flat_map(|(_, spec)| spec.splits.values().flatten());
         (self.specs.len(), self.reuse.standing.len(), splits.map(Split::bytes).sum())
     }
 
     /// The files that earlier runs have made, when they are all that there is to be made.
     pub(crate) fn kept(&self) -> Option<Vec<PathBuf>> {
-        if self.reuse.left.is_some() {
+        if !self.specs.is_empty() {
             return None;
         }
         let mut standing: Vec<&Standing> = self.reuse.standing.iter().collect();
@@ -120,7 +120,7 @@ impl SegmentRun<'_> {
             return None;
         }
         let live: Arc<Live> = Arc::default();
-        let specs: Vec<TaskSpec> = self.specs.iter().map(|(_, spec)| spec.clone()).collect();
+        let specs: Vec<&TaskSpec> = self.specs.iter().map(|(_, spec)| spec).collect();
         let part = |sink: &Name| !self.sinks[sink].is_folder();
         let fingerprint = self.fingerprint.as_ref().map(Fingerprint::as_str);
         let ids = match journal.begin_tasks(fingerprint, &specs, &part) {
@@ -128,6 +128,8 @@ impl SegmentRun<'_> {
             Err(e) => return Some(e),
         };
         let tasks = stream::iter(specs.into_iter().enumerate()).map(|(i, spec)| {
+            // Each when it begins: of many files, all specs at once would be much.
+            let spec = spec.clone();
             let (plan, live, cancel) = (self.plan.clone(), live.clone(), self.engine.cancel.clone());
             let (compute, faults) = (self.engine.compute().clone(), self.engine.settings.faults.clone());
             let first_rows = self.first_rows.clone();

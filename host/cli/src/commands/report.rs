@@ -31,9 +31,11 @@ pub(crate) fn report(settings: &JournalSettings, terminal: &Terminal) -> Result<
         return Err(Failure::outside(what).hint("only a run that comes to its end has one"));
     };
     if let Some(path) = &settings.html {
-        let page = page(report, &run.started, &run.host).map_err(|e| Failure::outside(format!("the page can't be made: {e}")))?;
+        let page = page(report, &run.started, &run.host)
+            .map_err(|e| Failure::outside(format!("the page can't be made: {e}")))?;
         std::fs::write(path, page).map_err(|e| Failure::outside(format!("can't write `{}`: {e}", path.display())))?;
-        terminal.say(&format!("the report is in {}", words::from_folder(&path.display().to_string(), &settings.seen_from)));
+        terminal
+            .say(&format!("the report is in {}", words::from_folder(&path.display().to_string(), &settings.seen_from)));
         return Ok(exit::DONE);
     }
     let text = match settings.json {

@@ -107,7 +107,22 @@ pub(super) fn read<'a>(
     let doc = table.get("doc", found);
     written.stage = name.zip(verb).map(|(name, verb)| {
         let on_error = on_error.unwrap_or_default();
-        (name, Stage { from: Vec::new(), verb, on_error, max_failures, retries, timeout, batch, id, save, doc, within: None })
+        (
+            name,
+            Stage {
+                from: Vec::new(),
+                verb,
+                on_error,
+                max_failures,
+                retries,
+                timeout,
+                batch,
+                id,
+                save,
+                doc,
+                within: None,
+            },
+        )
     });
     written
 }

@@ -19,7 +19,8 @@ pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Keys that any stage may have.
-pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "retries", "timeout", "batch", "id", "save", "doc"];
+pub(super) const COMMON: &[&str] =
+    &["from", "on_error", "max_failures", "retries", "timeout", "batch", "id", "save", "doc"];
 
 /// Keys that belong to verbs, and to which.
 pub(super) const OWN: &[(&str, &[&str])] = &[

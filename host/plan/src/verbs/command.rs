@@ -68,8 +68,15 @@ impl Step {
         let expands = written.rows == CommandRows::Expand;
         let children = if expands { columns.children_of(&self.columns) } else { None };
         let operator = Worker::Program(program);
-        let spec =
-            OperatorSpec { stage: name.clone(), operator, columns: new, on_error: stage.on_error, retries: 0, batch, children };
+        let spec = OperatorSpec {
+            stage: name.clone(),
+            operator,
+            columns: new,
+            on_error: stage.on_error,
+            retries: 0,
+            batch,
+            children,
+        };
         let reads = Reads {
             ports: reads,
             id: self.columns.id().map(Column::expr),

@@ -1,6 +1,7 @@
 //! Tasks: begun, done, and what is known of those of earlier runs.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
@@ -41,7 +42,7 @@ pub(crate) struct PastTask {
     /// What came of it. Its files are those that are still published.
     pub(crate) result: TaskResult,
     /// The tasks that have tried rows again that failed in it, or in one of these.
-    pub(crate) replays: Vec<PastTask>,
+    pub(crate) replays: Vec<Self>,
 }
 
 /// A split that was read.
@@ -77,7 +78,7 @@ impl Journal {
     pub(crate) fn begin_tasks(
         &mut self,
         fingerprint: Option<&str>,
-        specs: &[TaskSpec],
+        specs: &[impl Borrow<TaskSpec>],
         part: &dyn Fn(&Name) -> bool,
     ) -> Result<Vec<TaskId>, StepError> {
         let (run, faults) = (self.run.clone(), self.faults.clone());
@@ -92,7 +93,7 @@ impl Journal {
                 let mut file = begin.prepare(
                     "INSERT INTO file (run, task, sink, part, state, temporary, path) VALUES (?, ?, ?, ?, 'begun', ?, ?)",
                 )?;
-                for spec in specs {
+                for spec in specs.iter().map(Borrow::borrow) {
                     task.execute(params![run, spec.segment.as_str(), fingerprint, spec.number, int(now())])?;
                     let id = begin.last_insert_rowid();
                     ids.push(TaskId(id));
