@@ -112,6 +112,11 @@ impl DeadLetters {
         Ok(())
     }
 
+    /// Removes what was written.
+    pub fn discard(&self) {
+        drop(std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner)));
+    }
+
     /// Ends the files and syncs them. They are under temporary names.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ impl FirstRows {
 }
 
 fn all_failed(said: &BTreeMap<String, (u64, RowFailure)>) -> StepError {
-    let most = said.iter().max_by_key(|(_, (count, _))| *count);
+    let most = said.iter().rev().max_by_key(|(_, (count, _))| *count);
     let Some((message, (count, failure))) = most else {
         return StepError::new(dflow_pipeline::Fault::Internal, "rows failed and nobody knows why");
     };

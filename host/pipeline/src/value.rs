@@ -117,8 +117,11 @@ impl FromNode for MaxFailures {
         match &node.shape {
             Shape::Whole(_) => u64::from_node(node, found).map(Self::Count),
             Shape::Text(text) => {
-                let share = percent::parse(text).map(Self::Share);
-                measured(node, share.ok_or_else(|| format!("`{text}` is not a share such as `1%`")), found)
+                // A parameter that is given on the command line is text.
+                let count = || text.trim().parse().ok().map(Self::Count);
+                let parsed = percent::parse(text).map(Self::Share).or_else(count);
+                let wrong = || format!("`{text}` is neither a number of rows nor a share such as `1%`");
+                measured(node, parsed.ok_or_else(wrong), found)
             }
             _ => node.wrong("a number of rows, or a share such as `\"1%\"`", found),
         }

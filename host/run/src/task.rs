@@ -190,6 +190,14 @@ pub async fn run_task(
     scope: Arc<TaskScope>,
     faults: &Faults,
 ) -> Result<TaskResult, StepError> {
+    let result = all_of(spec, plan, scope.clone(), faults).await;
+    if let (Err(_), Some(dead)) = (&result, &scope.dead) {
+        dead.discard();
+    }
+    result
+}
+
+async fn all_of(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>, faults: &Faults) -> Result<TaskResult, StepError> {
     let started = Instant::now();
     let ends = spec.segment(plan)?.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
     // What they share waits for the slowest, so all go on together. The first error drops them all.

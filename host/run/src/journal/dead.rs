@@ -86,11 +86,12 @@ impl Journal {
             return Ok(());
         }
         gone.iter().try_for_each(|path| remove(path))?;
+        // Nothing says which run removed them: a recovery does it before its run is in the journal.
         self.with(|db| {
             db.execute(
-                "UPDATE file SET state = 'removed', replaced = ? WHERE part = 2 AND state = 'published'
+                "UPDATE file SET state = 'removed' WHERE part = 2 AND state = 'published'
                  AND task IN (SELECT id FROM task WHERE state = 'gone')",
-                [&run],
+                [],
             )?;
             Ok(())
         })
