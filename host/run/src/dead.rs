@@ -197,7 +197,7 @@ impl DeadRows {
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = StagedFile::create(folder, &name)?;
         let prepared = self.write(format, Codec::of_name(&name), u64::MAX, file)?.finish()?.with_rows(self.rows());
-        prepared.publish()?;
+        prepared.publish().inspect_err(|_| prepared.discard())?;
         Ok(prepared)
     }
 }

@@ -87,7 +87,7 @@ impl Journal {
 
     /// Publishes what is prepared, or what is left of it, and says that it is done.
     pub(super) fn publish(&mut self, on_the_way: &OnTheWay) -> Result<(), StepError> {
-        let (run, faults) = (self.run.clone(), self.faults.clone());
+        let faults = self.faults.clone();
         let files: Vec<Prepared> = on_the_way.files.iter().map(|(_, file)| file.clone()).collect();
         faults.before(Step::Published);
         if faults.expects_amid(Step::Published) {
@@ -100,23 +100,25 @@ impl Journal {
         }
         faults.after(Step::Published);
         faults.before(Step::Done);
-        // Who doesn't find this publishes once more, which does nothing.
+        // Who doesn't find this publishes once more, which does nothing. Then it is still the run that prepared it that replaces files.
         self.lazily(|db| {
             let done = db.transaction()?;
             {
                 let mut older = done.prepare(
-                    "UPDATE file SET state = 'removed', replaced = ? WHERE path = ? AND state = 'published' AND id <> ?",
+                    "UPDATE file SET state = 'removed', replaced = (SELECT own.run FROM file AS own WHERE own.id = ?2)
+                     WHERE path = ?1 AND state = 'published' AND id <> ?2",
                 )?;
                 let mut published = done.prepare("UPDATE file SET state = 'published' WHERE id = ?")?;
                 for (id, file) in &on_the_way.files {
-                    older.execute(params![run, text(&file.path)?, id])?;
+                    older.execute(params![text(&file.path)?, id])?;
                     published.execute([id])?;
                 }
                 let mut removed = done.prepare(
-                    "UPDATE file SET state = 'removed', replaced = ? WHERE path = ? AND state IN ('published', 'leaving')",
+                    "UPDATE file SET state = 'removed', replaced = (SELECT own.run FROM file AS own WHERE own.id = ?2)
+                     WHERE path = ?1 AND state IN ('published', 'leaving')",
                 )?;
-                for (_, path) in &on_the_way.leaving {
-                    removed.execute(params![run, text(path)?])?;
+                for (id, path) in &on_the_way.leaving {
+                    removed.execute(params![text(path)?, id])?;
                 }
                 let mut task = done.prepare("UPDATE task SET state = 'done' WHERE id = ?")?;
                 for id in &on_the_way.tasks {
