@@ -404,6 +404,9 @@ pub(crate) struct DeadReplayArgs {
     /// Only rows that failed at this stage.
     #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
     pub(crate) stage: Option<Name>,
+    /// Let stages with `command` run their programs.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
     /// Print what came of it as JSON, on stdout.
     #[arg(long)]
     pub(crate) json: bool,

@@ -199,8 +199,11 @@ impl RunSettings {
 impl RunSettings {
     /// `dead replay`, as it was typed.
     pub(crate) fn of_replay(args: DeadReplayArgs, outside: &Outside) -> Self {
-        let DeadReplayArgs { file, pipeline, stage: _, json, crash_at, quiet, work } = args;
-        Self::resolve(RunArgs { file, pipeline, first: None, fresh: false, json, crash_at, quiet, work }, outside)
+        let DeadReplayArgs { file, pipeline, stage: _, allow_commands, json, crash_at, quiet, work } = args;
+        let (first, fresh, select, accept) = (None, false, Vec::new(), Vec::new());
+        let run =
+            RunArgs { file, pipeline, first, fresh, select, accept, allow_commands, json, crash_at, quiet, work };
+        Self::resolve(run, outside)
     }
 }
 
