@@ -85,7 +85,8 @@ impl DeadReader {
             IoError::new(Fault::Outside, format!("the rows that failed can't be read from `{name}`: {why}"))
                 .hint("`dflow-host run --fresh` does everything again")
         };
-        let file = File::open(path).map_err(|e| IoError::os("read", path, e))?;
+        let file = File::open(path)
+            .map_err(|e| IoError::os("read", path, e).hint("`dflow-host run --fresh` does everything again"))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(e.to_string()))?;
         let wanted = Arc::new(self.schema.project(projection).map_err(|e| unreadable(e.to_string()))?);
         let columns = wanted.fields().iter().map(|field| {
