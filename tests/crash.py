@@ -107,7 +107,7 @@ def prepare(folder):
         # A chunk with this character fails. Of one file more do than are described in a report, so that only their content is compared.
         paragraphs[number % 30] += " #"
         if number == 7:
-            paragraphs = [paragraph + " #" for paragraph in paragraphs * 4]
+            paragraphs = [paragraph + " #" for paragraph in paragraphs * 8]
         (folder / f"in/{number}.txt").write_text("\n\n".join(paragraphs) + "\n")
 
 
