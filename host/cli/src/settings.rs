@@ -201,8 +201,7 @@ impl RunSettings {
     pub(crate) fn of_replay(args: DeadReplayArgs, outside: &Outside) -> Self {
         let DeadReplayArgs { file, pipeline, stage: _, allow_commands, json, crash_at, quiet, work } = args;
         let (first, fresh, select, accept) = (None, false, Vec::new(), Vec::new());
-        let run =
-            RunArgs { file, pipeline, first, fresh, select, accept, allow_commands, json, crash_at, quiet, work };
+        let run = RunArgs { file, pipeline, first, fresh, select, accept, allow_commands, json, crash_at, quiet, work };
         Self::resolve(run, outside)
     }
 }
