@@ -6,7 +6,8 @@ usage: tests/crash.py [--kills N] [--seed N]
 A pipeline with an expansion, a filter, a plugin stage at which rows fail, a saved stage and a sort beside it, and sinks of each kind (a folder, folders of
 values, a single file, files named by rows) is killed (SIGKILL) at random moments until N kills are done (20 by default), each time gone on
 with until it completes; and it is ended at each point before, after and in the middle of what a commit is made of. Each time rows, counts,
-failed rows and files must be those of the undisturbed run. Names of files, times and the run's id may differ.
+failed rows with their content, and files must be those of the undisturbed run. Names of files, times and the run's id may differ.
+So is a replay of the rows that failed, after what was wrong is put right.
 """
 
 import argparse
@@ -87,6 +88,9 @@ write = "out/named/{{ uri | replace('in/', '') }}"
 column = "content"
 """
 
+# Beside a single file whose rows failed nothing can be tried again.
+ONE = PIPELINE[PIPELINE.index("[stage.one]") : PIPELINE.index("[stage.lines]")]
+
 STEPS = ["begun", "synced", "prepared", "published", "done", "complete", "cleaned", "removed", "ended"]
 POINTS = [f"{side}-{step}" for step in STEPS for side in ("before", "after")] + ["amid-published"]
 # A run whose rows failed.
@@ -100,8 +104,10 @@ def prepare(folder):
     (folder / "in").mkdir()
     for number in range(40):
         paragraphs = [" ".join(f"w{words.randrange(400)}" for _ in range(words.randrange(5, 60))) for _ in range(40)]
-        # A chunk with this character fails. Few enough do that each is described.
+        # A chunk with this character fails. Of one file more do than are described in a report, so that only their content is compared.
         paragraphs[number % 30] += " #"
+        if number == 7:
+            paragraphs = [paragraph + " #" for paragraph in paragraphs * 8]
         (folder / f"in/{number}.txt").write_text("\n\n".join(paragraphs) + "\n")
 
 
@@ -111,6 +117,14 @@ def command(*more):
 
 def no_core():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def replay(folder, *more):
+    """Tries rows again that failed; gives the exit code."""
+    words = [str(DFLOW), "dead", "replay", "--quiet", "--workers", "2", *more]
+    done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, preexec_fn=no_core)
+    assert done.returncode in (0, -signal.SIGABRT), f"it ended with {done.returncode}:\n{done.stderr}"
+    return done.returncode
 
 
 def run(folder, *more):
@@ -150,11 +164,17 @@ def outcome(folder, report):
         else:
             rows[str(path.relative_to(out))] = path.read_text()
     counts = {s["stage"]: [s[key] for key in ("rows_in", "rows_out", "filtered", "pruned", "skipped", "failed")] for s in report["stages"]}
-    failures = sorted([f["stage"], f["id"], f["kind"], f["message"]] for f in report["failures"])
+    shown = subprocess.run(
+        [str(DFLOW), "dead", "show", "--json", "-n", "1000000"], cwd=folder, env=environment(), capture_output=True, text=True, check=True
+    )
+    volatile = ("run", "error_at", "error_attempts")
+    dead = [json.loads(line) for line in shown.stdout.splitlines()]
+    dead = sorted(json.dumps({k: v for k, v in row.items() if k not in volatile}, sort_keys=True) for row in dead)
+    assert not list(folder.glob(".dflow/dead/.*")), "temporary files of rows that failed are left"
     written = {o["sink"]: 0 for o in report["outputs"]}
     for output in report["outputs"]:
         written[output["sink"]] += output["rows"]
-    return {"rows": rows, "counts": counts, "failures": failures, "written": written, "exit": report["exit"]}
+    return {"rows": rows, "counts": counts, "dead": dead, "written": written, "exit": report["exit"]}
 
 
 def same(expected, found):
@@ -219,6 +239,50 @@ def at_point(ground, expected, point, prior):
         same(expected, outcome(ground.folder, report))
 
 
+class Replays(Ground):
+    """A ground whose pipeline is put right after its rows have failed; and what comes of one that is right from the beginning."""
+
+    def __init__(self, parent):
+        super().__init__(parent)
+        wrong = PIPELINE.replace(ONE, "")
+        self.wrong, self.right = wrong, wrong.replace("^[^#]*$", "^.*$")
+        self.write(self.right)
+        code, report = run(self.folder)
+        assert code == 0, f"the undisturbed run ended with {code}"
+        self.expected = outcome(self.folder, report)
+
+    def write(self, pipeline):
+        (self.folder / "pipeline.toml").write_text(pipeline)
+
+    def failed(self):
+        """As it is when rows have failed, and what was wrong is put right."""
+        self.clear()
+        self.write(self.wrong)
+        code, _ = run(self.folder)
+        assert code == FAILED, f"the run ended with {code}"
+        self.write(self.right)
+
+    def done(self):
+        """Tries what is left again; a run finds nothing to do then, and all is as if nothing had failed."""
+        assert replay(self.folder) == 0
+        code, report = run(self.folder)
+        assert code == 0, f"exit {code} after the replay"
+        again = sum(s["rows_in"] - s["reused"] for s in report["stages"] if s["stage"] in ("chunks", "valid", "folder", "by_length"))
+        assert again == 0, f"{again} rows were done again that stand"
+        same(self.expected, outcome(self.folder, report))
+
+
+def replayed_at(ground, point):
+    """Ends a replay at a point, there again while it is gone on with; then it completes."""
+    for time_of in (1, 2, 7):
+        ground.failed()
+        if replay(ground.folder, "--crash-at", f"{point}:{time_of}") == 0:
+            assert time_of > 1, f"`{point}` was never reached"
+            return
+        replay(ground.folder, "--crash-at", point)
+        ground.done()
+
+
 def main():
     needs_dflow()
     parser = argparse.ArgumentParser()
@@ -235,12 +299,17 @@ def main():
         seconds = time.monotonic() - began
         assert code == FAILED, f"the undisturbed run ended with {code}"
         expected = outcome(ground.folder, report)
-        assert report["tasks"] > 10 and expected["failures"], "the pipeline tests too little"
+        assert report["tasks"] > 10 and len(expected["dead"]) > 150, "the pipeline tests too little"
         for point in POINTS:
             tally.test(f"ended {point}", lambda: at_point(ground, expected, point, prior=True))
         tally.test(
             f"killed {arguments.kills} times", lambda: at_random(ground, expected, seconds, arguments.kills, arguments.seed)
         )
+    with tempfile.TemporaryDirectory(prefix="dflow-crash-") as parent:
+        ground = Replays(parent)
+        # A replay leaves it to the next run to complete and to clean up.
+        for point in [point for point in POINTS if point.split("-")[1] not in ("complete", "cleaned", "removed")]:
+            tally.test(f"replay ended {point}", lambda: replayed_at(ground, point))
     tally.finish()
 
 

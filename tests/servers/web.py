@@ -12,6 +12,7 @@ A URL is SITE/MODE/PATH, where PATH is a file's in FOLDER and MODE says how it i
     dav           as good, and lists its files (WebDAV)
     403 404 …     with this status
     flaky         500 twice for each file, then good
+    403-twice     403 twice for each file, then good
     short         half of the file, then the connection is closed
     broken-once   as short for the first request of a file, then good
     wrong-range   parts, but always from the start of the file
@@ -83,6 +84,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(302, {"Location": "/good/" + urllib.parse.quote(path)})
         if mode == "loop":
             return self.answer(302, {"Location": self.path})
+        if mode == "403-twice" and seen(self.path) < 2:
+            return self.answer(403, {})
         if mode == "flaky" and self.command == "GET" and seen(self.path) < 2:
             return self.answer(500, {}, b"try again")
         file = (FOLDER / path).resolve()

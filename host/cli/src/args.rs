@@ -21,6 +21,7 @@ use dflow_run::{CrashPoint, Selection};
   dflow-host run --target prod             with the places that `dflow.toml` has for `prod`
   dflow-host show                          what is saved, and what a run would do anew
   dflow-host runs                          what was run here, and how it ended
+  dflow-host dead show                     look at the rows that failed
   dflow-host plugin list                   see which operators a stage can `use`
 
 Exit codes:
@@ -68,6 +69,9 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Print the report of a run once more: rows, files, failures.
     Report(ReportArgs),
+    /// Look at the rows that failed, with their content.
+    #[command(subcommand)]
+    Dead(DeadCommand),
     /// Draw a pipeline's stages and what each reads, as text for Mermaid or Graphviz.
     Graph(GraphArgs),
     /// Print the JSON Schema of pipeline files, for editors.
@@ -312,13 +316,108 @@ pub(crate) struct RunsArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   dflow-host report last
+  dflow-host report last --html report.html
   dflow-host report 19ab6f2f3121a7f --json | jq .outputs")]
 pub(crate) struct ReportArgs {
     /// The run, as `dflow-host runs` lists it; `last` is the last one.
     #[arg(value_name = "RUN")]
     pub(crate) run: String,
+    /// Write it as a page, one file that needs no other.
+    #[arg(long, value_name = "PATH", conflicts_with = "json")]
+    pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) journal: JournalArgs,
+}
+
+/// `dead`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DeadCommand {
+    /// List what was wrong with rows, by stage, with how many rows each.
+    List(DeadListArgs),
+    /// Show rows that failed, one after the other.
+    #[command(after_help = "Examples:
+  dflow-host dead show --stage valid
+  dflow-host dead show -n 1000 --json | jq .error_message")]
+    Show(DeadShowArgs),
+    /// Write the rows that failed into a file: Parquet, JSON lines, JSON, CSV or Arrow, as its name says.
+    #[command(after_help = "Examples:
+  dflow-host dead export --to failed.parquet
+  dflow-host dead export --stage valid --to failed.csv.gz")]
+    Export(DeadExportArgs),
+    /// Try rows again that failed: what passes goes into the same sinks.
+    #[command(after_help = "Rows that passed before are kept as they are, also when a plugin has changed since.
+
+Examples:
+  dflow-host dead replay
+  dflow-host dead replay pages.toml --stage valid")]
+    Replay(DeadReplayArgs),
+}
+
+/// `dead list`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadListArgs {
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
+}
+
+/// `dead show`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadShowArgs {
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
+    /// Only rows that failed at this stage.
+    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
+    pub(crate) stage: Option<Name>,
+    /// Only the row with this `__id__`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) row: Option<String>,
+    /// How many rows at most.
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub(crate) rows: u64,
+}
+
+/// `dead export`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadExportArgs {
+    /// The pipeline; it need not be there any more.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    /// The folder of the journal [default: `.dflow` beside the pipeline].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Only rows that failed at this stage.
+    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
+    pub(crate) stage: Option<Name>,
+    /// The file; one that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+}
+
+/// `dead replay`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeadReplayArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// Only rows that failed at this stage.
+    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
+    pub(crate) stage: Option<Name>,
+    /// Let stages with `command` run their programs.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
+    /// Print what came of it as JSON, on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End as if killed at this point: for tests of what comes after.
+    #[arg(long, value_name = "POINT", hide = true)]
+    pub(crate) crash_at: Option<CrashPoint>,
+    /// Say nothing but what went wrong.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
 }
 
 /// `eval`.

@@ -27,6 +27,7 @@ use clap::Parser;
 use crate::{args::Args, outside::Outside, terminal::Terminal};
 
 fn main() -> ExitCode {
+    allocator::give_back_soon();
     pages::keep_small();
     let args = Args::parse();
     let outside = Outside::real();

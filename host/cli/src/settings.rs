@@ -8,8 +8,8 @@ use dflow_run::{EngineSettings, Faults, workers_for};
 use crate::{
     allocator,
     args::{
-        CheckArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs, LoadArgs,
-        PipelineArgs, ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
+        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs,
+        LoadArgs, PipelineArgs, ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
     },
     failure::Failure,
     outside::{self, Outside},
@@ -151,6 +151,8 @@ pub(crate) struct JournalSettings {
     pub(crate) run: Option<String>,
     /// Whether JSON is printed.
     pub(crate) json: bool,
+    /// Where a page is written, of `report`.
+    pub(crate) html: Option<PathBuf>,
     /// The folder in which the command was typed; paths are shown as seen from there.
     pub(crate) seen_from: PathBuf,
 }
@@ -191,6 +193,16 @@ impl RunSettings {
             (false, false) => Watch::Person,
         };
         Self { pipeline, engine, watch, seen_from: outside.folder.clone() }
+    }
+}
+
+impl RunSettings {
+    /// `dead replay`, as it was typed.
+    pub(crate) fn of_replay(args: DeadReplayArgs, outside: &Outside) -> Self {
+        let DeadReplayArgs { file, pipeline, stage: _, allow_commands, json, crash_at, quiet, work } = args;
+        let (first, fresh, select, accept) = (None, false, Vec::new(), Vec::new());
+        let run = RunArgs { file, pipeline, first, fresh, select, accept, allow_commands, json, crash_at, quiet, work };
+        Self::resolve(run, outside)
     }
 }
 
@@ -341,13 +353,14 @@ impl JournalSettings {
     /// `runs`, as it was typed.
     pub(crate) fn of_runs(args: JournalArgs, outside: &Outside) -> Self {
         let state = state_beside(&args.file, args.state, outside);
-        Self { state, run: None, json: args.json, seen_from: outside.folder.clone() }
+        Self { state, run: None, json: args.json, html: None, seen_from: outside.folder.clone() }
     }
 
     /// `report`, as it was typed.
     pub(crate) fn of_report(args: ReportArgs, outside: &Outside) -> Self {
         let run = Some(args.run).filter(|run| run != "last");
-        Self { run, ..Self::of_runs(args.journal, outside) }
+        let html = args.html.map(|html| outside.folder.join(html));
+        Self { run, html, ..Self::of_runs(args.journal, outside) }
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
+mod alone;
 mod command;
 mod command_answer;
 mod command_exec;
@@ -13,7 +14,9 @@ mod command_messages;
 mod command_node;
 mod command_process;
 mod cut;
+mod dead_letters;
 mod error;
+mod first_rows;
 mod functions;
 mod held;
 mod ids;
@@ -42,7 +45,9 @@ pub use command::Program;
 pub use command_exec::CommandExec;
 pub use command_node::{CommandNode, CommandSpec};
 pub use cut::{cut, row_sizes};
+pub use dead_letters::{DeadFile, DeadLetters, DeadPlace, LETTER_COLUMNS};
 pub use error::{StepError, no_memory, step_error};
+pub use first_rows::FirstRows;
 pub use functions::{TypeNames, functions};
 pub use held::Held;
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
@@ -56,7 +61,7 @@ pub use parquet_files::{ParquetFiles, differs, parquet_metadata, unreadable_parq
 pub use partitions::{PartitionedReader, Partitions};
 pub use planner::StepPlanner;
 pub use reads::Reads;
-pub use scope::{RowFailure, StageCounters, StageCounts, TaskScope};
+pub use scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope};
 pub use sized::{gathered_bytes, sized};
 pub use source::{Reader, SourceExec, SourceSpec, deal, source_schema};
 pub use tee::{Tee, Tees};

@@ -33,10 +33,11 @@ use futures::{
 };
 
 use crate::{
+    alone::wait,
     error::StepError,
     open_node::{FilePart, OpenSpec, names},
     reads::Reads,
-    scope::{RowFailure, StageCounters, StageCounts, TaskScope},
+    scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope},
 };
 
 /// The physical node.
@@ -198,7 +199,8 @@ impl Work {
                         };
                         let opening = opening.map_err(StepError::from)?;
                         let uri = uris.is_valid(row as usize).then(|| uris.value(row as usize));
-                        let file = work.met(&batch, row, uri, opening)?;
+                        let (opening, attempts) = work.again(uri, opening).await?;
+                        let file = work.met(&batch, row, uri, opening, attempts)?;
                         row += 1;
                         let Some(file) = file else { continue };
                         let bytes = file.as_ref().map_or(0, |file| file.content.len() as u64);
@@ -226,6 +228,23 @@ impl Work {
         Ok(texts(uri, batch)?.as_string_view().clone())
     }
 
+    /// Fetches a file again that could not be, for what may pass; and how often it was tried.
+    async fn again(&self, uri: Option<&str>, mut opening: Opening) -> Result<(Opening, u32)> {
+        let mut attempts = 1;
+        while let (Some(Err(Unopened { fault: Fault::Outside, .. })), Some(uri)) = (&opening, uri)
+            && attempts <= self.spec.retries
+            && !self.scope.cancel.is_raised()
+        {
+            tokio::time::sleep(wait(attempts)).await;
+            attempts += 1;
+            match self.spec.opener.open(vec![Some(uri.to_owned())], self.content).next().await {
+                Some(again) => opening = again.map_err(StepError::from)?,
+                None => break,
+            }
+        }
+        Ok((opening, attempts))
+    }
+
     /// What becomes of a row: its file, `Some(None)` when its columns stay null, `None` when it is dropped.
     fn met(
         &self,
@@ -233,6 +252,7 @@ impl Work {
         row: u32,
         uri: Option<&str>,
         opening: Opening,
+        attempts: u32,
     ) -> Result<Option<Option<Opened>>> {
         let opened = match opening {
             Some(Ok(opened)) => match self.text.then(|| not_utf8(&opened.content)).flatten() {
@@ -251,6 +271,8 @@ impl Work {
             Ok(file) => {
                 let bytes = file.as_ref().map_or(0, |file| file.content.len() as u64);
                 counted(StageCounts { rows_made: 1, bytes, ..StageCounts::default() });
+                let through = Failed { of: 1, ..Failed::default() };
+                self.scope.met(&self.spec.stage, self.spec.on_error, None, &through)?;
                 return Ok(Some(file));
             }
             Err(unopened) => unopened,
@@ -262,14 +284,19 @@ impl Work {
                 .into());
         }
         let id = self.reads.id.as_ref().map(|id| texts(id, &batch.slice(row as usize, 1))).transpose()?;
-        self.scope.fail(RowFailure {
+        let before = self.reads.tried(&batch.slice(row as usize, 1))?;
+        let failure = RowFailure {
             stage: self.spec.stage.clone(),
             id: id.filter(|id| id.is_valid(0)).map(|id| id.as_string_view().value(0).to_owned()),
             uri: None,
             fault: unopened.fault,
             kind: unopened.kind.to_owned(),
             message: unopened.message,
-        });
+            attempts: attempts + before.map_or(0, |before| before.value(0)),
+        };
+        let rows = Some(batch.slice(row as usize, 1));
+        let failed = Failed { failures: vec![failure], rows, leading: 1, of: 1 };
+        self.scope.met(&self.spec.stage, self.spec.on_error, None, &failed)?;
         match self.spec.on_error {
             OnError::Null => {
                 counted(StageCounts { rows_made: 1, ..StageCounts::default() });

@@ -68,6 +68,8 @@ pub struct OpenSpec {
     pub opener: Arc<Opener>,
     /// What happens to rows whose file can't be opened.
     pub on_error: OnError,
+    /// How often a file is fetched again that could not be, for what may pass.
+    pub retries: u32,
     /// How batches are cut.
     pub batch: BatchLimits,
 }

@@ -37,13 +37,14 @@ use dflow_wasm::{Piece, Processed, RowShape};
 use futures::{StreamExt, stream};
 
 use crate::{
+    alone::{Lost, Outcome},
     cut::{cut, row_sizes},
     error::StepError,
     held::{Held, memory_of},
     ids::{Ids, child_id},
     operator_node::OperatorSpec,
     reads::Reads,
-    scope::{RowFailure, StageCounters, StageCounts, TaskScope},
+    scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope},
 };
 
 /// The physical node.
@@ -194,7 +195,7 @@ impl ExecutionPlan for OperatorExec {
             pool,
         });
         let parallel = work.scope.parallel.max(1);
-        let cutting = work.clone();
+        let (cutting, told) = (work.clone(), work.clone());
         // A batch of wide rows is worked on part by part, as its results are asked for.
         let parts = input.flat_map(move |batch| match batch.and_then(|batch| cutting.parts(&batch)) {
             Ok(parts) => stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>()),
@@ -206,8 +207,8 @@ impl ExecutionPlan for OperatorExec {
             // Rows are worked on side by side and come out in their order.
             parts.map(move |part| work.clone().spawned(part)).buffered(parallel).boxed()
         };
-        let batches = results.flat_map(|ready| match ready {
-            Ok((ready, held)) => stream::iter(ready)
+        let batches = results.flat_map(move |results| match results.and_then(|results| told.told(results)) {
+            Ok(Results { ready, held, .. }) => stream::iter(ready)
                 .map(move |batch| {
                     // What is held of all of them is until the last one is asked for.
                     let _ = &held;
@@ -220,8 +221,13 @@ impl ExecutionPlan for OperatorExec {
     }
 }
 
-/// Batches, and the memory that they and what they are made of hold.
-type Results = (VecDeque<RecordBatch>, (Held, Arc<Held>));
+/// What came of a part of a batch.
+struct Results {
+    ready: VecDeque<RecordBatch>,
+    failed: Failed,
+    /// The memory that they and what they are made of hold.
+    held: (Held, Arc<Held>),
+}
 
 /// A part of a batch that is worked on at once.
 struct Part {
@@ -279,10 +285,17 @@ impl Work {
     /// The results of a part, with the memory that they take beyond what the batch does.
     async fn results_of(self: Arc<Self>, part: Result<Part>) -> Result<Results> {
         let part = part?;
-        let ready = self.part(&part).await?;
+        let (ready, failed) = self.part(&part).await?;
         let held = Held::new(&self.pool, self.holder());
         held.set(memory_of(ready.iter().chain([&part.rows])).saturating_sub(memory_of([&part.rows])))?;
-        Ok((ready, (held, part.held)))
+        Ok(Results { ready, failed, held: (held, part.held) })
+    }
+
+    /// Tells the task of what failed. This is done in the rows' order, whichever part was worked on first.
+    fn told(&self, mut results: Results) -> Result<Results> {
+        let code = self.spec.operator.digest();
+        self.scope.met(&self.spec.stage, self.spec.on_error, code, &std::mem::take(&mut results.failed))?;
+        Ok(results)
     }
 
     /// The same on whichever core is free. Its time isn't within that of who waits for it, so it is counted here.
@@ -298,32 +311,31 @@ impl Work {
         work.join_unwind().await.map_err(|e| StepError::new(Fault::Internal, format!("a task ended: {e}")))?
     }
 
-    /// All results of a part.
-    async fn part(&self, part: &Part) -> Result<VecDeque<RecordBatch>> {
+    /// All results of a part, and what failed of it.
+    async fn part(&self, part: &Part) -> Result<(VecDeque<RecordBatch>, Failed)> {
         if self.scope.cancel.is_raised() {
             return Err(StepError::new(Fault::Outside, "interrupted").into());
         }
         let (length, limits) = (part.rows.num_rows(), self.spec.batch);
-        let mut ready = VecDeque::new();
         if length == 1 && part.size > limits.max_row.0 {
             let what = format!("the row has {}, the limit is {}", Bytes(part.size), limits.max_row);
-            let failure = dflow_wasm::RowError {
+            let lost = Lost {
                 row: 0,
+                fault: Fault::Limit,
                 kind: "row-too-large".to_owned(),
                 message: format!("{what} (`batch.max_row`)"),
+                attempts: 1,
             };
-            let processed = Processed { pieces: Vec::new(), errors: vec![failure] };
-            self.results(&part.rows, part.ids.as_ref(), processed, Fault::Limit, &mut ready)?;
-            return Ok(ready);
+            let outcome = Outcome { lost: vec![lost], ..Outcome::default() };
+            return self.results(&part.rows, part.ids.as_ref(), outcome);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(length));
         let fields = self.spec.operator.input().fields().iter().zip(&part.ports);
         let fields: Vec<_> =
             fields.map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true)).collect();
         let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), part.ports.clone(), &options)?;
-        let processed = self.spec.operator.process(&input).await?;
-        self.results(&part.rows, part.ids.as_ref(), processed, Fault::Data, &mut ready)?;
-        Ok(ready)
+        let outcome = self.spec.outcome(&input, self.spec.on_error == OnError::Fail).await?;
+        self.results(&part.rows, part.ids.as_ref(), outcome)
     }
 
     /// Turns what came of a part of the input into batches, and accounts for each of its rows.
@@ -331,35 +343,12 @@ impl Work {
         &self,
         part: &RecordBatch,
         ids: Option<&ArrayRef>,
-        processed: Processed,
-        fault: Fault,
-        ready: &mut VecDeque<RecordBatch>,
-    ) -> Result<()> {
+        Outcome { processed, lost }: Outcome,
+    ) -> Result<(VecDeque<RecordBatch>, Failed)> {
+        let mut ready = VecDeque::new();
         let rows = part.num_rows() as u64;
-        let failed = processed.errors.len() as u64;
-        let uris = self.reads.uri.as_ref().filter(|_| failed > 0).map(|uri| texts(uri, part)).transpose()?;
-        for error in &processed.errors {
-            let row = error.row as usize;
-            let of = |texts: &ArrayRef| texts.is_valid(row).then(|| texts.as_string_view().value(row).to_owned());
-            let failure = RowFailure {
-                stage: self.spec.stage.clone(),
-                id: ids.and_then(of),
-                uri: uris.as_ref().and_then(of),
-                fault,
-                kind: error.kind.clone(),
-                message: error.message.clone(),
-            };
-            if self.spec.on_error == OnError::Fail {
-                let row = failure.id.as_deref().map_or_else(String::new, |id| format!(" `{id}`"));
-                let of = failure.uri.as_deref().map_or_else(String::new, |uri| format!(" of `{uri}`"));
-                let message =
-                    format!("stage `{}`: row{row}{of} failed: {}: {}", failure.stage, failure.kind, failure.message);
-                return Err(StepError::new(fault, message)
-                    .hint("`on_error = \"dead_letter\"` goes on without such rows")
-                    .into());
-            }
-            self.scope.fail(failure);
-        }
+        let failed = lost.len() as u64;
+        let failures = self.failures(part, ids, &lost)?;
         let out: u64 = processed.pieces.iter().map(|p| p.parents.len() as u64).sum();
         let nulls = if self.spec.on_error == OnError::Null { failed } else { 0 };
         let mut counts = StageCounts { rows_in: rows, rows_made: out + nulls, ..StageCounts::default() };
@@ -374,13 +363,53 @@ impl Work {
         self.counters.add(&counts);
         if self.spec.on_error == OnError::Null && failed > 0 {
             ready.push_back(self.with_nulls(part, &processed)?);
-            return Ok(());
+            return Ok((ready, failures));
         }
         let mut siblings = Siblings::default();
         for piece in processed.pieces {
             ready.push_back(self.piece(part, ids, &piece, &mut siblings)?);
         }
-        Ok(())
+        Ok((ready, failures))
+    }
+
+    /// The rows of a part that failed, and what happened to each.
+    fn failures(&self, part: &RecordBatch, ids: Option<&ArrayRef>, lost: &[Lost]) -> Result<Failed> {
+        let of = part.num_rows();
+        if lost.is_empty() {
+            return Ok(Failed { of, ..Failed::default() });
+        }
+        let uris = self.reads.uri.as_ref().map(|uri| texts(uri, part)).transpose()?;
+        let before = self.reads.tried(part)?;
+        let mut failures = Vec::with_capacity(lost.len());
+        for lost in lost {
+            let row = lost.row as usize;
+            let of = |texts: &ArrayRef| texts.is_valid(row).then(|| texts.as_string_view().value(row).to_owned());
+            let failure = RowFailure {
+                stage: self.spec.stage.clone(),
+                id: ids.and_then(of),
+                uri: uris.as_ref().and_then(of),
+                fault: lost.fault,
+                kind: lost.kind.clone(),
+                message: lost.message.clone(),
+                attempts: lost.attempts + before.as_ref().map_or(0, |before| before.value(row)),
+            };
+            if self.spec.on_error == OnError::Fail {
+                let row = failure.id.as_deref().map_or_else(String::new, |id| format!(" `{id}`"));
+                let of = failure.uri.as_deref().map_or_else(String::new, |uri| format!(" of `{uri}`"));
+                let message =
+                    format!("stage `{}`: row{row}{of} failed: {}: {}", failure.stage, failure.kind, failure.message);
+                return Err(StepError::new(lost.fault, message)
+                    .hint("`on_error = \"dead_letter\"` goes on without such rows")
+                    .into());
+            }
+            failures.push(failure);
+        }
+        let places = UInt32Array::from_iter_values(lost.iter().map(|lost| lost.row));
+        let columns = part.columns().iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(lost.len()));
+        let rows = Some(RecordBatch::try_new_with_options(part.schema(), columns, &options)?);
+        let leading = lost.iter().enumerate().take_while(|(i, lost)| *i == lost.row as usize).count();
+        Ok(Failed { failures, rows, leading, of })
     }
 
     /// Joins new columns with the carried columns of their parents.

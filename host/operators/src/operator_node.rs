@@ -32,6 +32,8 @@ pub struct OperatorSpec {
     pub columns: Vec<FieldRef>,
     /// What happens to failed rows.
     pub on_error: OnError,
+    /// How often a row is tried again at which the operator broke.
+    pub retries: u32,
     /// How batches are cut.
     pub batch: BatchLimits,
     /// For operators that expand rows with ids: the names of the children's id and index.

@@ -1,6 +1,15 @@
 //! What an operator reads of its input's rows.
 
-use datafusion::common::{Result, internal_err};
+use std::sync::Arc;
+
+use datafusion::{
+    arrow::{
+        array::{AsArray, RecordBatch, UInt32Array},
+        datatypes::UInt32Type,
+    },
+    common::{Result, internal_err},
+    physical_expr::PhysicalExpr,
+};
 
 /// What an operator reads of its input's rows: expressions of the logical plan, or of the physical one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,12 +20,14 @@ pub struct Reads<E> {
     pub id: Option<E>,
     /// The URI of the file that a row comes from, where it comes from one: for messages about rows that fail.
     pub uri: Option<E>,
+    /// How often a row was tried before, where it is one that failed and is tried again.
+    pub attempts: Option<E>,
 }
 
 impl<E> Reads<E> {
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
-        self.ports.iter().chain(&self.id).chain(&self.uri)
+        self.ports.iter().chain(&self.id).chain(&self.uri).chain(&self.attempts)
     }
 
     /// The same made of others, given in the order of [`Reads::iter`].
@@ -25,9 +36,20 @@ impl<E> Reads<E> {
         let ports: Vec<F> = others.by_ref().take(self.ports.len()).collect();
         let id = self.id.as_ref().and_then(|_| others.next());
         let uri = self.uri.as_ref().and_then(|_| others.next());
-        if ports.len() != self.ports.len() || id.is_some() != self.id.is_some() || uri.is_some() != self.uri.is_some() {
+        let attempts = self.attempts.as_ref().and_then(|_| others.next());
+        let made = Reads { ports, id, uri, attempts };
+        if made.iter().count() != self.iter().count() {
             return internal_err!("an operator reads {} expressions, and was given fewer", self.iter().count());
         }
-        Ok(Reads { ports, id, uri })
+        Ok(made)
+    }
+}
+
+impl Reads<Arc<dyn PhysicalExpr>> {
+    /// How often rows were tried before, where they were.
+    pub(crate) fn tried(&self, rows: &RecordBatch) -> Result<Option<UInt32Array>> {
+        let Some(attempts) = &self.attempts else { return Ok(None) };
+        let attempts = attempts.evaluate(rows)?.into_array(rows.num_rows())?;
+        Ok(attempts.as_primitive_opt::<UInt32Type>().cloned())
     }
 }

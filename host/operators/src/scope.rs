@@ -8,10 +8,13 @@ use std::{
     },
 };
 
+use datafusion::arrow::array::RecordBatch;
 use dflow_io::Split;
-use dflow_pipeline::{BatchLimits, Fault, Name};
+use dflow_pipeline::{BatchLimits, Fault, Name, OnError};
 use dflow_wasm::Cancel;
 use serde::{Deserialize, Serialize};
+
+use crate::{dead_letters::DeadLetters, error::StepError, first_rows::FirstRows};
 
 /// How many failed rows of a stage one task describes; all are counted.
 const DESCRIBED: usize = 100;
@@ -31,6 +34,10 @@ pub struct TaskScope {
     pub batch: BatchLimits,
     /// Ends the task when raised.
     pub cancel: Cancel,
+    /// Where rows that failed are kept; nowhere when nothing is written.
+    pub dead: Option<Arc<DeadLetters>>,
+    /// What became of the first rows of each stage of the run; of no matter when it is `None`.
+    pub first_rows: Option<Arc<FirstRows>>,
     books: Arc<Books>,
     /// Stages that another plan of the task runs too, and tells of.
     told: BTreeSet<Name>,
@@ -60,6 +67,26 @@ pub struct RowFailure {
     pub kind: String,
     /// What is wrong.
     pub message: String,
+    /// How often it was tried.
+    #[serde(default = "once")]
+    pub attempts: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// Rows of one batch of a stage that failed.
+#[derive(Debug, Default)]
+pub struct Failed {
+    /// What happened to each.
+    pub failures: Vec<RowFailure>,
+    /// Their columns, where they have some.
+    pub rows: Option<RecordBatch>,
+    /// How many of the batch's rows before the first that came through failed, from its first on.
+    pub leading: usize,
+    /// How many rows the batch had.
+    pub of: usize,
 }
 
 /// Live counters of one stage in one task.
@@ -97,6 +124,9 @@ pub struct StageCounts {
     pub skipped: u64,
     /// Failed rows.
     pub failed: u64,
+    /// Rows in that had failed in an earlier task, and are counted there as rows in and as failed.
+    #[serde(default)]
+    pub replayed: u64,
     /// Bytes read (sources).
     pub bytes: u64,
     /// Time, that of the stages below included, in nanoseconds.
@@ -116,6 +146,7 @@ impl StageCounts {
         self.filtered += other.filtered;
         self.skipped += other.skipped;
         self.failed += other.failed;
+        self.replayed += other.replayed;
         self.bytes += other.bytes;
         self.nanos += other.nanos;
         self.aside += other.aside;
@@ -149,6 +180,7 @@ impl StageCounters {
             filtered: self.filtered.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
             failed: self.failed.load(Relaxed),
+            replayed: 0,
             bytes: self.bytes.load(Relaxed),
             nanos: self.nanos.load(Relaxed),
             aside: self.aside.load(Relaxed),
@@ -166,7 +198,8 @@ impl TaskScope {
         batch: BatchLimits,
         cancel: Cancel,
     ) -> Self {
-        Self { splits, partitions, parallel, first, batch, cancel, books: Arc::default(), told: BTreeSet::new() }
+        let (books, told) = (Arc::default(), BTreeSet::new());
+        Self { splits, partitions, parallel, first, batch, cancel, dead: None, first_rows: None, books, told }
     }
 
     /// The same for a plan that runs stages which another plan of the task runs too: what happens in them here is told there.
@@ -175,6 +208,8 @@ impl TaskScope {
         Self {
             splits: self.splits.clone(),
             cancel: self.cancel.clone(),
+            dead: self.dead.clone(),
+            first_rows: self.first_rows.clone(),
             books: self.books.clone(),
             told,
             partitions: self.partitions,
@@ -201,16 +236,31 @@ impl TaskScope {
         counted(&self.books.again)
     }
 
-    /// Describes a failed row (it is counted apart).
-    pub fn fail(&self, failure: RowFailure) {
-        if self.told.contains(&failure.stage) {
-            return;
+    /// Takes in what became of a batch of a stage: describes the rows that failed (they are counted apart), and keeps them as dead letters
+    /// where the stage says so. `code` is the digest of what they failed in.
+    ///
+    /// # Errors
+    /// The first rows of the stage all failed; dead letters can't be written.
+    pub fn met(&self, stage: &Name, on_error: OnError, code: Option<&str>, failed: &Failed) -> Result<(), StepError> {
+        if self.told.contains(stage) {
+            return Ok(());
         }
-        let mut failures = self.books.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let stage = failures.entry(failure.stage.clone()).or_default();
-        if stage.len() < DESCRIBED {
-            stage.push(failure);
+        if !failed.failures.is_empty() {
+            let mut books = self.books.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let described = books.entry(stage.clone()).or_default();
+            let room = DESCRIBED.saturating_sub(described.len());
+            described.extend(failed.failures.iter().take(room).cloned());
         }
+        if let (OnError::DeadLetter, Some(dead)) = (on_error, &self.dead) {
+            dead.write(&failed.failures, failed.rows.as_ref(), code)?;
+        }
+        if let (Some(first), false) = (&self.first_rows, on_error == OnError::Skip) {
+            first.failed(&failed.failures[..failed.leading.min(failed.failures.len())])?;
+            if failed.leading < failed.of {
+                first.through(stage);
+            }
+        }
+        Ok(())
     }
 
     /// The failed rows that were described.

@@ -34,7 +34,7 @@ use crate::{
     held::Held,
     ids::{ID_FIELD_TYPE, Ids},
     parquet_files::{ParquetFiles, Reading},
-    scope::{RowFailure, StageCounters, StageCounts, TaskScope},
+    scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope},
 };
 
 /// What reads a source.
@@ -438,12 +438,17 @@ impl Source {
                 fault: failure.fault,
                 kind: "unreadable".to_owned(),
                 message: failure.message,
+                attempts: 1,
             };
             self.fail(row, &mut counts)?;
         }
         let batch = self.without_large(SourceBatch { failed: Vec::new(), ..batch }, &mut counts)?;
         let rows = self.left.map_or(batch.rows.num_rows(), |left| left.min(batch.rows.num_rows()));
         self.left = self.left.map(|left| left - rows);
+        if rows > 0 {
+            let through = Failed { of: rows, ..Failed::default() };
+            self.scope.met(&self.spec.stage, self.spec.on_error, None, &through)?;
+        }
         counts.rows_made = rows as u64;
         counts.rows_in = rows as u64 + counts.failed + counts.skipped;
         self.counters.add(&counts);
@@ -468,8 +473,8 @@ impl Source {
             OnError::Skip => counts.skipped += 1,
             OnError::Null | OnError::DeadLetter => counts.failed += 1,
         }
-        self.scope.fail(row);
-        Ok(())
+        let failed = Failed { failures: vec![row], leading: 1, of: 1, rows: None };
+        Ok(self.scope.met(&self.spec.stage, self.spec.on_error, None, &failed)?)
     }
 
     /// A batch without the rows that are larger than a row may be; each of them fails.
@@ -502,6 +507,7 @@ impl Source {
                 fault: Fault::Limit,
                 kind: "row-too-large".to_owned(),
                 message,
+                attempts: 1,
             };
             self.fail(row, counts)?;
         }

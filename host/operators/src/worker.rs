@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
-use dflow_wasm::{Operator, Processed, RowShape};
+use dflow_wasm::{Operator, Processed, RowShape, WasmError};
 
 use crate::{command::Program, error::StepError};
 
@@ -52,16 +52,30 @@ impl Worker {
         }
     }
 
+    /// What tells the code: a component's digest. Of a program nobody knows.
+    pub(crate) fn digest(&self) -> Option<&str> {
+        match self {
+            Self::Operator(operator) => Some(operator.plugin().digest()),
+            Self::Program(_) => None,
+        }
+    }
+
     /// What becomes of a batch, whose columns are those of its ports.
-    pub(crate) async fn process(&self, batch: &RecordBatch) -> Result<Processed, StepError> {
+    pub(crate) async fn process(&self, batch: &RecordBatch) -> Result<Processed, WasmError> {
         match self {
             Self::Operator(operator) => {
-                let mut instance = operator.instance().await?;
+                // A guest that can't be made is no matter of rows.
+                let made = operator.instance().await;
+                let mut instance = made.map_err(|error| WasmError { of_a_row: None, ..error })?;
                 let processed = instance.process(batch).await?;
                 instance.release();
                 Ok(processed)
             }
-            Self::Program(program) => program.process(batch).await,
+            // Neither is what a program does.
+            Self::Program(program) => program.process(batch).await.map_err(|error| {
+                let StepError { fault, message, hint, .. } = error;
+                WasmError { fault, message, hint, of_a_row: None }
+            }),
         }
     }
 }

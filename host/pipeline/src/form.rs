@@ -1,7 +1,9 @@
 //! The neutral form of a pipeline. The comments on its keys are their reference text.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{BatchLimits, Codec, Format, GuestLimits, Millis, Name};
@@ -92,11 +94,17 @@ pub struct Stage {
     /// What happens to a row that fails. Default `dead_letter` for what is pinned on one row.
     #[serde(default)]
     pub on_error: OnError,
-    /// How many rows of this stage may fail before the run counts as failed (exit 4): a count. Default 0.
+    /// How many rows of this stage may fail before the run counts as failed (exit 4): a count, or a share of the rows that go in,
+    /// such as `"1%"`. Default 0.
     #[serde(default)]
-    pub max_failures: u64,
-    /// How long a `command` may take for one answer, such as `30s` or `2h`: from a batch that it was given, or, where its rows are
-    /// `whole`, from the end of its input. Then it is killed. Default: for ever.
+    pub max_failures: MaxFailures,
+    /// How often something is tried again that may pass, with growing pauses: of `use` a row at which the plugin broke (not one that
+    /// it refuses), of `open` a file that could not be fetched. Default 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
+    /// How long a plugin may compute for one batch, such as `10s`, instead of what its `limits` say; and how long a `command` may take
+    /// for one answer, such as `2h`: from a batch that it was given, or, where its rows are `whole`, from the end of its input. Then it
+    /// is killed. Default for a `command`: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Millis>,
     /// How this stage's batches are cut; what isn't said is as in the pipeline's `batch`.
@@ -634,6 +642,71 @@ pub enum OnError {
     /// The row is dropped, kept as a dead letter, and counts as failed.
     #[default]
     DeadLetter,
+}
+
+/// How many rows of a stage may fail: a count, or a share of the rows that go in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MaxFailures {
+    /// So many.
+    Count(u64),
+    /// So many of a hundred.
+    #[serde(with = "percent")]
+    Share(f64),
+}
+
+impl MaxFailures {
+    /// Whether so many of the rows may fail.
+    pub fn allows(self, failed: u64, rows: u64) -> bool {
+        match self {
+            Self::Count(count) => failed <= count,
+            Self::Share(percent) => failed as f64 * 100.0 <= percent * rows as f64,
+        }
+    }
+}
+
+impl Default for MaxFailures {
+    fn default() -> Self {
+        Self::Count(0)
+    }
+}
+
+impl JsonSchema for MaxFailures {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "MaxFailures".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["integer", "string"], "minimum": 0 })
+    }
+}
+
+/// A share as it is written, `1%`.
+pub(crate) mod percent {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Reads `1%` or `0.5 %`.
+    pub(crate) fn parse(text: &str) -> Option<f64> {
+        let percent: f64 = text.trim().strip_suffix('%')?.trim_end().parse().ok()?;
+        (0.0..=100.0).contains(&percent).then_some(percent)
+    }
+
+    pub(super) fn serialize<S: Serializer>(percent: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{percent}%"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| D::Error::custom("not a share such as `1%`"))
+    }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One value or a list of them, as written in a pipeline file.

@@ -25,9 +25,9 @@ pub use draft::Draft;
 pub use fault::{Fault, exit};
 pub use file_names::{FileNames, refuse_name};
 pub use form::{
-    Cell, Command, CommandRows, CsvOptions, Distinct, Explode, Flow, Given, Group, How, Input, Join, Limit, Missing,
-    Mode, Nulls, OnError, OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample, SampleSize, Select, Set, Sort,
-    SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb, Volume, Write,
+    Cell, Command, CommandRows, CsvOptions, Distinct, Explode, Flow, Given, Group, How, Input, Join, Limit,
+    MaxFailures, Missing, Mode, Nulls, OnError, OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample,
+    SampleSize, Select, Set, Sort, SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb, Volume, Write,
 };
 pub use format::{Codec, Format};
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};

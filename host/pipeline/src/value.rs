@@ -3,7 +3,8 @@
 use indexmap::IndexMap;
 
 use crate::{
-    At, Bytes, Millis, Mistake, OneOrMany,
+    At, Bytes, MaxFailures, Millis, Mistake, OneOrMany,
+    form::percent,
     mistake::nearest,
     node::{Entry, Node, Shape},
 };
@@ -107,6 +108,22 @@ impl FromNode for Millis {
         match &node.shape {
             Shape::Text(text) => measured(node, text.parse(), found),
             _ => node.wrong("a time such as `\"10s\"`", found),
+        }
+    }
+}
+
+impl FromNode for MaxFailures {
+    fn from_node(node: &Node, found: &mut Vec<Mistake>) -> Option<Self> {
+        match &node.shape {
+            Shape::Whole(_) => u64::from_node(node, found).map(Self::Count),
+            Shape::Text(text) => {
+                // A parameter that is given on the command line is text.
+                let count = || text.trim().parse().ok().map(Self::Count);
+                let parsed = percent::parse(text).map(Self::Share).or_else(count);
+                let wrong = || format!("`{text}` is neither a number of rows nor a share such as `1%`");
+                measured(node, parsed.ok_or_else(wrong), found)
+            }
+            _ => node.wrong("a number of rows, or a share such as `\"1%\"`", found),
         }
     }
 }

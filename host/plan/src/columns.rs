@@ -73,6 +73,8 @@ pub struct Columns {
     pub system: BTreeMap<String, Column>,
     /// The URI of the file that each row comes from, where rows come from files as a whole or as lines.
     pub(crate) uri: Option<Column>,
+    /// How often each row was tried before, where they are rows that failed and are tried again.
+    pub(crate) tried: Option<Column>,
     /// The columns of the stages that its rows come from, by stage.
     pub ancestors: BTreeMap<Name, BTreeMap<String, Column>>,
     /// Stages that its rows come from on both sides of a join, so that their names say nothing.
@@ -91,6 +93,7 @@ impl Columns {
             visible: IndexMap::new(),
             system: BTreeMap::new(),
             uri: None,
+            tried: None,
             ancestors: BTreeMap::new(),
             ambiguous: BTreeSet::new(),
             order: Order::Open,
@@ -126,7 +129,7 @@ impl Columns {
         let mut ancestors = self.ancestors.clone();
         let own = self.visible.iter().chain(&self.system).map(|(name, column)| (name.clone(), column.clone()));
         ancestors.insert(self.stage.clone(), own.collect());
-        Self { stage: stage.clone(), ancestors, ..self.clone() }
+        Self { stage: stage.clone(), ancestors, tried: None, ..self.clone() }
     }
 
     /// Makes these rows children of others: they get ids of their own and an index, if their parents have ids.

@@ -18,10 +18,12 @@ use datafusion::{
 };
 use dflow_io::Stores;
 use dflow_operators::{StepPlanner, TypeNames, functions};
+use dflow_pipeline::Name;
 use dflow_wasm::Sandbox;
 
 use crate::{
     optimize,
+    replay::Replay,
     types::{parse_type, type_names},
 };
 
@@ -42,6 +44,8 @@ pub struct Environment {
     pub input: Option<RecordBatch>,
     /// Whether saved stages are read from where they are stored. If not, their rows are made as those of any other.
     pub saves: bool,
+    /// The rows that are planned, when it isn't those of sources.
+    pub replay: Option<Replay>,
 }
 
 /// Plans with our nodes.
@@ -77,6 +81,11 @@ pub(crate) fn config() -> SessionConfig {
 }
 
 impl Environment {
+    /// Whether a sink is one of those that are planned.
+    pub(crate) fn makes(&self, sink: &Name) -> bool {
+        self.replay.as_ref().is_none_or(|replay| replay.ends.contains(sink))
+    }
+
     /// A session with our planner.
     pub(crate) fn session(&self) -> SessionState {
         let memory = match self.runtime.memory_pool.memory_limit() {

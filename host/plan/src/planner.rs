@@ -22,6 +22,7 @@ use crate::{
     open::left_open,
     problems::{of_sql, of_wasm},
     query::{self, Query},
+    replay::Replay,
     segment::{Segment, SegmentSource},
     source::{self, Source},
     steps::Step,
@@ -96,6 +97,9 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     planning.edges();
     for name in planning.order() {
         planning.stage(&name).await;
+    }
+    if let Some(replay) = &environment.replay {
+        planning.cut_off(replay);
     }
     let (segments, saved) = planning.segments(target);
     let Planning { mistakes, plugins, from, steps, shapes, programs, warnings, .. } = planning;
@@ -237,7 +241,13 @@ impl Planning<'_> {
                 (own.unwrap_or_else(|| from.clone()), step)
             })
             .collect();
-        let inputs: Vec<(&Name, Step)> = inputs.iter().map(|(from, step)| (from, step.clone())).collect();
+        let mut inputs: Vec<(&Name, Step)> = inputs.iter().map(|(from, step)| (from, step.clone())).collect();
+        if let (Some(replay), Some((_, input))) =
+            (self.environment.replay.as_ref().filter(|replay| replay.stage == *name), inputs.first_mut())
+        {
+            *input = input.replayed(replay, self.batch(stage))?;
+            self.steps.insert(replay.source(), input.clone());
+        }
         let input = inputs.first().map(|(_, step)| step);
         let input = input.ok_or_else(|| vec![Mistake::new(At::stage(name), format!("stage `{name}` reads nothing"))]);
         match &stage.verb {
@@ -380,6 +390,15 @@ impl Planning<'_> {
         }
     }
 
+    /// Makes rows that failed a source of the stage at which they did, in the place of all that it reads.
+    fn cut_off(&mut self, replay: &Replay) {
+        let (stage, splits) = (replay.source(), Arc::<[_]>::from([]));
+        self.from.insert(replay.stage.clone(), vec![stage.clone()]);
+        self.from.insert(stage.clone(), Vec::new());
+        self.sources
+            .insert(stage.clone(), SegmentSource { stage, kept: splits.clone(), splits, cut: false, saved: false });
+    }
+
     /// Segments for all sinks, those that run together in one, or for the stage asked for.
     fn segments(&mut self, target: Option<&Name>) -> (Vec<Segment>, BTreeMap<Name, Vec<String>>) {
         let ends: Vec<Name> = match target {
@@ -396,7 +415,7 @@ impl Planning<'_> {
                 .pipeline
                 .stage
                 .iter()
-                .filter(|(_, s)| matches!(s.verb, Verb::Write(_)))
+                .filter(|(name, s)| matches!(s.verb, Verb::Write(_)) && self.environment.makes(name))
                 .map(|(n, _)| n.clone())
                 .collect(),
         };

@@ -205,7 +205,8 @@ impl Step {
         }
         let input: Vec<Field> =
             ports.iter().map(|(port, _, data_type)| Field::new(port, data_type.clone(), true)).collect();
-        let opened = plugin.open(name.as_str(), &written.operator, &written.with, &Schema::new(input)).await;
+        let input = Schema::new(input);
+        let opened = plugin.open_within(name.as_str(), &written.operator, &written.with, &input, stage.timeout).await;
         let operator = opened.map_err(|e| vec![of_wasm(settings_place(&at, written, &e.message), &e)])?;
         let mut columns = self.columns.child(name);
         let mut fields = Vec::new();
@@ -257,12 +258,13 @@ impl Step {
         let expands = operator.shape() == RowShape::Expand;
         let children = if expands { columns.children_of(&self.columns) } else { None };
         let operator = Worker::Operator(operator);
-        let spec =
-            OperatorSpec { stage: name.clone(), operator, columns: fields, on_error: stage.on_error, batch, children };
+        let (on_error, retries) = (stage.on_error, stage.retries);
+        let spec = OperatorSpec { stage: name.clone(), operator, columns: fields, on_error, retries, batch, children };
         let reads = Reads {
             ports: ports.into_iter().map(|(_, column, _)| flat(&column)).collect(),
             id: self.columns.id().map(Column::expr),
             uri: self.columns.uri.as_ref().map(Column::expr),
+            attempts: self.columns.tried.as_ref().map(Column::expr),
         };
         let node = OperatorNode::try_new(Arc::new(spec), reads, self.plan.clone()).map_err(planning(at))?;
         let shape = node.spec.shape();

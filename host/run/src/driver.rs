@@ -11,7 +11,7 @@ use std::{
 };
 
 use dflow_io::{Split, Stores};
-use dflow_operators::StepError;
+use dflow_operators::{FirstRows, StepError};
 use dflow_pipeline::{Fault, Name, Verb, exit};
 use dflow_plan::{Plan, Segment};
 use indexmap::IndexMap;
@@ -108,7 +108,8 @@ impl Engine {
                 journal.forget(&begun.iter().collect::<Vec<_>>())?;
             }
         }
-        let mut work = Work { plan, run: &run, fingerprints, stored: BTreeMap::new(), stores };
+        let mut work =
+            Work { plan, run: &run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
         // How much there is to do is known of what reads nothing that is saved; of the rest when that is there.
         let mut segments = Vec::new();
         for ((segment, selected), sinks) in plan.segments.iter().zip(&selected).zip(sinks) {
@@ -226,17 +227,20 @@ impl Engine {
         let (plan, first) = (work.plan, self.settings.first);
         let segment = reading(segment, &work.stored);
         let fingerprint = first.is_none().then(|| work.fingerprints.of_segment(&segment));
-        let reuse = match &fingerprint {
+        let mut reuse = match &fingerprint {
             Some(fingerprint) => Reuse::find(plan, &segment, &sinks, fingerprint, journal.known())?,
             None => Reuse::nothing(&segment, first),
         };
         let output = |name: &Name, number| sinks[name].output(number);
         let specs = specs(&self.settings, plan, &segment, work.run, &output, &reuse);
-        Ok(SegmentRun { engine: self, plan, segment, sinks, fingerprint, reuse, specs })
+        // They have what is left of the splits.
+        reuse.left = None;
+        let first_rows = work.first_rows.clone();
+        Ok(SegmentRun { engine: self, plan, segment, sinks, fingerprint, reuse, specs, first_rows })
     }
 
     /// The sinks of each of the plan's segments, by name; two on one place are refused.
-    fn sinks(
+    pub(crate) fn sinks(
         &self,
         plan: &Plan,
         stores: &Stores,
@@ -288,6 +292,8 @@ struct Work<'a> {
     /// The files of saved stages that are whole.
     stored: BTreeMap<Name, Vec<Split>>,
     stores: Stores,
+    /// What became of each stage's first rows, over all segments.
+    first_rows: Arc<FirstRows>,
 }
 
 /// What became of the segments.

@@ -9,7 +9,7 @@ use datafusion::arrow::array::RecordBatch;
 use dflow_io::{Stores, Variables};
 use dflow_operators::StepError;
 use dflow_pipeline::{Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline};
-use dflow_plan::{Environment, Plan, plan};
+use dflow_plan::{Environment, Plan, Replay, plan};
 use dflow_wasm::{Cancel, Plugin, Sandbox, SandboxSettings, shipped};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -100,12 +100,18 @@ impl Engine {
         Ok(Stores::new(pipeline, &self.settings.folder, self.settings.variables, self.io.handle().clone())?)
     }
 
-    fn environment(&self, pipeline: &Pipeline, input: Option<RecordBatch>) -> Result<Environment, StepError> {
+    fn environment(
+        &self,
+        pipeline: &Pipeline,
+        input: Option<RecordBatch>,
+        replay: Option<Replay>,
+    ) -> Result<Environment, StepError> {
         let (sandbox, runtime, folder) =
             (self.sandbox.clone(), self.memory.runtime.clone(), self.settings.folder.clone());
         // The first rows are those of the sources.
-        let (saves, allow_commands) = (self.settings.first.is_none(), self.settings.allow_commands);
-        Ok(Environment { stores: self.stores(pipeline)?, sandbox, runtime, folder, allow_commands, input, saves })
+        let saves = self.settings.first.is_none() && replay.is_none();
+        let (stores, allow_commands) = (self.stores(pipeline)?, self.settings.allow_commands);
+        Ok(Environment { stores, sandbox, runtime, folder, allow_commands, input, saves, replay })
     }
 
     /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages. Of one with mistakes
@@ -114,7 +120,18 @@ impl Engine {
     /// # Errors
     /// Every mistake at once.
     pub fn plan(&self, draft: &Draft, target: Option<&Name>, input: Option<RecordBatch>) -> Result<Plan, Mistakes> {
-        let environment = self.environment(&draft.pipeline, input).map_err(|e| {
+        self.planned(draft, target, input, None)
+    }
+
+    /// As [`plan`](Self::plan), also for rows that failed.
+    pub(crate) fn planned(
+        &self,
+        draft: &Draft,
+        target: Option<&Name>,
+        input: Option<RecordBatch>,
+        replay: Option<Replay>,
+    ) -> Result<Plan, Mistakes> {
+        let environment = self.environment(&draft.pipeline, input, replay).map_err(|e| {
             let mistake = Mistake::new(dflow_pipeline::At::default(), e.message.clone()).fault(e.fault);
             Mistakes {
                 source: draft.text.clone(),
@@ -144,6 +161,7 @@ impl Engine {
                             "there is no plugin `{name_or_path}` in this host, and no such file can be read: {e}"
                         ),
                         hint: Some("`dflow-host plugin list` shows those that ship with it".to_owned()),
+                        of_a_row: None,
                     })?;
                     let name =
                         path.file_stem().map_or_else(|| name_or_path.to_owned(), |n| n.to_string_lossy().into_owned());

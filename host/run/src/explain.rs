@@ -69,7 +69,7 @@ impl Engine {
             };
             let all = Reuse::nothing(segment, first);
             let tasks = specs(&self.settings, plan, segment, "explain", &nowhere, &all);
-            let scope = tasks[0].1.scope(self.cancel.clone());
+            let scope = tasks[0].1.scope(self.cancel.clone(), None);
             let parts = self.io().block_on(segment.explain(scope)).map_err(|e| step_error(&e))?;
             let sources = segment.sources.iter().map(|s| ExplainedSource {
                 stage: s.stage.clone(),

@@ -11,7 +11,13 @@ use crate::report::StageReport;
 
 /// What each stage of a segment did.
 pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, StageCounts>) -> Vec<StageReport> {
-    let of = |name: &Name| counts.get(name).copied().unwrap_or_default();
+    let of = |name: &Name| {
+        let mut own = counts.get(name).copied().unwrap_or_default();
+        // What was tried again went in once, and the last time is what counts. Of such a task alone the failed rows are fewer than none.
+        own.rows_in = own.rows_in.wrapping_sub(own.replayed);
+        own.failed = own.failed.wrapping_sub(own.replayed);
+        own
+    };
     let report = |name: &Name| {
         let (stage, own) = (&plan.pipeline.stage[name], of(name));
         let from = &plan.stages[name].from;
@@ -40,6 +46,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         };
         StageReport {
             stage: name.clone(),
+            from: from.clone(),
             verb: stage.verb.keyword().to_owned(),
             operator,
             rows_in,
@@ -71,7 +78,7 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Stag
     let open = |report: &&StageReport| segment.early.contains(&report.stage);
     for report in stages.iter().filter(|report| !open(report)) {
         let stage = &plan.pipeline.stage[&report.stage];
-        let kept = report.rows_out + report.filtered + report.skipped + report.failed;
+        let kept = (report.rows_out + report.filtered + report.skipped).wrapping_add(report.failed);
         let reads = segment.sources.iter().any(|source| source.stage == report.stage);
         let balances = match (&stage.verb, plan.shapes.get(&report.stage)) {
             _ if reads => report.rows_in == kept,
@@ -145,8 +152,8 @@ fn exchanges<'a>(plan: &Plan, stages: &'a [StageReport]) -> Vec<Exchange<'a>> {
 pub(crate) fn failed_beyond(plan: &Plan, stages: &[StageReport]) -> u64 {
     let beyond = |report: &StageReport| {
         let stage = &plan.pipeline.stage[&report.stage];
-        let allowed = if stage.on_error == OnError::Skip { u64::MAX } else { stage.max_failures };
-        if report.failed > allowed { report.failed } else { 0 }
+        let allowed = stage.on_error == OnError::Skip || stage.max_failures.allows(report.failed, report.rows_in);
+        if allowed { 0 } else { report.failed }
     };
     stages.iter().map(beyond).sum()
 }

@@ -8,6 +8,7 @@
 //! Deliberately absent: arguments, terminals, and how anything looks.
 
 mod coverage;
+mod dead;
 mod driver;
 mod engine;
 mod eval;
@@ -21,6 +22,7 @@ mod ledger;
 mod memory;
 mod merge;
 mod outputs;
+mod replay;
 mod report;
 mod reuse;
 mod saved;
@@ -34,6 +36,7 @@ mod totals;
 mod why;
 mod writer;
 
+pub use dead::{DeadGroup, DeadRows};
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
 pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, RowShape, shipped_names};
@@ -47,6 +50,7 @@ pub use fingerprint::Fingerprint;
 pub use journal::{History, PastRun};
 pub use memory::workers_for;
 pub use outputs::{Kept, Output, Reasons, Status};
+pub use replay::{Replayed, Stale, Tried};
 pub use report::{OutputFile, Reused, RunReport, StageReport};
 pub use select::Selection;
 pub use store::{StoredOutput, collectable, forget, of_stages, stored};

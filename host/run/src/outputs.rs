@@ -13,7 +13,7 @@ use crate::{
     driver::{fingerprints, reading},
     engine::Engine,
     fingerprint::Fingerprints,
-    journal::{History, Known, PastOutput, PastSplit},
+    journal::{History, Known, PastOutput, PastSplit, STALE},
     reuse::Reuse,
     saved,
     select::unknown,
@@ -132,6 +132,9 @@ impl Engine {
             let Some(last) = found.past.first() else { continue };
             inputs.extend(read_then(found, last, known)?);
         }
+        if last.fingerprint.as_str() == STALE {
+            return Ok(Reasons { output, changes: vec![Change::Replay] });
+        }
         let changes = changes(plan, &fingerprints, &found.segment, last, &inputs, known)?;
         Ok(Reasons { output, changes })
     }
@@ -207,6 +210,7 @@ impl Engine {
             let complete = reuse.left.is_none();
             // Of sinks that run together one may have come later.
             let before = match (known, past.first()) {
+                (Some(_), Some(last)) if last.fingerprint.as_str() == STALE => segment.ends.clone(),
                 (Some(known), Some(last)) => ends_of(known, last)?,
                 _ => Vec::new(),
             };

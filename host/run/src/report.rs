@@ -49,6 +49,9 @@ pub struct Reused {
 pub struct StageReport {
     /// The stage.
     pub stage: Name,
+    /// The stages that it reads.
+    #[serde(default)]
+    pub from: Vec<Name>,
     /// Its verb.
     pub verb: String,
     /// For operators: which.

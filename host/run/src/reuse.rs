@@ -62,8 +62,10 @@ impl Reuse {
         journal: Known<'_>,
     ) -> Result<Self, StepError> {
         let mut past = journal.past_tasks(fingerprint)?;
-        for task in &mut past {
-            let counts = task.result.counts.values_mut().chain(task.result.again.values_mut());
+        for task in past.iter_mut().flat_map(|task| {
+            std::iter::once(&mut task.result).chain(task.replays.iter_mut().map(|replay| &mut replay.result))
+        }) {
+            let counts = task.counts.values_mut().chain(task.again.values_mut());
             counts.for_each(|counts| *counts = StageCounts { nanos: 0, aside: 0, ..*counts });
         }
         let opens = segment.operators.iter().any(|stage| matches!(plan.pipeline.stage[stage].verb, Verb::Open(_)));
@@ -144,8 +146,10 @@ impl Looked<'_> {
     }
 
     /// Whether all of a task's files are there; `whole` says that single files were put together, and are looked at apart.
+    /// With them, those of tasks that have tried its failed rows again must be.
     fn stands(&self, task: &PastTask, whole: bool) -> bool {
-        self.sinks.iter().all(|(name, sink)| {
+        let replays = task.replays.iter().all(|replay| self.stands(replay, whole));
+        let own = |(name, sink): (&Name, &Sink)| {
             let (Some(made), Some(rows)) = (task.result.files.get(name), task.rows.get(name)) else { return false };
             let whole_file = |file: &Prepared| {
                 sink.holds(file)
@@ -154,7 +158,8 @@ impl Looked<'_> {
             };
             let all = || made.rows() == *rows && made.files.iter().all(whole_file);
             (whole && !sink.is_folder()) || all()
-        })
+        };
+        replays && self.sinks.iter().all(own)
     }
 
     /// Whether tasks have read all that is listed now, each of it once.
@@ -188,8 +193,11 @@ impl Looked<'_> {
             }
             _ => (0, 0),
         };
-        let standing =
-            |task: &&PastTask| Standing { position: position(task), id: task.id, result: task.result.clone() };
-        Reuse { standing: tasks.iter().map(standing).collect(), left, whole }
+        let standing = |of: &&PastTask| {
+            let position = position(of);
+            let standing = move |task: &PastTask| Standing { position, id: task.id, result: task.result.clone() };
+            std::iter::once(standing(of)).chain(of.replays.iter().map(standing)).collect::<Vec<_>>()
+        };
+        Reuse { standing: tasks.iter().flat_map(standing).collect(), left, whole }
     }
 }

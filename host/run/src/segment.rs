@@ -9,7 +9,7 @@ use std::{
 };
 
 use dflow_io::{Prepared, Split};
-use dflow_operators::{StageCounts, StepError};
+use dflow_operators::{FirstRows, StageCounts, StepError};
 use dflow_pipeline::{Fault, Name};
 use dflow_plan::{Plan, Segment};
 use futures::{StreamExt, stream};
@@ -46,6 +46,8 @@ pub(crate) struct SegmentRun<'a> {
     pub(crate) reuse: Reuse,
     /// What is to be done, and where in the source each task begins.
     pub(crate) specs: Vec<(Position, TaskSpec)>,
+    /// What became of each stage's first rows, over all tasks of the run.
+    pub(crate) first_rows: Arc<FirstRows>,
 }
 
 /// A task that is done, in this run or an earlier one.
@@ -61,13 +63,13 @@ struct Finished<'a> {
 impl SegmentRun<'_> {
     /// The tasks that there are to do, those that earlier runs have done, and the bytes of input that is to be read.
     pub(crate) fn size(&self) -> (usize, usize, u64) {
-        let splits = self.reuse.left.iter().flat_map(BTreeMap::values).flatten();
+        let splits = self.specs.iter().flat_map(|(_, spec)| spec.splits.values().flatten());
         (self.specs.len(), self.reuse.standing.len(), splits.map(Split::bytes).sum())
     }
 
     /// The files that earlier runs have made, when they are all that there is to be made.
     pub(crate) fn kept(&self) -> Option<Vec<PathBuf>> {
-        if self.reuse.left.is_some() {
+        if !self.specs.is_empty() {
             return None;
         }
         let mut standing: Vec<&Standing> = self.reuse.standing.iter().collect();
@@ -86,6 +88,8 @@ impl SegmentRun<'_> {
         let mut done: Vec<Finished<'_>> = Vec::new();
         for Standing { position, id, result } in &self.reuse.standing {
             totals.add_failures(result);
+            let through = result.counts.iter().filter(|(_, counts)| counts.rows_out > 0);
+            through.for_each(|(stage, _)| self.first_rows.through(stage));
             totals.reused.tasks += 1;
             totals.reused.files += result.files.values().map(|made| made.files.len() as u64).sum::<u64>();
             done.push(Finished { position: *position, id: *id, spec: None, result: result.clone() });
@@ -116,7 +120,7 @@ impl SegmentRun<'_> {
             return None;
         }
         let live: Arc<Live> = Arc::default();
-        let specs: Vec<TaskSpec> = self.specs.iter().map(|(_, spec)| spec.clone()).collect();
+        let specs: Vec<&TaskSpec> = self.specs.iter().map(|(_, spec)| spec).collect();
         let part = |sink: &Name| !self.sinks[sink].is_folder();
         let fingerprint = self.fingerprint.as_ref().map(Fingerprint::as_str);
         let ids = match journal.begin_tasks(fingerprint, &specs, &part) {
@@ -125,14 +129,17 @@ impl SegmentRun<'_> {
         };
         let stores = journal.stores.clone();
         let tasks = stream::iter(specs.into_iter().enumerate()).map(|(i, spec)| {
+            // Each when it begins: of many files, all specs at once would be much.
+            let spec = spec.clone();
             let (plan, live, cancel) = (self.plan.clone(), live.clone(), self.engine.cancel.clone());
             let (compute, faults) = (self.engine.compute().clone(), self.engine.settings.faults.clone());
             let stores = stores.clone();
+            let first_rows = self.first_rows.clone();
             async move {
                 if cancel.is_raised() {
                     return Err(StepError::new(Fault::Outside, "interrupted"));
                 }
-                let scope = spec.scope(cancel);
+                let scope = spec.scope(cancel, Some(first_rows));
                 live.add(spec.number, scope.clone());
                 let number = spec.number;
                 let task = compute.spawn(async move {
@@ -173,7 +180,7 @@ impl SegmentRun<'_> {
             }
             let kept = ended.and_then(|(i, mut result)| {
                 if error.is_some() {
-                    result.files.values().for_each(SinkFiles::discard);
+                    result.discard();
                     return Ok(());
                 }
                 let (position, spec) = &self.specs[i];
@@ -245,7 +252,10 @@ impl SegmentRun<'_> {
         }
         let refused = error.or_else(|| last().find_map(|(name, sink)| together(sink, name, done).err()));
         if refused.is_some() {
-            new.iter().for_each(|task| last().for_each(|(name, _)| task.result.files[name].discard()));
+            new.iter().for_each(|task| {
+                last().for_each(|(name, _)| task.result.files[name].discard());
+                Prepared::discard_all(&task.result.dead_files());
+            });
             return refused;
         }
         let tasks: Vec<_> = new.iter().filter_map(|task| Some((task.id, task.spec?, &task.result))).collect();
@@ -354,6 +364,7 @@ impl SegmentRun<'_> {
             journal.complete(&self.segment.ends[0], fingerprint, &tasks, self.plan.saves(&self.segment))?;
         }
         self.clean(&written, &tasks, journal)?;
+        journal.sweep_dead()?;
         Ok(written)
     }
 

@@ -241,6 +241,11 @@ impl Sink {
         }
     }
 
+    /// Whether its place is in a bucket.
+    pub(crate) fn is_in_bucket(&self) -> bool {
+        self.bucket.is_some()
+    }
+
     /// Whether new rows take the place of those that are there.
     pub(crate) fn merges(&self) -> bool {
         self.merge.is_some()

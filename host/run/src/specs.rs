@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dflow_io::Split;
+use dflow_operators::DeadPlace;
 use dflow_pipeline::Name;
 use dflow_plan::{Plan, Segment};
 
@@ -38,6 +39,10 @@ pub(crate) fn specs(
         parallel: settings.workers.div_ceil(partitions * tasks),
         first: settings.first,
         outputs: segment.ends.iter().map(|end| (end.clone(), output(end, number))).collect(),
+        dead: Some(DeadPlace {
+            folder: settings.state.join("dead"),
+            name: format!("{run}-{}-{number:05}", segment.ends[0]),
+        }),
     };
     // A global task sees all rows; where their order counts, or each source gives only its first rows, in one partition.
     let merges = segment.ends.iter().any(|end| output(end, 0).merge.is_some());

@@ -16,7 +16,9 @@ use datafusion::{
     physical_plan::execute_stream,
 };
 use dflow_io::{Prepared, Split, Stores, is_object};
-use dflow_operators::{Held, RowFailure, StageCounts, StepError, TaskScope, step_error};
+use dflow_operators::{
+    DeadFile, DeadLetters, DeadPlace, FirstRows, Held, RowFailure, StageCounts, StepError, TaskScope, step_error,
+};
 use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline, Verb};
 use dflow_plan::{EndPlan, Plan, Segment};
 use dflow_wasm::Cancel;
@@ -54,6 +56,9 @@ pub struct TaskSpec {
     pub first: Option<u64>,
     /// What each sink writes, and where.
     pub outputs: BTreeMap<Name, TaskOutput>,
+    /// Where rows that fail are kept.
+    #[serde(default)]
+    pub dead: Option<DeadPlace>,
 }
 
 /// What came of a task.
@@ -67,6 +72,9 @@ pub struct TaskResult {
     pub again: BTreeMap<Name, StageCounts>,
     /// Failed rows, described up to a number; all are counted.
     pub failures: Vec<RowFailure>,
+    /// The rows that failed, with their content.
+    #[serde(default)]
+    pub dead: Vec<DeadFile>,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -78,6 +86,19 @@ pub struct SinkFiles {
     pub files: Vec<Prepared>,
     /// Files that were there and that these replace.
     pub replaced: Vec<PathBuf>,
+}
+
+impl TaskResult {
+    /// Removes all that it made; nobody has seen it yet.
+    pub fn discard(&self) {
+        self.files.values().for_each(SinkFiles::discard);
+        Prepared::discard_all(&self.dead_files());
+    }
+
+    /// The files of rows that failed.
+    pub(crate) fn dead_files(&self) -> Vec<Prepared> {
+        self.dead.iter().map(|dead| dead.file.clone()).collect()
+    }
 }
 
 impl SinkFiles {
@@ -100,13 +121,16 @@ impl From<Vec<Prepared>> for SinkFiles {
 
 impl TaskSpec {
     /// The version of the description that this host writes and reads.
-    pub const VERSION: u32 = 2;
+    pub const VERSION: u32 = 3;
 
-    /// What the task's operators share.
-    pub fn scope(&self, cancel: Cancel) -> Arc<TaskScope> {
+    /// What the task's operators share. `first_rows` is what all tasks of a run share.
+    pub fn scope(&self, cancel: Cancel, first_rows: Option<Arc<FirstRows>>) -> Arc<TaskScope> {
         let splits = self.splits.iter().map(|(stage, splits)| (stage.clone(), Arc::from(splits.as_slice())));
         let batch: BatchLimits = self.pipeline.batch;
-        Arc::new(TaskScope::new(splits.collect(), self.partitions, self.parallel, self.first, batch, cancel))
+        let mut scope = TaskScope::new(splits.collect(), self.partitions, self.parallel, self.first, batch, cancel);
+        scope.dead = self.dead.clone().map(|place| Arc::new(DeadLetters::new(place)));
+        scope.first_rows = first_rows;
+        Arc::new(scope)
     }
 
     /// The segment of a plan that this task is of. The plan must have been made of the same pipeline and plugins.
@@ -166,6 +190,14 @@ pub async fn run_task(
     scope: Arc<TaskScope>,
     faults: &Faults,
 ) -> Result<TaskResult, StepError> {
+    let result = all_of(spec, plan, scope.clone(), faults).await;
+    if let (Err(_), Some(dead)) = (&result, &scope.dead) {
+        dead.discard();
+    }
+    result
+}
+
+async fn all_of(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>, faults: &Faults) -> Result<TaskResult, StepError> {
     let started = Instant::now();
     let ends = spec.segment(plan)?.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
     // What they share waits for the slowest, so all go on together. The first error drops them all.
@@ -186,9 +218,11 @@ pub async fn run_task(
             }
         };
     }
+    let dead = scope.dead.as_ref().map_or_else(|| Ok(Vec::new()), |dead| dead.finish());
+    let dead = dead.inspect_err(|_| files.values().for_each(SinkFiles::discard))?;
     faults.after(Step::Synced);
     let (counts, again) = (scope.counts(), scope.counts_again());
-    Ok(TaskResult { files, counts, again, failures: scope.failures(), elapsed: started.elapsed() })
+    Ok(TaskResult { files, counts, again, failures: scope.failures(), dead, elapsed: started.elapsed() })
 }
 
 /// Uploads what a task made for buckets. Files without rows aren't: they may not be wanted.
@@ -200,7 +234,7 @@ pub(crate) async fn upload(result: &TaskResult, stores: &Stores, faults: &Faults
     }
     faults.before(Step::Uploaded);
     // What is uploaded already is swept by the next run: the journal knows its names.
-    stores.upload(&files).await.inspect_err(|_| result.files.values().for_each(SinkFiles::discard))?;
+    stores.upload(&files).await.inspect_err(|_| result.discard())?;
     faults.after(Step::Uploaded);
     Ok(())
 }
@@ -242,17 +276,17 @@ async fn write(
         if let Some(keys) = &mut keys {
             keys.add(&batch)?;
         }
-        let failures = writer.write(&batch)?;
+        let failed = writer.write(&batch)?;
         if held.set(writer.buffered_bytes()).is_err() || writer.buffered_bytes() > most {
             writer.spill()?;
             held.take(writer.buffered_bytes());
         }
-        let lost = failures.len() as u64;
-        if let (OnError::Fail, Some(first)) = (on_error, failures.first()) {
+        let lost = failed.failures.len() as u64;
+        if let (OnError::Fail, Some(first)) = (on_error, failed.failures.first()) {
             let what = format!("stage `{}`: {}", first.stage, first.message);
             return Err(StepError::new(first.fault, what));
         }
-        failures.into_iter().for_each(|failure| scope.fail(failure));
+        scope.met(&stage, on_error, None, &failed)?;
         let (skipped, failed) = if on_error == OnError::Skip { (lost, 0) } else { (0, lost) };
         let aside = started.elapsed().as_nanos() as u64;
         if !sink {

@@ -58,6 +58,8 @@ pub enum Change {
         /// Files that aren't there any more.
         removed: Vec<String>,
     },
+    /// Rows that failed are to be tried again, as a replay has left to the next run.
+    Replay,
     /// Its files aren't as they were left: removed, cut off, or without columns that are read now.
     Files,
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
 use dflow_io::{Encoder, Prepared, StagedFile};
-use dflow_operators::{RowFailure, StepError};
+use dflow_operators::{Failed, StepError};
 use dflow_pipeline::{Codec, Format, Name};
 use serde::{Deserialize, Serialize};
 
@@ -94,13 +94,13 @@ impl SinkWriter {
     }
 
     /// Writes rows. Gives those that can't be written: of a table there are none.
-    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<Vec<RowFailure>, StepError> {
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<Failed, StepError> {
         match self {
             Self::One(encoder) => encoder.write(batch)?,
             Self::Partitioned(writer) => writer.write(batch)?,
             Self::Named(writer) => return writer.write(batch),
         }
-        Ok(Vec::new())
+        Ok(Failed { of: batch.num_rows(), ..Failed::default() })
     }
 
     /// About how many bytes of rows wait in memory to be written.

@@ -51,7 +51,7 @@ fn engine(folder: &Path) -> Engine {
 fn run(folder: &Path, spec: &TaskSpec) -> (TaskResult, String) {
     let engine = engine(folder);
     let plan = engine.plan(&spec.pipeline.clone().into(), None, None).expect("the pipeline is right");
-    let scope = spec.scope(Cancel::new());
+    let scope = spec.scope(Cancel::new(), None);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let result =
         runtime.block_on(run_task(spec, &plan, Arc::clone(&scope), &Faults::default())).expect("the task runs");
@@ -87,6 +87,7 @@ fn a_task_runs_anywhere_from_its_description() {
         parallel: 1,
         first: None,
         outputs: BTreeMap::from([(name("out"), output(folder.join("out"), "a.jsonl"))]),
+        dead: None,
     };
     let (result, rows) = run(&folder, &spec);
     assert_eq!(rows.lines().count(), 3, "{rows}");

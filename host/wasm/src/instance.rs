@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, compute::concat_batches};
 use dflow_boundary::Lent;
-use dflow_pipeline::{Bytes, Fault, GuestLimits, Millis};
+use dflow_pipeline::{Bytes, GuestLimits, Millis};
 use wasmtime::{
     Store, Trap, UpdateDeadline,
     component::{ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc},
@@ -61,6 +61,12 @@ impl Guest {
             Err(error) => return Err(explain(store.data(), &label, limits, "could not be started", &error)),
         };
         Ok(Self { store, instance, label, limits })
+    }
+
+    /// Sets the limits of the calls that follow.
+    pub(crate) fn within(&mut self, limits: GuestLimits) {
+        self.limits = limits;
+        self.store.data_mut().limits = limits;
     }
 
     /// A function of the exported interface.
@@ -181,6 +187,7 @@ impl OperatorInstance {
                 operator.label
             )));
         }
+        guest.within(operator.limits);
         Ok(Self { operator, ready: Ready::new(guest)? })
     }
 
@@ -222,7 +229,7 @@ impl OperatorInstance {
             operator.output.clone(),
             operator.slices.clone(),
             operator.shape,
-            operator.plugin.limits.emitted,
+            operator.limits.emitted,
         );
         let Ready { guest, process, .. } = &mut self.ready;
         guest.store.data_mut().collector = Some(collector);
@@ -241,7 +248,8 @@ impl OperatorInstance {
             return Err(WasmError::plugin(format!(
                 "{} gave up on a batch of {rows} rows: {text}",
                 self.operator.label
-            )));
+            ))
+            .of_a_row("gave-up"));
         }
         let collector = collector.ok_or_else(|| internal("the collector is gone".to_owned()))?;
         collector.finish().map_err(|e| lie(&self.operator.label, &e))
@@ -293,17 +301,19 @@ fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: 
     match &state.refusal {
         Some(Refusal::Lie(what)) => return lie(label, what),
         Some(Refusal::TooMuch(bytes)) => {
-            return limit(label, "it emitted too much for one batch", "emitted", limits.emitted, Bytes(*bytes));
+            let what = "it emitted too much for one batch";
+            return limit(label, what, "emitted", limits.emitted, Bytes(*bytes)).of_a_row("emitted");
         }
         None => {}
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) {
         if state.cancel.is_raised() {
-            return WasmError { fault: Fault::Outside, message: format!("{label} was interrupted"), hint: None };
+            return WasmError::outside(format!("{label} was interrupted"));
         }
         let used = limits.time.0 - state.ticks.saturating_mul(TICK_MS).min(limits.time.0);
-        return limit(label, &format!("{doing}: it used up its time"), "time", limits.time, Millis(used));
+        let what = format!("{doing}: it used up its time");
+        return limit(label, &what, "time", limits.time, Millis(used)).of_a_row("time");
     }
     let words = state.panic.as_deref().map(|p| format!(": {p}"));
     if let Some(refused) = state.refused.filter(|_| state.exhausted) {
@@ -313,11 +323,11 @@ fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: 
     }
     if let Some(refused) = state.refused {
         let what = format!("{doing}: it asked for more memory{}", words.unwrap_or_default());
-        return limit(label, &what, "memory", limits.memory, Bytes(refused));
+        return limit(label, &what, "memory", limits.memory, Bytes(refused)).of_a_row("memory");
     }
     let words = words.unwrap_or_else(|| match trap {
         Some(trap) => format!(": {trap}"),
         None => format!(": {error:#}"),
     });
-    WasmError::plugin(format!("{label} {doing}{words}"))
+    WasmError::plugin(format!("{label} {doing}{words}")).of_a_row("trap")
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use dflow_pipeline::GuestLimits;
+use dflow_pipeline::{GuestLimits, Millis};
 use wasmtime::component::{Component, InstancePre};
 
 use crate::{
@@ -108,6 +108,18 @@ impl Plugin {
         settings: &serde_json::Map<String, serde_json::Value>,
         input: &Schema,
     ) -> Result<Arc<Operator>, WasmError> {
+        self.open_within(stage, operator, settings, input, None).await
+    }
+
+    /// As [`open`](Self::open), with another limit for the time that a batch may take.
+    pub async fn open_within(
+        self: &Arc<Self>,
+        stage: &str,
+        operator: &str,
+        settings: &serde_json::Map<String, serde_json::Value>,
+        input: &Schema,
+        time: Option<Millis>,
+    ) -> Result<Arc<Operator>, WasmError> {
         let described = self
             .description
             .operator(operator)
@@ -153,8 +165,11 @@ impl Plugin {
         }
         let output: Vec<_> =
             emitted.fields().iter().map(|f| Field::clone(f).with_data_type(viewed_type(f.data_type()))).collect();
+        let limits = GuestLimits { time: time.unwrap_or(self.limits.time), ..self.limits };
+        guest.within(limits);
         Ok(Arc::new(Operator {
             plugin: self.clone(),
+            limits,
             described: described.clone(),
             label,
             settings,
@@ -195,6 +210,8 @@ fn refused(label: &str, failure: &Failure) -> WasmError {
 /// An operator opened for settings and columns.
 pub struct Operator {
     pub(crate) plugin: Arc<Plugin>,
+    /// What a batch may use.
+    pub(crate) limits: GuestLimits,
     described: OperatorDescription,
     pub(crate) label: Arc<str>,
     pub(crate) settings: String,

@@ -1,6 +1,8 @@
 //! One file for each command. A command sees settings, and gives back its exit code.
 
 mod check;
+mod dead;
+mod dead_replay;
 mod eval;
 mod explain;
 mod gc;
@@ -42,6 +44,7 @@ pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>)
         Command::Gc(args) => gc::gc(&GcSettings::resolve(args, outside), terminal),
         Command::Runs(args) => runs::runs(&JournalSettings::of_runs(args.journal, outside), terminal),
         Command::Report(args) => report::report(&JournalSettings::of_report(args, outside), terminal),
+        Command::Dead(command) => dead::dead(command, outside, terminal),
         Command::Graph(args) => graph::graph(&GraphSettings::resolve(args, outside), outside, terminal),
         Command::Schema => schema::schema(terminal),
         Command::Plugin(command) => plugin::plugin(command, outside, terminal),

@@ -4,7 +4,12 @@ use dflow_pipeline::exit;
 use dflow_run::History;
 
 use crate::{
-    commands::runs::ended, failure::Failure, settings::JournalSettings, terminal::Terminal, watch::summary::summary,
+    commands::runs::ended,
+    failure::Failure,
+    settings::JournalSettings,
+    terminal::Terminal,
+    watch::{page::page, summary::summary},
+    words,
 };
 
 /// Prints the report of a run.
@@ -25,6 +30,14 @@ pub(crate) fn report(settings: &JournalSettings, terminal: &Terminal) -> Result<
         let what = format!("run {} has no report: it {}", run.run, said(&ended(&run)));
         return Err(Failure::outside(what).hint("only a run that comes to its end has one"));
     };
+    if let Some(path) = &settings.html {
+        let page = page(report, &run.started, &run.host)
+            .map_err(|e| Failure::outside(format!("the page can't be made: {e}")))?;
+        std::fs::write(path, page).map_err(|e| Failure::outside(format!("can't write `{}`: {e}", path.display())))?;
+        terminal
+            .say(&format!("the report is in {}", words::from_folder(&path.display().to_string(), &settings.seen_from)));
+        return Ok(exit::DONE);
+    }
     let text = match settings.json {
         true => serde_json::to_string(report).map_err(|e| Failure::outside(e.to_string()))? + "\n",
         false => summary(report, &settings.seen_from, terminal.stdout_width()),

@@ -15,6 +15,9 @@ use crate::{
     words,
 };
 
+/// What a stage does is cut there, in columns of text.
+const WIDTH: usize = 60;
+
 /// Shows the tree.
 pub(crate) fn show(settings: &KeptSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
     let draft = settings.pipeline.read(outside)?;
@@ -50,9 +53,9 @@ fn tree(plan: &Plan, outputs: &[Output], seen_from: &Path) -> String {
     }
     let read: BTreeSet<&Name> = plan.stages.values().flat_map(|stage| &stage.from).collect();
     let roots: Vec<&Name> = plan.stages.keys().filter(|name| !read.contains(name)).collect();
-    let mut lines = Vec::new();
+    let (mut seen, mut lines) = (BTreeSet::new(), Vec::new());
     for root in roots {
-        branch(plan, root, "", "", &mut BTreeSet::new(), &mut lines);
+        branch(plan, root, "", "", &mut seen, &mut lines);
     }
     let mut table =
         Table::new(&[("stage", Align::Left), ("", Align::Left), ("does", Align::Left), ("kept", Align::Left)]);
@@ -107,12 +110,13 @@ fn does(pipeline: &Pipeline, name: &Name) -> String {
     };
     let text = match &stage.verb {
         Verb::Use(written) => format!("{}/{}{}", written.plugin, written.operator, settings(&written.with)),
+        Verb::Command(command) => format!("{}{}", command.text(), settings(&command.with)),
         Verb::Read(read) => format!("read {}", read.path.join(" ")),
         Verb::Filter(condition) => format!("filter {condition}"),
         Verb::Write(write) => format!("write {}", write.path),
         verb => verb.keyword().to_owned(),
     };
-    words::fit(&text, 60)
+    words::fit(&text, WIDTH)
 }
 
 /// What is kept, in a few words.

@@ -69,6 +69,9 @@ fn line(change: &Change) -> String {
             }
             text
         }
+        Change::Replay => {
+            "  rows that failed are to be tried again (`dflow-host dead replay` left them to the next run)\n".to_owned()
+        }
         Change::Files => {
             "  its files aren't as they were left: removed, cut off, or without a column that is read now\n".to_owned()
         }

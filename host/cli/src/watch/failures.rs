@@ -78,6 +78,7 @@ pub(crate) mod tests {
             fault: Fault::Data,
             kind: kind.to_owned(),
             message: message.to_owned(),
+            attempts: 1,
         }
     }
 

@@ -145,6 +145,7 @@ mod tests {
         let (pruned, reused, bytes) = (0, 0, 0);
         StageReport {
             stage,
+            from: Vec::new(),
             verb,
             operator,
             rows_in,

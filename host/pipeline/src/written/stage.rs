@@ -91,6 +91,7 @@ pub(super) fn read<'a>(
         found.push(mistake.hint("`skip` and `dead_letter` drop the row, `fail` ends the run"));
     }
     let max_failures = table.get("max_failures", found).unwrap_or_default();
+    let retries = retries(table, written.verb, found);
     let timeout = timeout(table, written.verb, found);
     let batch = table.entry("batch").and_then(|entry| resource::batch(&entry.node, batch, found));
     let id = table.get::<Filled>("id", found).map(|Filled(id)| id);
@@ -106,19 +107,57 @@ pub(super) fn read<'a>(
     let doc = table.get("doc", found);
     written.stage = name.zip(verb).map(|(name, verb)| {
         let on_error = on_error.unwrap_or_default();
-        (name, Stage { from: Vec::new(), verb, on_error, max_failures, timeout, batch, id, save, doc, within: None })
+        (
+            name,
+            Stage {
+                from: Vec::new(),
+                verb,
+                on_error,
+                max_failures,
+                retries,
+                timeout,
+                batch,
+                id,
+                save,
+                doc,
+                within: None,
+            },
+        )
     });
     written
 }
 
-/// Reads how long an answer may take.
+/// The most that something may be tried again.
+const MOST_RETRIES: u32 = 100;
+
+/// Reads how often something is tried again.
+fn retries(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> u32 {
+    let Some(entry) = table.entry("retries") else { return 0 };
+    if let Some(keyword) = verb.filter(|keyword| !["use", "open"].contains(keyword)) {
+        let message = format!("`retries` goes with `use` and `open`, not with `{keyword}`");
+        let mistake = Mistake::new(entry.node.at.clone(), message).on(entry.span.clone());
+        found.push(mistake.hint("what else there is gives the same again"));
+    }
+    let retries = u32::from_node(&entry.node, found).unwrap_or_default();
+    if retries > MOST_RETRIES {
+        let message = format!("`retries` can be at most {MOST_RETRIES}, found {retries}");
+        found.push(Mistake::new(entry.node.at.clone(), message));
+    }
+    retries
+}
+
+/// Reads how long a batch may take.
 fn timeout(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> Option<Millis> {
     let entry = table.entry("timeout")?;
-    if let Some(keyword) = verb.filter(|keyword| *keyword != "command") {
-        let message = format!("`timeout` goes with `command`, not with `{keyword}`");
+    if let Some(keyword) = verb.filter(|keyword| !["use", "command"].contains(keyword)) {
+        let message = format!("`timeout` goes with `use` and `command`, not with `{keyword}`");
         found.push(Mistake::new(entry.node.at.clone(), message).on(entry.span.clone()));
     }
-    Millis::from_node(&entry.node, found)
+    let timeout = Millis::from_node(&entry.node, found)?;
+    if timeout.0 == 0 {
+        found.push(Mistake::new(entry.node.at.clone(), "`timeout` must be more than 0"));
+    }
+    Some(timeout)
 }
 
 /// The verb of a stage that has one.

@@ -19,7 +19,8 @@ pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Keys that any stage may have.
-pub(super) const COMMON: &[&str] = &["from", "on_error", "max_failures", "timeout", "batch", "id", "save", "doc"];
+pub(super) const COMMON: &[&str] =
+    &["from", "on_error", "max_failures", "retries", "timeout", "batch", "id", "save", "doc"];
 
 /// Keys that belong to verbs, and to which.
 pub(super) const OWN: &[(&str, &[&str])] = &[
@@ -44,7 +45,7 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
 ];
 
 /// Keys of stages of later versions, whatever the verb.
-pub(super) const LATER_KEYS: &[&str] = &["retries", "resources", "tags"];
+pub(super) const LATER_KEYS: &[&str] = &["resources", "tags"];
 
 /// Keys of later versions that belong to a verb: not worth a word beside a verb that isn't in this version either.
 pub(super) const LATER_OWN: &[&str] = &["model", "into"];

@@ -68,12 +68,20 @@ impl Step {
         let expands = written.rows == CommandRows::Expand;
         let children = if expands { columns.children_of(&self.columns) } else { None };
         let operator = Worker::Program(program);
-        let spec =
-            OperatorSpec { stage: name.clone(), operator, columns: new, on_error: stage.on_error, batch, children };
+        let spec = OperatorSpec {
+            stage: name.clone(),
+            operator,
+            columns: new,
+            on_error: stage.on_error,
+            retries: 0,
+            batch,
+            children,
+        };
         let reads = Reads {
             ports: reads,
             id: self.columns.id().map(Column::expr),
             uri: self.columns.uri.as_ref().map(Column::expr),
+            attempts: self.columns.tried.as_ref().map(Column::expr),
         };
         let node = OperatorNode::try_new(Arc::new(spec), reads, self.plan.clone()).map_err(planning(at))?;
         let shape = node.spec.shape();

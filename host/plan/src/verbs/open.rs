@@ -59,11 +59,13 @@ impl Step {
             return Err(mistakes);
         }
         // From here on a row that fails is one of the file that it names.
-        let reads = Reads { ports: vec![uri.expr()], id: self.columns.id().map(Column::expr), uri: None };
+        let (id, attempts) = (self.columns.id().map(Column::expr), self.columns.tried.as_ref().map(Column::expr));
+        let reads = Reads { ports: vec![uri.expr()], id, uri: None, attempts };
         columns.uri = Some(uri.clone());
         let within = stage.within.as_ref().map(ToString::to_string);
         let opener = Opener::new(stores, written.volume.clone(), within, written.codec, batch.max_row);
-        let spec = OpenSpec { stage: name.clone(), opener: Arc::new(opener), on_error: stage.on_error, batch };
+        let (on_error, retries) = (stage.on_error, stage.retries);
+        let spec = OpenSpec { stage: name.clone(), opener: Arc::new(opener), on_error, retries, batch };
         let node = OpenNode::try_new(Arc::new(spec), parts, reads, self.plan.clone()).map_err(planning(at))?;
         Ok(Self { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), columns })
     }

@@ -5,14 +5,16 @@
 
 use std::path::PathBuf;
 
-use dflow_io::Prepared;
+use dflow_io::{Prepared, is_object};
 use dflow_operators::StepError;
 use dflow_pipeline::Name;
 use rusqlite::{Transaction, params};
 
 use super::{
+    dead::prepared_dead,
     files::remove,
     open::{Broken, Journal},
+    replay::replayed,
     runs::int,
     tasks::{TaskId, record, text},
 };
@@ -56,18 +58,22 @@ impl Journal {
         for of_sink in made {
             if let Err(e) = Prepared::make_room(&of_sink.files.files) {
                 made.iter().for_each(|made| made.files.discard());
+                tasks.iter().for_each(|(.., result)| Prepared::discard_all(&result.dead_files()));
                 return Err(e.into());
             }
         }
-        let nothing = made.iter().all(|made| made.files.files.is_empty() && made.files.replaced.is_empty());
+        let nothing = made.iter().all(|made| made.files.files.is_empty() && made.files.replaced.is_empty())
+            && tasks.iter().all(|(.., result)| result.dead.is_empty());
         let (run, faults) = (self.run.clone(), self.faults.clone());
         let step = if nothing { Step::Done } else { Step::Prepared };
         faults.before(step);
         let on_the_way = self.with(|db| {
             let prepare = db.transaction()?;
-            let on_the_way = prepared(&prepare, &run, made)?;
+            let mut on_the_way = prepared(&prepare, &run, made)?;
             for (id, spec, result) in tasks {
+                on_the_way.files.extend(prepared_dead(&prepare, &run, *id, &result.dead)?);
                 record(&prepare, &run, *id, spec, result, if nothing { "done" } else { "prepared" })?;
+                replayed(&prepare, *id)?;
             }
             prepare.commit()?;
             Ok(on_the_way)
@@ -89,11 +95,17 @@ impl Journal {
 
     /// Publishes what is prepared, or what is left of it, and says that it is done.
     pub(super) fn publish(&mut self, on_the_way: &OnTheWay) -> Result<(), StepError> {
-        let (run, faults) = (self.run.clone(), self.faults.clone());
+        let faults = self.faults.clone();
         let files: Vec<Prepared> = on_the_way.files.iter().map(|(_, file)| file.clone()).collect();
         faults.before(Step::Published);
         if faults.expects_amid(Step::Published) {
-            self.publish_files(&files[..files.len().div_ceil(2)])?;
+            // What they are staged in goes with the last of them.
+            for file in &files[..files.len().div_ceil(2)] {
+                match is_object(&file.path) {
+                    true => self.publish_files(std::slice::from_ref(file))?,
+                    false => file.publish()?,
+                }
+            }
             faults.amid(Step::Published);
         }
         self.publish_files(&files)?;
@@ -102,23 +114,25 @@ impl Journal {
         }
         faults.after(Step::Published);
         faults.before(Step::Done);
-        // Who doesn't find this publishes once more, which does nothing.
+        // Who doesn't find this publishes once more, which does nothing. Then it is still the run that prepared it that replaces files.
         self.lazily(|db| {
             let done = db.transaction()?;
             {
                 let mut older = done.prepare(
-                    "UPDATE file SET state = 'removed', replaced = ? WHERE path = ? AND state = 'published' AND id <> ?",
+                    "UPDATE file SET state = 'removed', replaced = (SELECT own.run FROM file AS own WHERE own.id = ?2)
+                     WHERE path = ?1 AND state = 'published' AND id <> ?2",
                 )?;
                 let mut published = done.prepare("UPDATE file SET state = 'published' WHERE id = ?")?;
                 for (id, file) in &on_the_way.files {
-                    older.execute(params![run, text(&file.path)?, id])?;
+                    older.execute(params![text(&file.path)?, id])?;
                     published.execute([id])?;
                 }
                 let mut removed = done.prepare(
-                    "UPDATE file SET state = 'removed', replaced = ? WHERE path = ? AND state IN ('published', 'leaving')",
+                    "UPDATE file SET state = 'removed', replaced = (SELECT own.run FROM file AS own WHERE own.id = ?2)
+                     WHERE path = ?1 AND state IN ('published', 'leaving')",
                 )?;
-                for (_, path) in &on_the_way.leaving {
-                    removed.execute(params![run, text(path)?])?;
+                for (id, path) in &on_the_way.leaving {
+                    removed.execute(params![text(path)?, id])?;
                 }
                 let mut task = done.prepare("UPDATE task SET state = 'done' WHERE id = ?")?;
                 for id in &on_the_way.tasks {

@@ -64,15 +64,24 @@ impl Known<'_> {
     /// The tasks of earlier runs that are done, of segments with this fingerprint, those of later runs first.
     pub(crate) fn past_tasks(&self, fingerprint: &Fingerprint) -> Result<Vec<PastTask>, StepError> {
         self.with(|db| {
-            let mut tasks = Vec::new();
+            let mut tasks: Vec<PastTask> = Vec::new();
+            let mut replays: BTreeMap<i64, Vec<PastTask>> = BTreeMap::new();
             let mut done = db.prepare(
-                "SELECT id, complete IS NOT NULL, result FROM task
-                 WHERE fingerprint = ? AND state = 'done' ORDER BY id DESC",
+                "SELECT id, complete IS NOT NULL, result, replays FROM task WHERE fingerprint = ? AND state = 'done'
+                 ORDER BY id DESC",
             )?;
             let mut rows = done.query([fingerprint.as_str()])?;
+            // A task has a greater id than the one whose rows it has tried again.
             while let Some(row) = rows.next()? {
-                let result: String = row.get(2)?;
-                tasks.push(past_task(db, row.get(0)?, row.get(1)?, &result)?);
+                let (id, complete, result): (i64, bool, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let (mut task, own) = (past_task(db, id, complete, &result)?, replays.remove(&id).unwrap_or_default());
+                match row.get::<_, Option<i64>>(3)? {
+                    Some(of) => replays.entry(of).or_default().extend([task].into_iter().chain(own)),
+                    None => {
+                        task.replays = own;
+                        tasks.push(task);
+                    }
+                }
             }
             Ok(tasks)
         })
@@ -145,7 +154,8 @@ impl Known<'_> {
             )?;
             let mut files = db.prepare(
                 "SELECT path, file.rows, bytes FROM file JOIN task ON task.id = file.task
-                 WHERE segment = ? AND fingerprint = ? AND task.state = 'done' AND file.state = 'published' ORDER BY file.id",
+                 WHERE segment = ? AND fingerprint = ? AND task.state = 'done' AND file.state = 'published'
+                 AND file.part = 0 ORDER BY file.id",
             )?;
             let mut rows = read.query([])?;
             while let Some(row) = rows.next()? {

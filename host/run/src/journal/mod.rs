@@ -8,6 +8,7 @@
 //! Deliberately absent: which tasks are done again (`reuse.rs`), and where files go (`sink.rs`).
 
 mod commit;
+mod dead;
 mod files;
 mod history;
 mod known;
@@ -16,6 +17,7 @@ mod migrate;
 mod open;
 mod prints;
 mod recover;
+mod replay;
 mod runs;
 mod tasks;
 #[cfg(test)]
@@ -24,10 +26,12 @@ mod tests;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
+    dead::DeadSource,
     files::remove,
     known::{Known, PastOutput},
     open::Journal,
     recover::drop_empty_folders,
+    replay::{Dead, STALE},
     runs::Begun,
     tasks::{PastSplit, PastTask, TaskId},
 };

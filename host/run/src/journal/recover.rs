@@ -58,7 +58,14 @@ impl Journal {
             let sweep = db.transaction()?;
             for Lost { file, task } in &lost {
                 sweep.execute("UPDATE file SET state = 'removed' WHERE id = ?", [file])?;
-                sweep.execute("UPDATE task SET state = 'gone' WHERE id = ?", [task])?;
+                // Rows that it has tried again are dead letters no more: the task where they failed is done anew, too.
+                sweep.execute(
+                    "WITH RECURSIVE kin (id) AS (
+                         SELECT ?1 UNION SELECT task.replays FROM task JOIN kin ON task.id = kin.id WHERE task.replays IS NOT NULL
+                     )
+                     UPDATE task SET state = 'gone' WHERE id IN (SELECT id FROM kin)",
+                    [task],
+                )?;
             }
             sweep.execute("DELETE FROM file WHERE state = 'begun'", [])?;
             sweep.execute("UPDATE task SET state = 'gone' WHERE state = 'begun'", [])?;
@@ -70,7 +77,8 @@ impl Journal {
             forget_splits(&sweep)?;
             sweep.commit()?;
             Ok(())
-        })
+        })?;
+        self.sweep_dead()
     }
 
     /// What is prepared and not published; and what of it is under neither name.

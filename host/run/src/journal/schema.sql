@@ -33,7 +33,9 @@ CREATE TABLE task (
     started     INTEGER NOT NULL,             -- when
     ended       INTEGER,                      -- when its result was there
     result      TEXT,                         -- JSON: counts by stage, rows by sink
-    complete    TEXT REFERENCES run (id)      -- the last run in which all outputs of its segment were whole, with this task's
+    complete    TEXT REFERENCES run (id),     -- the last run in which all outputs of its segment were whole, with this task's
+    replays     INTEGER REFERENCES task (id), -- the task whose failed rows it has tried again: it stands and goes with that
+    replayed    TEXT                          -- the stage at which those had failed
 ) STRICT;
 CREATE INDEX task_by_fingerprint ON task (fingerprint, state);
 
@@ -55,7 +57,9 @@ CREATE TABLE file (
     run       TEXT NOT NULL REFERENCES run (id),
     task      INTEGER REFERENCES task (id),   -- null of a single file that was put together from the parts of all tasks
     sink      TEXT NOT NULL,                  -- the stage
-    part      INTEGER NOT NULL,               -- 1 of a part of a single file or of stdout, which waits in the state folder
+    -- 1: a part of a single file or of stdout, which waits in the state folder. 2: Parquet of rows that failed at the stage, in the
+    -- state folder as well; it goes with its task.
+    part      INTEGER NOT NULL CHECK (part IN (0, 1, 2)),
     -- begun: it may be there under its temporary name (or many may be, in a folder of that name). prepared: it is whole, and
     -- is being published. published: it is there under its name. leaving: it goes when others of its task are published.
     -- removed: it is gone, or another has taken its name. In a bucket, published is uploaded: what counts there is said by the
@@ -89,7 +93,8 @@ CREATE TABLE ledger (
     PRIMARY KEY (run, place)
 ) STRICT, WITHOUT ROWID;
 
--- Rows that failed, up to a hundred for each stage of a task.
+-- Rows that failed, up to a hundred for each stage of a task, those that were skipped included. All that are dead letters are, with
+-- their columns, in files (`file.part` 2), which `dflow-host dead` reads.
 CREATE TABLE dead (
     id       INTEGER PRIMARY KEY,
     run      TEXT NOT NULL REFERENCES run (id),

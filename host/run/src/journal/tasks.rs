@@ -1,6 +1,7 @@
 //! Tasks: begun, done, and what is known of those of earlier runs.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,6 +14,7 @@ use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    dead::begin_dead,
     open::{Broken, Journal, Why},
     runs::{int, now, uint},
 };
@@ -39,6 +41,8 @@ pub(crate) struct PastTask {
     pub(crate) rows: BTreeMap<Name, u64>,
     /// What came of it. Its files are those that are still published.
     pub(crate) result: TaskResult,
+    /// The tasks that have tried rows again that failed in it, or in one of these.
+    pub(crate) replays: Vec<Self>,
 }
 
 /// A split that was read.
@@ -74,7 +78,7 @@ impl Journal {
     pub(crate) fn begin_tasks(
         &mut self,
         fingerprint: Option<&str>,
-        specs: &[TaskSpec],
+        specs: &[impl Borrow<TaskSpec>],
         part: &dyn Fn(&Name) -> bool,
     ) -> Result<Vec<TaskId>, StepError> {
         let (run, faults) = (self.run.clone(), self.faults.clone());
@@ -89,10 +93,13 @@ impl Journal {
                 let mut file = begin.prepare(
                     "INSERT INTO file (run, task, sink, part, state, temporary, path) VALUES (?, ?, ?, ?, 'begun', ?, ?)",
                 )?;
-                for spec in specs {
+                for spec in specs.iter().map(Borrow::borrow) {
                     task.execute(params![run, spec.segment.as_str(), fingerprint, spec.number, int(now())])?;
                     let id = begin.last_insert_rowid();
                     ids.push(TaskId(id));
+                    if let Some(dead) = &spec.dead {
+                        begin_dead(&begin, &run, id, &spec.segment, dead)?;
+                    }
                     for (sink, output) in &spec.outputs {
                         for name in std::iter::once(output.name.clone()).chain(output.kept()) {
                             let staging = output.staging.as_ref().unwrap_or(&output.folder);
@@ -187,10 +194,11 @@ pub(super) fn record(
         }
     }
     let mut insert = commit.prepare(
-        "INSERT INTO dead (run, task, stage, row, uri, fault, kind, message, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+        "INSERT INTO dead (run, task, stage, row, uri, fault, kind, message, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    for RowFailure { stage, id: row, uri, fault, kind, message } in &result.failures {
-        insert.execute(params![run, id.0, stage.as_str(), row, uri, fault.as_str(), kind, message, int(now())])?;
+    for RowFailure { stage, id: row, uri, fault, kind, message, attempts } in &result.failures {
+        let fault = fault.as_str();
+        insert.execute(params![run, id.0, stage.as_str(), row, uri, fault, kind, message, attempts, int(now())])?;
     }
     Ok(())
 }
@@ -219,7 +227,7 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
     let mut files: BTreeMap<Name, SinkFiles> =
         kept.rows.keys().map(|sink| (sink.clone(), SinkFiles::default())).collect();
     let mut read =
-        db.prepare("SELECT sink, path, bytes, rows, row FROM file WHERE task = ? AND state = 'published' ORDER BY id")?;
+        db.prepare("SELECT sink, path, bytes, rows, row FROM file WHERE task = ? AND state = 'published' AND part <> 2 ORDER BY id")?;
     let mut rows = read.query([id])?;
     while let Some(row) = rows.next()? {
         let path = PathBuf::from(row.get::<_, String>(1)?);
@@ -228,13 +236,14 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
         files.entry(name(row, 0)?).or_default().files.push(file);
     }
     let mut failures = Vec::new();
-    let mut read = db.prepare("SELECT stage, row, uri, fault, kind, message FROM dead WHERE task = ? ORDER BY id")?;
+    let mut read =
+        db.prepare("SELECT stage, row, uri, fault, kind, message, attempts FROM dead WHERE task = ? ORDER BY id")?;
     let mut rows = read.query([id])?;
     while let Some(row) = rows.next()? {
         let fault: String = row.get(3)?;
         let fault: Fault = serde_json::from_value(fault.into())?;
         let (id, uri, kind, message) = (row.get(1)?, row.get(2)?, row.get(4)?, row.get(5)?);
-        failures.push(RowFailure { stage: name(row, 0)?, id, uri, fault, kind, message });
+        failures.push(RowFailure { stage: name(row, 0)?, id, uri, fault, kind, message, attempts: row.get(6)? });
     }
     let Kept { counts, again, rows, elapsed } = kept;
     Ok(PastTask {
@@ -242,7 +251,8 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
         complete,
         splits,
         rows,
-        result: TaskResult { files, counts, again, failures, elapsed },
+        result: TaskResult { files, counts, again, failures, dead: Vec::new(), elapsed },
+        replays: Vec::new(),
     })
 }
 
@@ -258,7 +268,7 @@ pub(super) fn text(path: &Path) -> Result<&str, Broken> {
 }
 
 /// A file's path from the root; an object's URI.
-fn whole(folder: &Path, name: &str) -> PathBuf {
+pub(super) fn whole(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
     if is_object(&path) {
         return path;

@@ -78,6 +78,7 @@ fn spec(folder: &Path, number: u32, file: &str) -> TaskSpec {
         parallel: 1,
         first: None,
         outputs: BTreeMap::from([(name("sink"), output)]),
+        dead: None,
     }
 }
 
@@ -90,12 +91,14 @@ fn result(files: Vec<Prepared>) -> TaskResult {
         fault: Fault::Data,
         kind: "encoding".to_owned(),
         message: "not UTF-8".to_owned(),
+        attempts: 1,
     };
     TaskResult {
         files: BTreeMap::from([(name("sink"), files.into())]),
         counts: BTreeMap::from([(name("pages"), counts)]),
         again: BTreeMap::new(),
         failures: vec![failure],
+        dead: Vec::new(),
         elapsed: Duration::from_millis(5),
     }
 }

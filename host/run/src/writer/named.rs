@@ -3,12 +3,12 @@
 use std::{collections::HashMap, io::Write};
 
 use datafusion::arrow::{
-    array::{Array, AsArray, RecordBatch},
-    compute::cast,
+    array::{Array, AsArray, RecordBatch, UInt32Array},
+    compute::{cast, take_record_batch},
     datatypes::DataType,
 };
 use dflow_io::{Prepared, StagedFolder, name_part};
-use dflow_operators::{RowFailure, StepError, Template};
+use dflow_operators::{Failed, RowFailure, StepError, Template};
 use dflow_pipeline::{Fault, Name, refuse_name};
 use dflow_plan::named;
 use xxhash_rust::xxh3::xxh3_128;
@@ -36,7 +36,7 @@ impl Named {
         })
     }
 
-    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<Vec<RowFailure>, StepError> {
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<Failed, StepError> {
         let failed = |e: datafusion::arrow::error::ArrowError| StepError::new(Fault::Internal, e.to_string());
         let text = |name: &str| {
             let column = batch.column_by_name(name);
@@ -60,10 +60,11 @@ impl Named {
             .map(|(i, _)| i)
             .collect();
         let names = self.template.render(&batch.project(&read).map_err(failed)?).map_err(failed)?;
-        let mut failures = Vec::new();
+        let (mut failures, mut lost) = (Vec::new(), Vec::new());
         for (row, name) in names.into_iter().enumerate() {
             let id = of(&ids, row);
             let mut fail = |kind: &str, message: String| {
+                lost.push(row as u32);
                 failures.push(RowFailure {
                     stage: self.sink.clone(),
                     id: id.clone(),
@@ -71,6 +72,7 @@ impl Named {
                     fault: Fault::Data,
                     kind: kind.to_owned(),
                     message,
+                    attempts: 1,
                 });
             };
             let name = match name.map(|name| (refuse_name(&name), name)) {
@@ -100,7 +102,10 @@ impl Named {
             })?;
             self.files.push(Prepared { row: id, ..file.close()?.with_rows(1) });
         }
-        Ok(failures)
+        let leading = lost.iter().enumerate().take_while(|(i, row)| *i == **row as usize).count();
+        let of = batch.num_rows();
+        let rows = (!lost.is_empty()).then(|| take_record_batch(batch, &UInt32Array::from(lost))).transpose();
+        Ok(Failed { failures, rows: rows.map_err(failed)?, leading, of })
     }
 
     pub(super) fn finish(self) -> Result<Vec<Prepared>, StepError> {

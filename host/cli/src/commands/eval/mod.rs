@@ -128,6 +128,6 @@ fn unread(plan: &Plan) -> Vec<Name> {
 fn failed_beyond(pipeline: &Pipeline, counts: &BTreeMap<Name, StageCounts>) -> bool {
     counts.iter().any(|(name, counts)| {
         let Some(stage) = pipeline.stage.get(name) else { return false };
-        stage.on_error != OnError::Skip && counts.failed > stage.max_failures
+        stage.on_error != OnError::Skip && !stage.max_failures.allows(counts.failed, counts.rows_in)
     })
 }
