@@ -12,6 +12,7 @@ A case is copied to an empty folder and run there. In its folder are
     exit            the exit code that is expected, 0 when there is none
     stdout, stderr  what is expected there, empty when there is none; times, sizes, ids and the folder's path are taken out
     out/            the files that must come out, all of them, by name; NAME.parquet.jsonl is the content of NAME.parquet
+    once            optional: why the case isn't run again with --again; it tells of tasks, files or bytes
     sorted          optional: the order of lines is left open, in out/ and on stdout
 
 Shell lines end at the first that fails (`bash -e`). No temporary file may be left behind, whatever happens.
@@ -34,7 +35,7 @@ from common import DFLOW, PYTHON, ROOT, Tally, dflow, environment, needs_dflow, 
 
 CASES = ROOT / "tests/cases"
 BLESS = bool(os.environ.get("DFLOW_BLESS"))
-EXPECTED = {"cmd", "exit", "stdout", "stderr", "out", "sorted"}
+EXPECTED = {"cmd", "exit", "stdout", "stderr", "out", "once", "sorted"}
 SECONDS = 120
 
 # What differs from run to run. Numbers of rows and files are not among it.
@@ -206,7 +207,7 @@ def repeatable(case):
     """Whether a case gives rows (some of which may fail), into files with names of their own."""
     if text_of(case / "exit").strip() not in ("", "4") or not (case / "pipeline.toml").exists():
         return False
-    if "--workers" in text_of(case / "cmd"):
+    if "--workers" in text_of(case / "cmd") or (case / "once").exists():
         return False
     return not any("RUN" in p.name for p in (case / "out").rglob("*"))
 

@@ -245,7 +245,7 @@ class Replays(Ground):
     def __init__(self, parent):
         super().__init__(parent)
         wrong = PIPELINE.replace(ONE, "")
-        self.wrong, self.right = wrong, wrong.replace("^[^#]*$", "^.*$")
+        self.wrong, self.right = wrong, wrong.replace("^[^#]*$", "^[^%]*$")
         self.write(self.right)
         code, report = run(self.folder)
         assert code == 0, f"the undisturbed run ended with {code}"

@@ -378,7 +378,14 @@ impl SegmentRun<'_> {
             // Those of a run that was cut short wait for one that goes on from it.
             parts.retain(|part| self.sinks.values().any(|sink| sink.made_part(part)));
         }
-        let older: Vec<PathBuf> = self.sinks.values().flat_map(|sink| sink.older(written)).collect();
+        let mut older: Vec<PathBuf> = self.sinks.values().flat_map(|sink| sink.older(written)).collect();
+        if self.plan.saves(&self.segment) {
+            // Files of other states stay, but for those of tasks that this run has done anew.
+            let stale = journal.known().files_of_stale(&self.segment.ends[0])?;
+            older.extend(stale.into_iter().filter(|path| !written.contains(path)));
+            older.sort();
+            older.dedup();
+        }
         if parts.is_empty() && older.is_empty() {
             return Ok(());
         }

@@ -11,9 +11,16 @@ const SHOWN: usize = 5;
 /// How many columns of text of a message are shown: a few lines.
 const LONGEST: usize = 300;
 
-/// What was wrong with rows: the most frequent first, each with an example. `total` is how many failed in all, as only some
-/// are described. Messages are broken into lines and cut for a terminal of `width` columns. Empty when none failed.
-pub(crate) fn grouped(failures: &[RowFailure], total: u64, width: Option<usize>) -> String {
+/// Rows of one stage with one thing wrong.
+pub(crate) struct Group<'a> {
+    pub(crate) stage: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) message: &'a str,
+    pub(crate) rows: Vec<&'a RowFailure>,
+}
+
+/// Rows by what was wrong with them, the most frequent first.
+pub(crate) fn groups(failures: &[RowFailure]) -> Vec<Group<'_>> {
     let mut groups: BTreeMap<(&str, &str, &str), Vec<&RowFailure>> = BTreeMap::new();
     // Two sinks that read one source both meet its failed rows; each is told once.
     let mut seen = BTreeSet::new();
@@ -23,11 +30,19 @@ pub(crate) fn grouped(failures: &[RowFailure], total: u64, width: Option<usize>)
             groups.entry(key).or_default().push(failure);
         }
     }
-    let described = groups.values().map(Vec::len).sum::<usize>() as u64;
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.len()));
+    let group = |((stage, kind, message), rows)| Group { stage, kind, message, rows };
+    let mut groups: Vec<_> = groups.into_iter().map(group).collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.rows.len()));
+    groups
+}
+
+/// What was wrong with rows: the most frequent first, each with an example. `total` is how many failed in all, as only some
+/// are described. Messages are broken into lines and cut for a terminal of `width` columns. Empty when none failed.
+pub(crate) fn grouped(failures: &[RowFailure], total: u64, width: Option<usize>) -> String {
+    let groups = groups(failures);
+    let described = groups.iter().map(|group| group.rows.len()).sum::<usize>() as u64;
     let mut text = String::new();
-    for ((stage, kind, message), rows) in groups.iter().take(SHOWN) {
+    for Group { stage, kind, message, rows } in groups.iter().take(SHOWN) {
         let head = format!("  {} × stage `{stage}`: {kind}: ", words::count(rows.len() as u64));
         let line = match width {
             Some(width) => {
@@ -54,7 +69,7 @@ pub(crate) fn grouped(failures: &[RowFailure], total: u64, width: Option<usize>)
     text
 }
 
-fn example(row: &RowFailure) -> Option<String> {
+pub(crate) fn example(row: &RowFailure) -> Option<String> {
     match (&row.id, &row.uri) {
         (Some(id), Some(uri)) => Some(format!("such as row {id} of {uri}")),
         (Some(id), None) => Some(format!("such as row {id}")),

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use dflow_pipeline::{Bytes, Name};
-use dflow_run::{RowFailure, RunReport, StageReport};
+use dflow_run::{RunReport, StageReport};
 use minijinja::{AutoEscape, Environment, Value, context};
 
-use crate::words;
+use crate::{
+    watch::failures::{Group, example, groups},
+    words,
+};
 
 const PAGE: &str = include_str!("page.html");
 /// Sizes in the graph, in pixels.
@@ -23,7 +26,7 @@ pub(crate) fn page(report: &RunReport, started: &str, host: &str) -> Result<Stri
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     let stages: Vec<Value> = report.stages.iter().map(stage).collect();
-    let failures: Vec<Value> = failures(&report.failures);
+    let failures: Vec<Value> = groups(&report.failures).into_iter().map(failed).collect();
     let files = report.outputs.iter().map(|file| {
         let (rows, size) = (words::count(file.rows), Bytes(file.bytes).to_string());
         context! { stage => file.sink.as_str(), rows, size, path => file.path }
@@ -68,18 +71,9 @@ fn stage(stage: &StageReport) -> Value {
 }
 
 /// What was wrong with rows, the most frequent first.
-fn failures(failures: &[RowFailure]) -> Vec<Value> {
-    let mut groups: BTreeMap<(&str, &str, &str), Vec<&RowFailure>> = BTreeMap::new();
-    for failure in failures {
-        groups.entry((failure.stage.as_str(), &failure.kind, &failure.message)).or_default().push(failure);
-    }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.len()));
-    let row = |((stage, kind, message), rows): ((&str, &str, &str), Vec<&RowFailure>)| {
-        let example = rows.iter().find_map(|row| row.uri.as_deref().or(row.id.as_deref())).unwrap_or_default();
-        context! { rows => words::count(rows.len() as u64), stage, kind, message, example }
-    };
-    groups.into_iter().map(row).collect()
+fn failed(Group { stage, kind, message, rows }: Group<'_>) -> Value {
+    let example = rows.iter().find_map(|row| example(row)).unwrap_or_default();
+    context! { rows => words::count(rows.len() as u64), stage, kind, message, example }
 }
 
 /// Stages as boxes in columns, each to the right of those that it reads, and lines between them.

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     history::History,
     open::{Broken, Journal},
+    replay::STALE,
     runs::{moment, uint},
     tasks::{PastTask, name, past_task, text},
 };
@@ -116,6 +117,18 @@ impl Known<'_> {
                 rows: uint(rows),
                 row: None,
             }))
+        })
+    }
+
+    /// The files of a segment's tasks that were to be done anew, and are by now.
+    pub(crate) fn files_of_stale(&self, segment: &Name) -> Result<Vec<PathBuf>, StepError> {
+        self.with(|db| {
+            let mut read = db.prepare(
+                "SELECT path FROM file JOIN task ON task.id = file.task
+                 WHERE segment = ? AND fingerprint = ? AND file.state = 'published' AND part = 0",
+            )?;
+            let paths = read.query_map([segment.as_str(), STALE], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            Ok(paths.collect::<Result<_, _>>()?)
         })
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     dead::begin_dead,
     open::{Broken, Journal, Why},
+    replay::STALE,
     runs::{int, now, uint},
 };
 use crate::{
@@ -141,8 +142,8 @@ impl Journal {
             }
             complete.execute(
                 "UPDATE task SET state = 'gone' WHERE segment = ? AND state = 'done' AND complete IS NOT ?
-                 AND (fingerprint = ? OR NOT ?)",
-                params![segment.as_str(), run, fingerprint.as_str(), others],
+                 AND (fingerprint IN (?, ?) OR NOT ?)",
+                params![segment.as_str(), run, fingerprint.as_str(), STALE, others],
             )?;
             forget_splits(&complete)?;
             complete.commit()?;
