@@ -124,6 +124,7 @@ impl Sink {
             place: Place::Folder(folder),
             parts: state.join("parts").join(run).join(name.as_str()),
             others: BTreeSet::new(),
+            bucket: None,
         }
     }
 
