@@ -11,6 +11,7 @@ So is a replay of the rows that failed, after what was wrong is put right.
 """
 
 import argparse
+import gzip
 import json
 import random
 import resource
@@ -162,7 +163,8 @@ def outcome(folder, report):
             place = str(path.parent.relative_to(out))
             rows[place] = sorted(rows.get(place, []) + path.read_text().splitlines())
         else:
-            rows[str(path.relative_to(out))] = path.read_text()
+            text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+            rows[str(path.relative_to(out))] = text
     counts = {s["stage"]: [s[key] for key in ("rows_in", "rows_out", "filtered", "pruned", "skipped", "failed")] for s in report["stages"]}
     shown = subprocess.run(
         [str(DFLOW), "dead", "show", "--json", "-n", "1000000"], cwd=folder, env=environment(), capture_output=True, text=True, check=True

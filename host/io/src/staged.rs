@@ -25,7 +25,7 @@ pub struct StagedFile {
 
 /// A file that is written and synced, under its temporary name. It can be put into a journal, published, or discarded,
 /// also by another process after a crash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {
     /// Where it is, absolute.
     pub temporary: PathBuf,
@@ -38,6 +38,19 @@ pub struct Prepared {
     /// The id of the row that it is named by, if it is named by one and that has an id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<String>,
+    /// Which of its task's splits the rows come from, in their order: its place, and how many rows follow each other; where that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<(u32, u64)>,
+}
+
+/// Says which splits more rows come from.
+pub fn push_splits(splits: &mut Vec<(u32, u64)>, more: &[u32]) {
+    for run in more.chunk_by(|a, b| a == b) {
+        match splits.last_mut() {
+            Some((split, rows)) if *split == run[0] => *rows += run.len() as u64,
+            _ => splits.push((run[0], run.len() as u64)),
+        }
+    }
 }
 
 impl StagedFile {
@@ -75,7 +88,7 @@ impl StagedFile {
     fn at(temporary: PathBuf, path: PathBuf) -> Result<Self, IoError> {
         temporary.parent().map_or(Ok(()), make_folders)?;
         let file = File::create(&temporary).map_err(|error| IoError::os("write", &path, error))?;
-        let names = Prepared { temporary, path, bytes: 0, rows: 0, row: None };
+        let names = Prepared { temporary, path, ..Prepared::default() };
         Ok(Self { file: Some(BufWriter::with_capacity(BUFFER, file)), names })
     }
 
@@ -110,8 +123,7 @@ impl StagedFile {
 
     fn closed(&mut self) -> Prepared {
         self.file = None;
-        let nothing = Prepared { temporary: PathBuf::new(), path: PathBuf::new(), bytes: 0, rows: 0, row: None };
-        mem::replace(&mut self.names, nothing)
+        mem::take(&mut self.names)
     }
 
     fn open(&mut self) -> &mut BufWriter<File> {

@@ -18,14 +18,27 @@ use dflow_io::{Encoder, Prepared, StagedFile, StagedFolder};
 use dflow_pipeline::{Fault, Format, Name};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::StepError, scope::RowFailure};
+use crate::{
+    error::StepError,
+    scope::RowFailure,
+    split_column::{SPLIT_COLUMN, SPLIT_TYPE},
+};
 
 /// The most that waits in memory of one stage's rows, encoded, in bytes.
 const WAITING: usize = 8 << 20;
 
 /// The columns behind those of the row, whose names have a `.` in them.
-pub const LETTER_COLUMNS: [&str; 8] =
-    ["error_fault", "error_kind", "error_message", "error_attempts", "error_at", "error_code", "row", "uri"];
+pub const LETTER_COLUMNS: [&str; 9] = [
+    "error_fault",
+    "error_kind",
+    "error_message",
+    "error_attempts",
+    "error_at",
+    "error_code",
+    "row",
+    "uri",
+    SPLIT_COLUMN,
+];
 
 /// Where a task writes the rows that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,10 +154,11 @@ impl Open {
             None => StagedFolder::create(&place.folder, &place.name)?,
         };
         let staged = self.staged.insert(staged);
-        // What the optimizer made for itself is no column of the row, and what Parquet can't hold is left out.
+        // What the optimizer made for itself is no column of the row, nor what was told of it before; what Parquet can't hold is left out.
         let (mut kept, mut fields) = (Vec::new(), Vec::<FieldRef>::new());
         for (i, field) in given.fields().iter().enumerate() {
-            if !field.name().starts_with("__common_expr") && writable(field) {
+            let told = LETTER_COLUMNS.contains(&field.name().as_str());
+            if !told && !field.name().starts_with("__common_expr") && writable(field) {
                 kept.push(i);
                 fields.push(Arc::new(Field::clone(field).with_name(flat(field.name(), stage)).with_nullable(true)));
             }
@@ -179,6 +193,7 @@ fn told_fields() -> impl Iterator<Item = FieldRef> {
     LETTER_COLUMNS.iter().map(|name| {
         let (data_type, nullable) = match *name {
             "error_attempts" => (DataType::UInt32, false),
+            SPLIT_COLUMN => (SPLIT_TYPE, true),
             "error_at" => (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
             "error_fault" | "error_kind" | "error_message" => (DataType::Utf8, false),
             _ => (DataType::Utf8, true),
@@ -203,6 +218,7 @@ fn told(failures: &[RowFailure], code: Option<&str>) -> impl Iterator<Item = Arr
         text(&|_| code.map(str::to_owned)),
         text(&|failure| failure.id.clone()),
         text(&|failure| failure.uri.clone()),
+        Arc::new(failures.iter().map(|failure| failure.split).collect::<UInt32Array>()),
     ];
     columns.into_iter()
 }

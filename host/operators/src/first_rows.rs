@@ -78,6 +78,7 @@ mod tests {
 
     fn failures(kind: &str, count: usize) -> Vec<RowFailure> {
         let failure = RowFailure {
+            split: None,
             stage: "valid".parse().unwrap(),
             id: None,
             uri: None,

@@ -34,7 +34,10 @@ use datafusion::{
 use dflow_pipeline::Name;
 use futures::{Stream, StreamExt};
 
-use crate::scope::{StageCounters, StageCounts, TaskScope};
+use crate::{
+    scope::{StageCounters, StageCounts, TaskScope},
+    split_column::splits_of,
+};
 
 /// A stage that reads another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -256,17 +259,13 @@ impl Stream for Metered {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let started = Instant::now();
         let polled = self.input.poll_next_unpin(context);
-        let rows_out = match &polled {
-            Poll::Ready(Some(Ok(batch))) => batch.num_rows() as u64,
-            _ => 0,
-        };
-        self.counters.add(&StageCounts {
-            rows_out,
-            nanos: started.elapsed().as_nanos() as u64,
-            ..StageCounts::default()
-        });
-        if let Some(reader) = &self.reader {
-            reader.add(&StageCounts { rows_in: rows_out, ..StageCounts::default() });
+        self.counters.add(&StageCounts { nanos: started.elapsed().as_nanos() as u64, ..StageCounts::default() });
+        if let Poll::Ready(Some(Ok(batch))) = &polled {
+            let (rows, splits) = (batch.num_rows(), splits_of(batch));
+            self.counters.add_each(&StageCounts { rows_out: 1, ..StageCounts::default() }, rows, splits);
+            if let Some(reader) = &self.reader {
+                reader.add_each(&StageCounts { rows_in: 1, ..StageCounts::default() }, rows, splits);
+            }
         }
         polled
     }

@@ -289,6 +289,7 @@ impl Work {
             stage: self.spec.stage.clone(),
             id: id.filter(|id| id.is_valid(0)).map(|id| id.as_string_view().value(0).to_owned()),
             uri: None,
+            split: None,
             fault: unopened.fault,
             kind: unopened.kind.to_owned(),
             message: unopened.message,

@@ -45,6 +45,7 @@ use crate::{
     operator_node::OperatorSpec,
     reads::Reads,
     scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope},
+    split_column::splits_of,
 };
 
 /// The physical node.
@@ -346,22 +347,9 @@ impl Work {
         Outcome { processed, lost }: Outcome,
     ) -> Result<(VecDeque<RecordBatch>, Failed)> {
         let mut ready = VecDeque::new();
-        let rows = part.num_rows() as u64;
-        let failed = lost.len() as u64;
         let failures = self.failures(part, ids, &lost)?;
-        let out: u64 = processed.pieces.iter().map(|p| p.parents.len() as u64).sum();
-        let nulls = if self.spec.on_error == OnError::Null { failed } else { 0 };
-        let mut counts = StageCounts { rows_in: rows, rows_made: out + nulls, ..StageCounts::default() };
-        match self.spec.on_error {
-            OnError::Skip => counts.skipped = failed,
-            OnError::Null | OnError::Fail => {}
-            OnError::DeadLetter => counts.failed = failed,
-        }
-        if self.spec.shape() == RowShape::Filter {
-            counts.filtered = rows - out - failed;
-        }
-        self.counters.add(&counts);
-        if self.spec.on_error == OnError::Null && failed > 0 {
+        self.count(part, &processed, &lost);
+        if self.spec.on_error == OnError::Null && !lost.is_empty() {
             ready.push_back(self.with_nulls(part, &processed)?);
             return Ok((ready, failures));
         }
@@ -372,6 +360,34 @@ impl Work {
         Ok((ready, failures))
     }
 
+    /// Counts what became of each row of a part.
+    fn count(&self, part: &RecordBatch, processed: &Processed, lost: &[Lost]) {
+        let splits = splits_of(part);
+        let parents = || processed.pieces.iter().flat_map(|piece| &piece.parents).copied();
+        let each = |one: StageCounts, rows: &mut dyn Iterator<Item = u32>| match splits {
+            Some(splits) => {
+                let of: Vec<u32> = rows.map(|row| splits[row as usize]).collect();
+                self.counters.add_each(&one, of.len(), Some(&of));
+            }
+            None => self.counters.add_each(&one, rows.count(), None),
+        };
+        self.counters.add_each(&StageCounts { rows_in: 1, ..StageCounts::default() }, part.num_rows(), splits);
+        each(StageCounts { rows_made: 1, ..StageCounts::default() }, &mut parents());
+        let failed = match self.spec.on_error {
+            OnError::Skip => StageCounts { skipped: 1, ..StageCounts::default() },
+            OnError::Null => StageCounts { rows_made: 1, ..StageCounts::default() },
+            OnError::DeadLetter => StageCounts { failed: 1, ..StageCounts::default() },
+            OnError::Fail => StageCounts::default(),
+        };
+        each(failed, &mut lost.iter().map(|lost| lost.row));
+        if self.spec.shape() == RowShape::Filter {
+            let mut left = vec![true; part.num_rows()];
+            parents().chain(lost.iter().map(|lost| lost.row)).for_each(|row| left[row as usize] = false);
+            let filtered = &mut (0..).zip(&left).filter(|(_, left)| **left).map(|(row, _)| row);
+            each(StageCounts { filtered: 1, ..StageCounts::default() }, filtered);
+        }
+    }
+
     /// The rows of a part that failed, and what happened to each.
     fn failures(&self, part: &RecordBatch, ids: Option<&ArrayRef>, lost: &[Lost]) -> Result<Failed> {
         let of = part.num_rows();
@@ -380,6 +396,7 @@ impl Work {
         }
         let uris = self.reads.uri.as_ref().map(|uri| texts(uri, part)).transpose()?;
         let before = self.reads.tried(part)?;
+        let splits = splits_of(part);
         let mut failures = Vec::with_capacity(lost.len());
         for lost in lost {
             let row = lost.row as usize;
@@ -388,6 +405,7 @@ impl Work {
                 stage: self.spec.stage.clone(),
                 id: ids.and_then(of),
                 uri: uris.as_ref().and_then(of),
+                split: splits.map(|splits| splits[row]),
                 fault: lost.fault,
                 kind: lost.kind.clone(),
                 message: lost.message.clone(),

@@ -236,11 +236,8 @@ impl ParquetFiles {
                 let batch = match next.and_then(Option::transpose) {
                     Ok(None) => {
                         let spared = all.filter(|_| reading.rows.is_none()).map_or(0, |all| all.saturating_sub(read));
-                        reading.counters.add(&StageCounts {
-                            rows_in: spared,
-                            filtered: spared,
-                            ..StageCounts::default()
-                        });
+                        let spared = StageCounts { rows_in: spared, filtered: spared, ..StageCounts::default() };
+                        reading.counters.add_to(index as u32, &spared);
                         return Ok(None);
                     }
                     Ok(Some(batch)) => batch,

@@ -61,6 +61,9 @@ pub struct RowFailure {
     pub id: Option<String>,
     /// The URI of the file it comes from, where it comes from one as a whole or as a line.
     pub uri: Option<String>,
+    /// The place among the task's splits of the one that it comes from, where that is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<u32>,
     /// Whose fault.
     pub fault: Fault,
     /// A short name for grouping.
@@ -89,6 +92,15 @@ pub struct Failed {
     pub of: usize,
 }
 
+/// The rows of a task's stages by the splits that they come from: by their places in the task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BySplit {
+    /// Of each stage once.
+    pub counts: BTreeMap<Name, Vec<StageCounts>>,
+    /// Of stages where they ran once more.
+    pub again: BTreeMap<Name, Vec<StageCounts>>,
+}
+
 /// Live counters of one stage in one task.
 #[derive(Debug, Default)]
 pub struct StageCounters {
@@ -103,6 +115,8 @@ pub struct StageCounters {
     bytes: AtomicU64,
     nanos: AtomicU64,
     aside: AtomicU64,
+    /// Of the rows those of each of the task's splits, as far as they are told apart.
+    splits: Mutex<Vec<StageCounts>>,
 }
 
 /// What was counted of one stage.
@@ -136,6 +150,29 @@ pub struct StageCounts {
 }
 
 impl StageCounts {
+    /// As many times what was counted of one row.
+    fn times(&self, rows: u64) -> Self {
+        Self {
+            rows_in: self.rows_in * rows,
+            rows_made: self.rows_made * rows,
+            rows_out: self.rows_out * rows,
+            repeated: self.repeated * rows,
+            unread: self.unread * rows,
+            filtered: self.filtered * rows,
+            skipped: self.skipped * rows,
+            failed: self.failed * rows,
+            replayed: self.replayed * rows,
+            bytes: self.bytes * rows,
+            ..Self::default()
+        }
+    }
+
+    /// Without the time.
+    #[must_use]
+    pub fn rows(&self) -> Self {
+        self.times(1)
+    }
+
     /// Adds another task's.
     pub fn add(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
@@ -167,6 +204,32 @@ impl StageCounters {
         self.bytes.fetch_add(counts.bytes, Relaxed);
         self.nanos.fetch_add(counts.nanos, Relaxed);
         self.aside.fetch_add(counts.aside, Relaxed);
+    }
+
+    /// Counts rows of one of the task's splits.
+    pub fn add_to(&self, split: u32, counts: &StageCounts) {
+        self.add(counts);
+        of_split(&mut self.splits.lock().unwrap_or_else(PoisonError::into_inner), split).add(&counts.rows());
+    }
+
+    /// Counts rows by what is counted of each; `splits` says which of the task's splits each comes from, where that is followed.
+    pub fn add_each(&self, one: &StageCounts, rows: usize, splits: Option<&[u32]>) {
+        self.add(&one.times(rows as u64));
+        let Some(splits) = splits.filter(|splits| !splits.is_empty()) else { return };
+        let mut counted = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
+        for run in splits.chunk_by(|a, b| a == b) {
+            of_split(&mut counted, run[0]).add(&one.times(run.len() as u64));
+        }
+    }
+
+    /// The rows of each of the task's splits, if all are told apart.
+    fn by_split(&self) -> Option<Vec<StageCounts>> {
+        let splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut sum = StageCounts::default();
+        splits.iter().for_each(|counts| sum.add(counts));
+        // Of the bytes only those are told apart that were read.
+        let rows = |counts: StageCounts| StageCounts { bytes: 0, ..counts.rows() };
+        (rows(sum) == rows(self.counts())).then_some(splits)
     }
 
     /// The counts at this moment.
@@ -236,6 +299,16 @@ impl TaskScope {
         counted(&self.books.again)
     }
 
+    /// The rows of each stage by the task's splits, those included that ran once more. `None` when not all of them are told apart.
+    pub fn by_split(&self) -> Option<BySplit> {
+        let of = |counters: &Mutex<BTreeMap<Name, Arc<StageCounters>>>| {
+            let counters = counters.lock().unwrap_or_else(PoisonError::into_inner);
+            let counted = counters.iter().map(|(name, counters)| Some((name.clone(), counters.by_split()?)));
+            counted.collect::<Option<BTreeMap<_, _>>>()
+        };
+        Some(BySplit { counts: of(&self.books.counters)?, again: of(&self.books.again)? })
+    }
+
     /// Takes in what became of a batch of a stage: describes the rows that failed (they are counted apart), and keeps them as dead letters
     /// where the stage says so. `code` is the digest of what they failed in.
     ///
@@ -268,6 +341,14 @@ impl TaskScope {
         let failures = self.books.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.values().flatten().cloned().collect()
     }
+}
+
+fn of_split(counted: &mut Vec<StageCounts>, split: u32) -> &mut StageCounts {
+    let split = split as usize;
+    if counted.len() <= split {
+        counted.resize(split + 1, StageCounts::default());
+    }
+    &mut counted[split]
 }
 
 fn counted(counters: &Mutex<BTreeMap<Name, Arc<StageCounters>>>) -> BTreeMap<Name, StageCounts> {

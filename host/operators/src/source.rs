@@ -1,10 +1,10 @@
 //! The rows of a source, read from the splits of a task.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, iter::repeat_n, sync::Arc};
 
 use datafusion::{
     arrow::{
-        array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions},
+        array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array},
         compute::{cast, filter_record_batch},
         datatypes::{Schema, SchemaRef},
     },
@@ -35,6 +35,7 @@ use crate::{
     ids::{ID_FIELD_TYPE, Ids},
     parquet_files::{ParquetFiles, Reading},
     scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope},
+    split_column::{SPLIT_COLUMN, SPLIT_TYPE},
 };
 
 /// What reads a source.
@@ -90,7 +91,7 @@ pub struct SourceSpec {
     pub stage: Name,
     /// What reads its splits.
     pub reader: Reader,
-    /// The plan's schema: the reader's columns under the plan's names, then the rows' id.
+    /// The plan's schema: the reader's columns under the plan's names, then the rows' id, and the place of its split in the task.
     pub schema: SchemaRef,
     /// The reader's column that identifies a row, instead of its place.
     pub id: Option<usize>,
@@ -109,6 +110,11 @@ impl SourceSpec {
     /// The index of the id in the plan's schema: after the reader's columns.
     pub fn id_column(&self) -> usize {
         self.reader.schema().fields().len()
+    }
+
+    /// The index in the plan's schema of the place of a row's split: after the id.
+    pub fn split_column(&self) -> usize {
+        self.id_column() + 1
     }
 }
 
@@ -428,34 +434,45 @@ struct Source {
 impl Source {
     /// Gives a batch its ids and the plan's schema, and accounts for what could not be read.
     fn batch(&mut self, batch: SourceBatch) -> Result<RecordBatch> {
-        let mut counts = StageCounts { bytes: batch.rows.get_array_memory_size() as u64, ..StageCounts::default() };
+        let mut bytes = batch.rows.get_array_memory_size() as u64;
         for failure in batch.failed {
             let split = self.splits.get(failure.split as usize);
             let row = RowFailure {
                 stage: self.spec.stage.clone(),
                 id: split.map(|s| s.row_id(failure.position).as_str().to_owned()),
                 uri: split.map(Split::uri),
+                split: Some(failure.split),
                 fault: failure.fault,
                 kind: "unreadable".to_owned(),
                 message: failure.message,
                 attempts: 1,
             };
-            self.fail(row, &mut counts)?;
+            self.fail(row, failure.split)?;
         }
-        let batch = self.without_large(SourceBatch { failed: Vec::new(), ..batch }, &mut counts)?;
+        let batch = self.without_large(SourceBatch { failed: Vec::new(), ..batch })?;
         let rows = self.left.map_or(batch.rows.num_rows(), |left| left.min(batch.rows.num_rows()));
         self.left = self.left.map(|left| left - rows);
         if rows > 0 {
             let through = Failed { of: rows, ..Failed::default() };
             self.scope.met(&self.spec.stage, self.spec.on_error, None, &through)?;
         }
-        counts.rows_made = rows as u64;
-        counts.rows_in = rows as u64 + counts.failed + counts.skipped;
-        self.counters.add(&counts);
+        let mut left = rows as u64;
+        for run in &batch.runs {
+            let rows = left.min(u64::from(run.rows));
+            let share = bytes * rows / left.max(1);
+            let counts = StageCounts { rows_in: rows, rows_made: rows, bytes: share, ..StageCounts::default() };
+            self.counters.add_to(run.split, &counts);
+            (left, bytes) = (left - rows, bytes - share);
+        }
+        self.counters.add(&StageCounts { bytes, ..StageCounts::default() });
         let id =
             self.projection.contains(&self.spec.id_column()).then(|| self.ids(&batch.rows, &batch.runs)).transpose()?;
         let columns = self.projection.iter().map(|i| match (self.columns.iter().position(|c| c == i), &id) {
             (Some(at), _) => Ok(batch.rows.column(at).clone()),
+            (None, _) if *i == self.spec.split_column() => {
+                let splits = batch.runs.iter().flat_map(|run| repeat_n(run.split, run.rows as usize));
+                Ok(Arc::new(UInt32Array::from_iter_values(splits)) as ArrayRef)
+            }
             (None, Some(id)) => Ok(id.clone()),
             (None, None) => internal_err!("a column that was not read"),
         });
@@ -464,8 +481,9 @@ impl Source {
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?.slice(0, rows))
     }
 
-    /// Counts a row that isn't given.
-    fn fail(&self, row: RowFailure, counts: &mut StageCounts) -> Result<()> {
+    /// Counts a row of a split that isn't given.
+    fn fail(&self, row: RowFailure, split: u32) -> Result<()> {
+        let mut counts = StageCounts { rows_in: 1, ..StageCounts::default() };
         match self.spec.on_error {
             OnError::Fail => {
                 return Err(StepError::new(row.fault, format!("stage `{}`: {}", row.stage, row.message)).into());
@@ -473,12 +491,13 @@ impl Source {
             OnError::Skip => counts.skipped += 1,
             OnError::Null | OnError::DeadLetter => counts.failed += 1,
         }
+        self.counters.add_to(split, &counts);
         let failed = Failed { failures: vec![row], leading: 1, of: 1, rows: None };
         Ok(self.scope.met(&self.spec.stage, self.spec.on_error, None, &failed)?)
     }
 
     /// A batch without the rows that are larger than a row may be; each of them fails.
-    fn without_large(&self, batch: SourceBatch, counts: &mut StageCounts) -> Result<SourceBatch> {
+    fn without_large(&self, batch: SourceBatch) -> Result<SourceBatch> {
         let most = self.spec.batch.max_row.0;
         let rows = batch.rows.num_rows();
         // Nothing of a batch that is smaller than one row may be is too large.
@@ -504,12 +523,13 @@ impl Source {
                 stage: self.spec.stage.clone(),
                 id: of.map(|split| split.row_id(position).as_str().to_owned()),
                 uri: Some(uri),
+                split: Some(split),
                 fault: Fault::Limit,
                 kind: "row-too-large".to_owned(),
                 message,
                 attempts: 1,
             };
-            self.fail(row, counts)?;
+            self.fail(row, split)?;
         }
         let kept = BooleanArray::from_iter(sizes.iter().map(|size| Some(*size <= most)));
         Ok(SourceBatch { rows: filter_record_batch(&batch.rows, &kept)?, runs, failed: Vec::new() })
@@ -542,12 +562,13 @@ impl Source {
     }
 }
 
-/// The schema of a source in the plan: the reader's columns and the id, each named by `name`.
+/// The schema of a source in the plan: the reader's columns, the id and the place of the split, each named by `name`.
 pub fn source_schema(reader: &Reader, name: impl Fn(&str) -> String) -> SchemaRef {
     use datafusion::arrow::datatypes::Field;
     let mut fields: Vec<_> =
         reader.schema().fields().iter().map(|f| Field::clone(f).with_name(name(f.name()))).collect();
     fields.push(Field::new(name("__id__"), ID_FIELD_TYPE, false));
+    fields.push(Field::new(name(SPLIT_COLUMN), SPLIT_TYPE, false));
     Arc::new(Schema::new(fields))
 }
 

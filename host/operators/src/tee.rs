@@ -29,6 +29,7 @@ use futures::{StreamExt, future::poll_fn, ready};
 use crate::{
     error::StepError,
     scope::{StageCounters, StageCounts, TaskScope},
+    split_column::splits_of,
 };
 
 /// How many bytes wait for a reader at most before the shared plan waits for it; one batch more may go beyond. Of little memory
@@ -196,7 +197,7 @@ impl Lane {
 
     /// Gives a batch to all readers.
     fn push(&self, batch: RecordBatch) {
-        let (rows, bytes) = (batch.num_rows() as u64, batch.get_array_memory_size());
+        let bytes = batch.get_array_memory_size();
         let memory = self.memory.new_empty();
         // It is there already: that it is counted may make others spill, but it can't be refused.
         memory.grow(bytes);
@@ -207,11 +208,12 @@ impl Lane {
             queue.bytes += bytes;
             queue.push(Ok(held.clone()));
         }
-        self.counters.add(&match given {
+        let each = match given {
             // The last reader left while the batch was made.
-            0 => StageCounts { unread: rows, ..StageCounts::default() },
-            _ => StageCounts { repeated: rows * (given - 1), ..StageCounts::default() },
-        });
+            0 => StageCounts { unread: 1, ..StageCounts::default() },
+            _ => StageCounts { repeated: given - 1, ..StageCounts::default() },
+        };
+        self.counters.add_each(&each, held.batch.num_rows(), splits_of(&held.batch));
     }
 
     /// Tells all readers that there is no more, and why.
@@ -304,8 +306,10 @@ impl Reader {
             pump.wake();
         }
         drop(state);
-        let unread = left.batches.iter().flatten().map(|held| held.batch.num_rows() as u64).sum();
-        lane.counters.add(&StageCounts { unread, ..StageCounts::default() });
+        for held in left.batches.iter().flatten() {
+            let unread = StageCounts { unread: 1, ..StageCounts::default() };
+            lane.counters.add_each(&unread, held.batch.num_rows(), splits_of(&held.batch));
+        }
     }
 }
 

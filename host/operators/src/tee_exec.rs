@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use datafusion::{
     arrow::{
         array::{AsArray, RecordBatch},
-        compute::filter_record_batch,
+        compute::{filter_record_batch, not, prep_null_mask_filter},
     },
     common::{Result, tree_node::TreeNodeRecursion},
     execution::{SendableRecordBatchStream, TaskContext},
@@ -21,6 +21,7 @@ use futures::{future::poll_fn, stream::try_unfold};
 use crate::{
     meter::ReadBy,
     scope::{StageCounters, StageCounts, TaskScope},
+    split_column::{split_column, splits_of},
     tee::{Batches, Reader, Tee},
 };
 
@@ -146,22 +147,28 @@ struct Reading {
 impl Reading {
     /// What comes out of a batch.
     fn batch(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let kept = match &self.filter {
+        let (kept, dropped) = match &self.filter {
             Some(filter) => {
                 let mask = filter.evaluate(batch)?.into_array(batch.num_rows())?;
-                filter_record_batch(batch, mask.as_boolean())?
+                let mask = prep_null_mask_filter(mask.as_boolean());
+                let counted = batch.project(split_column(batch.schema_ref()).as_slice())?;
+                (filter_record_batch(batch, &mask)?, Some(filter_record_batch(&counted, &not(&mask)?)?))
             }
-            None => batch.clone(),
+            None => (batch.clone(), None),
         };
         let rows = self.left.map_or(kept.num_rows(), |left| left.min(kept.num_rows()));
         self.left = self.left.map(|left| left - rows);
         if let Some((counters, counts)) = &self.by {
             // The filter is that of a later stage. Its rows are told where they got to.
-            let dropped = (batch.num_rows() - kept.num_rows()) as u64;
-            counters.add(&match counts {
-                true => StageCounts { rows_in: dropped, filtered: dropped, ..StageCounts::default() },
-                false => StageCounts { rows_in: dropped + rows as u64, ..StageCounts::default() },
-            });
+            let one = StageCounts { rows_in: 1, ..StageCounts::default() };
+            if let Some(dropped) = dropped {
+                let one = if *counts { StageCounts { filtered: 1, ..one } } else { one };
+                counters.add_each(&one, dropped.num_rows(), splits_of(&dropped));
+            }
+            if !counts {
+                let given = kept.slice(0, rows);
+                counters.add_each(&one, rows, splits_of(&given));
+            }
         }
         Ok(kept.project(&self.projection)?.slice(0, rows))
     }

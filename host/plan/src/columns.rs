@@ -14,7 +14,7 @@ use datafusion::{
     common::Column as PlanColumn,
     logical_expr::Expr,
 };
-use dflow_operators::{ChildColumns, ID_FIELD_TYPE};
+use dflow_operators::{ChildColumns, ID_FIELD_TYPE, is_split};
 use dflow_pipeline::{At, Mistake, Name};
 use indexmap::IndexMap;
 
@@ -73,6 +73,8 @@ pub struct Columns {
     pub system: BTreeMap<String, Column>,
     /// The URI of the file that each row comes from, where rows come from files as a whole or as lines.
     pub(crate) uri: Option<Column>,
+    /// The place among its task's splits of the one that each row comes from, where rows come one by one from one source.
+    pub(crate) split: Option<Column>,
     /// How often each row was tried before, where they are rows that failed and are tried again.
     pub(crate) tried: Option<Column>,
     /// The columns of the stages that its rows come from, by stage.
@@ -93,6 +95,7 @@ impl Columns {
             visible: IndexMap::new(),
             system: BTreeMap::new(),
             uri: None,
+            split: None,
             tried: None,
             ancestors: BTreeMap::new(),
             ambiguous: BTreeSet::new(),
@@ -101,15 +104,17 @@ impl Columns {
         }
     }
 
-    /// A source's: all fields of its schema, the last of which is the id. `uri` is the index of the one with the file's URI.
+    /// A source's: all fields of its schema, the last of which are the id and the place of the split. `uri` is the index of the one with the file's URI.
     pub(crate) fn of_source(stage: &Name, schema: &SchemaRef, uri: Option<usize>) -> Self {
         let mut visible = IndexMap::new();
-        let mut system = BTreeMap::new();
+        let (mut system, mut split) = (BTreeMap::new(), None);
         let prefix = format!("{stage}.");
         for field in schema.fields() {
             let name = field.name().strip_prefix(&prefix).unwrap_or(field.name());
             if SYSTEM.contains(&name) {
                 system.insert(name.to_owned(), Column::of(field));
+            } else if is_split(field.name()) {
+                split = Some(Column::of(field));
             } else if let Some(of) = name.strip_suffix("#bytes") {
                 // The readers give the bytes after the text.
                 if let Some(column) = visible.get_mut(of) {
@@ -121,7 +126,7 @@ impl Columns {
             }
         }
         let uri = uri.and_then(|at| schema.fields().get(at)).map(Column::of);
-        Self { visible, system, uri, order: Order::Stream, ..Self::new(stage) }
+        Self { visible, system, uri, split, order: Order::Stream, ..Self::new(stage) }
     }
 
     /// The rows of a stage that reads this one, as yet the same.
@@ -217,7 +222,7 @@ impl Columns {
             Order::Stream | Order::Open => &[],
         };
         let known = self.visible.values().chain(self.system.values()).chain(ancestors);
-        known.chain(&self.uri).chain(order).map(|c| (c.flat.as_str(), c)).collect()
+        known.chain(&self.uri).chain(&self.split).chain(order).map(|c| (c.flat.as_str(), c)).collect()
     }
 
     /// The same columns, some of which the plan now has under another type.

@@ -10,7 +10,7 @@ use datafusion::{
     execution::{memory_pool::MemoryLimit, session_state::SessionState},
     logical_expr::LogicalPlan,
 };
-use dflow_operators::ReadBy;
+use dflow_operators::{ReadBy, is_split};
 use dflow_pipeline::{At, BatchLimits, Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
 use dflow_wasm::{Plugin, RowShape, shipped, shipped_names};
 use indexmap::IndexMap;
@@ -471,7 +471,8 @@ impl Planning<'_> {
                 let mut stages = Vec::new();
                 self.reach(name, &mut stages);
                 let way = Rows::of(&step.plan).map_err(failed)?.way();
-                let columns = step.plan.schema().fields().iter().map(|field| field.name().clone()).collect();
+                let names = step.plan.schema().fields().iter().map(|field| field.name());
+                let columns = names.filter(|name| !is_split(name)).cloned().collect();
                 let end = End { stage: name.clone(), plan: step.plan, stages, way };
                 Ok((self.segment(&[end]).map_err(failed)?, columns))
             });

@@ -13,7 +13,7 @@ use datafusion::{
     logical_expr::LogicalPlan,
 };
 use dflow_io::{IoError, Run, SourceBatch, SourceReader, Split};
-use dflow_operators::{Reader, SourceSpec};
+use dflow_operators::{Reader, SPLIT_COLUMN, SourceSpec};
 use dflow_pipeline::{BatchLimits, Fault, Name, OnError};
 use futures::{StreamExt, stream, stream::BoxStream};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
@@ -52,9 +52,10 @@ impl Step {
         let attempts: FieldRef = Columns::field(ATTEMPTS, DataType::UInt32, true);
         let schema = Arc::new(fields(&self.plan, &attempts));
         let reader = Reader::Whole(Arc::new(DeadReader { stage: replay.stage.clone(), schema }));
-        // The row's own id is one of its columns.
-        let unread = stage.part("__id__").to_string();
-        let name = |column: &str| if column == "__id__" { unread.clone() } else { column.to_owned() };
+        // The row's own id is one of its columns, and so is the place of the split that it came from at first.
+        let own = ["__id__", SPLIT_COLUMN];
+        let name =
+            |column: &str| if own.contains(&column) { stage.part(column).to_string() } else { column.to_owned() };
         let schema = dflow_operators::source_schema(&reader, name);
         let step = Self::source(SourceSpec { stage, reader, schema, id: None, on_error: OnError::Fail, batch })?;
         let columns = Columns { tried: Some(Column::of(&attempts)), ..self.columns.clone() };

@@ -13,11 +13,13 @@ use datafusion::{
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
 };
 use dflow_io::Stores;
-use dflow_operators::{ID_FIELD_TYPE, ParquetFiles, Partitions, Reader, SourceSpec};
+use dflow_operators::{
+    ID_FIELD_TYPE, ParquetFiles, Partitions, Reader, SPLIT_COLUMN, SPLIT_TYPE, SourceSpec, is_split,
+};
 use dflow_pipeline::{At, BatchLimits, Name, OnError};
 
 use crate::{
-    columns::{Columns, flat},
+    columns::{Column, Columns, flat},
     segment::SegmentSource,
     source::SourceTable,
     steps::{Planned, Step, planning},
@@ -37,7 +39,7 @@ impl Step {
     ) -> Result<(Self, SegmentSource), Vec<dflow_pipeline::Mistake>> {
         let stage = &self.columns.stage;
         let (mut fields, mut seen) = (Vec::new(), BTreeSet::new());
-        for column in self.columns.readable().values() {
+        for column in self.columns.readable().values().filter(|column| !is_split(&column.flat)) {
             for name in std::iter::once(&column.flat).chain(&column.bytes) {
                 if let Ok(field) = self.plan.schema().field_with_unqualified_name(name)
                     && seen.insert(name.clone())
@@ -50,6 +52,8 @@ impl Step {
         let reader = Reader::Parquet(ParquetFiles::new(stores, &schema, Partitions::default(), None));
         // Rows keep the ids that they were stored with.
         fields.push(Arc::new(Field::new(format!("{stage}.#place"), ID_FIELD_TYPE, false)));
+        fields.push(Arc::new(Field::new(format!("{stage}.{SPLIT_COLUMN}"), SPLIT_TYPE, false)));
+        let split = fields.last().map(Column::of);
         let spec = SourceSpec {
             stage: stage.clone(),
             reader,
@@ -61,7 +65,7 @@ impl Step {
         let none = Arc::from([]);
         let source =
             SegmentSource { stage: stage.clone(), splits: Arc::clone(&none), kept: none, cut: true, saved: true };
-        let step = Self { plan: Self::scan(spec)?, columns: self.columns.clone() };
+        let step = Self { plan: Self::scan(spec)?, columns: Columns { split, ..self.columns.clone() } };
         Ok((step.metered()?, source))
     }
 
@@ -70,9 +74,10 @@ impl Step {
         let own: BTreeSet<&str> = own(&self.columns).collect();
         let names = self.plan.schema().fields().iter().map(|field| field.name());
         let stored = names.filter(|name| own.contains(name.as_str()) || wanted.contains(*name)).map(|name| flat(name));
+        let failed = || planning(At::stage(&self.columns.stage).key("save"));
+        let stored = stored.chain(self.split().map_err(failed())?);
         let plan = LogicalPlanBuilder::from(self.plan.clone()).project(stored.collect::<Vec<_>>());
-        let plan = plan.and_then(LogicalPlanBuilder::build);
-        let plan = plan.map_err(planning(At::stage(&self.columns.stage).key("save")))?;
+        let plan = plan.and_then(LogicalPlanBuilder::build).map_err(failed())?;
         Ok(Self { plan, columns: self.columns.clone() })
     }
 }

@@ -6,7 +6,7 @@ use datafusion::{
     logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder},
 };
 use dflow_io::{Stores, name_part};
-use dflow_operators::Template;
+use dflow_operators::{SPLIT_COLUMN, Template};
 use dflow_pipeline::{At, FileNames, Mistake, Mode, Name, Write};
 use indexmap::IndexMap;
 
@@ -16,6 +16,7 @@ use crate::{
     json_object::json_object,
     problems::{of_io, of_sql},
     steps::{Planned, Step, planning},
+    together::{Rows, Way},
     types::type_text,
 };
 
@@ -34,6 +35,8 @@ pub mod named {
 struct Written {
     columns: IndexMap<String, Column>,
     projection: Vec<Expr>,
+    /// Which split each row comes from, which isn't written.
+    split: Option<Expr>,
 }
 
 impl Written {
@@ -69,14 +72,24 @@ impl Step {
                 return Err(mistakes);
             }
         }
+        if write.is_some() {
+            written.split = self.split().map_err(planning(At::stage(name).key("write")))?;
+        }
         self.project(name, written)
     }
 
-    fn project(&self, name: &Name, written: Written) -> Planned {
+    fn project(&self, name: &Name, mut written: Written) -> Planned {
+        written.projection.extend(written.split.take());
         let plan = LogicalPlanBuilder::from(self.plan.clone()).project(written.projection);
         let columns = Columns { visible: written.columns, ..self.columns.child(name) };
         let plan = plan.and_then(LogicalPlanBuilder::build).map_err(planning(At::stage(name).key("write")))?;
         Ok(Self { plan, columns })
+    }
+
+    /// Which split each row comes from, where rows of different splits never meet.
+    pub(crate) fn split(&self) -> datafusion::common::Result<Option<Expr>> {
+        let single = Rows::of(&self.plan)?.way() == Way::Single;
+        Ok(self.columns.split.as_ref().filter(|_| single).map(|split| split.expr().alias(SPLIT_COLUMN)))
     }
 
     /// `columns = { name = "expression", rest = "*" }`
@@ -163,6 +176,7 @@ impl Step {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
+        written.split = self.split().map_err(planning(at.key("write")))?;
         self.project(name, written)
     }
 

@@ -40,6 +40,18 @@ impl<'a> Coverage<'a> {
         same.then_some((i, from..end))
     }
 
+    /// Whether a split that was read is there as it was, and not covered yet.
+    pub(crate) fn is_free(&self, read: &PastSplit) -> bool {
+        self.piece(read).is_some_and(|(i, piece)| {
+            !self.covered[i].iter().any(|other| other.start < piece.end && piece.start < other.end)
+        })
+    }
+
+    /// A split that was read, as it is listed now.
+    pub(crate) fn split(&self, read: &PastSplit) -> Option<Split> {
+        self.piece(read).map(|(i, _)| Split { range: read.range, ..self.splits[i].clone() })
+    }
+
     /// The position of the first of these splits.
     pub(crate) fn position(&self, read: &[PastSplit]) -> Position {
         let first = read.first().and_then(|read| self.piece(read));

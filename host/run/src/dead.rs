@@ -9,7 +9,7 @@ use datafusion::arrow::{
     error::ArrowError,
 };
 use dflow_io::{Codec, Encoder, Prepared, StagedFile};
-use dflow_operators::{LETTER_COLUMNS, StepError};
+use dflow_operators::{LETTER_COLUMNS, StepError, is_split};
 use dflow_pipeline::{Fault, Format, Name};
 use parquet::arrow::{
     ProjectionMask,
@@ -147,7 +147,7 @@ impl DeadRows {
         let mut fields: Vec<FieldRef> = heads();
         let mut last: Vec<FieldRef> = Vec::new();
         for source in &self.sources {
-            for field in builder(&source.path)?.schema().fields() {
+            for field in builder(&source.path)?.schema().fields().iter().filter(|field| !is_split(field.name())) {
                 let told = LETTER_COLUMNS.contains(&field.name().as_str());
                 let known = if told { &mut last } else { &mut fields };
                 match known.iter_mut().find(|known| known.name() == field.name()) {

@@ -189,6 +189,7 @@ impl Engine {
             memory: self.memory.peak(),
             spilled: self.memory.spilled(),
             seconds: started.elapsed().as_secs_f64(),
+            journal_seconds: journal.spent.as_secs_f64(),
             exit,
         };
         journal.end_run(&report)?;

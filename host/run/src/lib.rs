@@ -8,6 +8,7 @@
 //! Deliberately absent: arguments, terminals, and how anything looks.
 
 mod coverage;
+mod cut;
 mod dead;
 mod driver;
 mod engine;
@@ -36,6 +37,7 @@ mod totals;
 mod why;
 mod writer;
 
+pub use cut::Cut;
 pub use dead::{DeadGroup, DeadRows};
 pub use dflow_operators::{RowFailure, StageCounts, StepError};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};

@@ -140,6 +140,7 @@ impl Engine {
             memory: self.memory.peak(),
             spilled: self.memory.spilled(),
             seconds: started.elapsed().as_secs_f64(),
+            journal_seconds: journal.spent.as_secs_f64(),
             exit: if failed_beyond > 0 { exit::ROWS } else { exit::DONE },
         };
         journal.end_run(&report)?;
@@ -233,6 +234,7 @@ impl Engine {
                 folder: self.settings.state.join("dead"),
                 name: format!("{run}-{}-{number:05}", of.segment.ends[0]),
             }),
+            cut: None,
         }
     }
 

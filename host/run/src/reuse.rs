@@ -4,7 +4,8 @@
 //! A task's result stands when its segment has the same fingerprint, all of its splits are listed now as they were, and all of its
 //! files are still there. Where rows go their way one by one into folders, tasks stand each for itself. What needs all tasks (a
 //! single file, files named by rows, `merge`, a segment that regroups) stands as a whole or not at all; of one that was cut
-//! short the parts that are there are taken. What goes to stdout is written again. A stage that opens files depends on more than its
+//! short the parts that are there are taken. Of a task some of whose splits have changed the rows of the others stay ([`Cut`]), also
+//! where sinks are single files. What goes to stdout is written again. A stage that opens files depends on more than its
 //! splits, so its results count only for going on with what was cut short.
 
 use std::collections::BTreeMap;
@@ -17,8 +18,9 @@ use indexmap::IndexMap;
 
 use crate::{
     coverage::{Coverage, Position},
+    cut::{Cut, Divisible, Single},
     fingerprint::Fingerprint,
-    journal::{Known, PastTask, TaskId},
+    journal::{Known, PastSplit, PastTask, TaskId},
     saved::holds_columns,
     sink::Sink,
     task::TaskResult,
@@ -35,11 +37,24 @@ pub(crate) struct Standing {
     pub(crate) result: TaskResult,
 }
 
+/// A task of an earlier run, some of whose splits are there as they were.
+#[derive(Clone, Debug)]
+pub(crate) struct Cutting {
+    /// Where in the source the first of them begins.
+    pub(crate) position: Position,
+    /// They.
+    pub(crate) splits: Vec<Split>,
+    /// What stays of what the task did.
+    pub(crate) cut: Cut,
+}
+
 /// What needn't be done again of a segment, and what is left.
 #[derive(Clone, Debug)]
 pub(crate) struct Reuse {
     /// The tasks whose results stand.
     pub(crate) standing: Vec<Standing>,
+    /// Those of which a part stands, which is to be copied.
+    pub(crate) cuts: Vec<Cutting>,
     /// The splits that are left, by source; `None` when nothing is.
     pub(crate) left: Option<BTreeMap<Name, Vec<Split>>>,
     /// The single files that stand as they are, by sink: then they all do.
@@ -50,7 +65,7 @@ impl Reuse {
     /// Nothing stands.
     pub(crate) fn nothing(segment: &Segment, first: Option<u64>) -> Self {
         let left = segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(first).to_vec()));
-        Self { standing: Vec::new(), left: Some(left.collect()), whole: None }
+        Self { standing: Vec::new(), cuts: Vec::new(), left: Some(left.collect()), whole: None }
     }
 
     /// What stands of a segment.
@@ -70,13 +85,14 @@ impl Reuse {
         }
         let opens = segment.operators.iter().any(|stage| matches!(plan.pipeline.stage[stage].verb, Verb::Open(_)));
         let columns = segment.ends.first().and_then(|end| plan.saved.get(end)).map(Vec::as_slice);
-        let looked = Looked { segment, sinks, past: &past, opens, columns };
-        if let Some(singles) = singles(sinks, journal)?
+        let looked = Looked { segment, sinks, past: &past, opens, columns, journal };
+        let singles = singles(sinks, journal)?;
+        if let Some(singles) = &singles
             && let Some(whole) = looked.whole(singles)
         {
             return Ok(whole);
         }
-        Ok(looked.tasks().unwrap_or_else(|| Self::nothing(segment, None)))
+        Ok(looked.tasks(singles.is_some())?.unwrap_or_else(|| Self::nothing(segment, None)))
     }
 }
 
@@ -101,29 +117,31 @@ struct Looked<'a> {
     opens: bool,
     /// Of a saved stage: the columns that its files must hold, as others read them.
     columns: Option<&'a [String]>,
+    journal: Known<'a>,
 }
 
 impl Looked<'_> {
     /// All of it stands.
-    fn whole(&self, singles: BTreeMap<Name, Prepared>) -> Option<Reuse> {
+    fn whole(&self, singles: &BTreeMap<Name, Prepared>) -> Option<Reuse> {
         if self.opens {
             return None;
         }
         let tasks: Vec<&PastTask> = self.past.iter().filter(|task| task.complete && self.stands(task, true)).collect();
-        (self.covers(&tasks) && self.shows_columns(&tasks)).then(|| self.reuse(&tasks, None, Some(singles)))
+        (self.covers(&tasks) && self.shows_columns(&tasks))
+            .then(|| self.reuse(&tasks, Vec::new(), None, Some(singles.clone())))
     }
 
-    /// What stands task by task.
-    fn tasks(&self) -> Option<Reuse> {
+    /// What stands task by task; `singles` says whether single files are there as they were put together.
+    fn tasks(&self, singles: bool) -> Result<Option<Reuse>, StepError> {
         let into_folders = self.sinks.values().all(Sink::is_folder);
         // What was complete has no parts any more.
         let counts = |task: &&PastTask| !task.complete || (into_folders && !self.opens);
         let mut past = self.past.iter().filter(counts).filter(|task| self.stands(task, false));
         if self.segment.global || self.sinks.values().any(Sink::merges) {
-            let task = past.find(|task| self.covers(&[task]) && self.shows_columns(&[task]))?;
-            return Some(self.reuse(&[task], None, None));
+            let task = past.find(|task| self.covers(&[task]) && self.shows_columns(&[task]));
+            return Ok(task.map(|task| self.reuse(&[task], Vec::new(), None, None)));
         }
-        let source = self.segment.sources.first()?;
+        let Some(source) = self.segment.sources.first() else { return Ok(None) };
         let splits = source.to_read(None);
         let mut coverage = Coverage::of(splits);
         let mut standing: Vec<&PastTask> = Vec::new();
@@ -135,14 +153,59 @@ impl Looked<'_> {
                 standing.push(task);
             }
         }
-        let rest = coverage.rest();
-        let nothing_left = rest.is_empty() && !standing.is_empty();
         let last = self.sinks.values().any(Sink::publishes_last);
-        if (last && !nothing_left) || (nothing_left && !self.shows_columns(&standing)) {
-            return None;
+        let cuts = match self.opens || last || !(into_folders || singles) {
+            true => Vec::new(),
+            false => self.cuts(&source.stage, &standing, &mut coverage)?,
+        };
+        let rest = coverage.rest();
+        let nothing_left = rest.is_empty() && !(standing.is_empty() && cuts.is_empty());
+        let all_there = nothing_left && cuts.is_empty();
+        if (last && !nothing_left) || (all_there && !self.shows_columns(&standing)) {
+            return Ok(None);
         }
         let left = (!nothing_left).then(|| BTreeMap::from([(source.stage.clone(), rest)]));
-        Some(self.reuse(&standing, left, None))
+        Ok(Some(self.reuse(&standing, cuts, left, None)))
+    }
+
+    /// What of other tasks stays, as far as nothing covers it yet.
+    fn cuts(
+        &self,
+        source: &Name,
+        standing: &[&PastTask],
+        coverage: &mut Coverage<'_>,
+    ) -> Result<Vec<Cutting>, StepError> {
+        let mut singles = BTreeMap::new();
+        for (name, sink) in self.sinks.iter().filter(|(_, sink)| !sink.is_folder()) {
+            let Some(path) = sink.single() else { return Ok(Vec::new()) };
+            let tasks = self.journal.assembled_of(name, &path)?;
+            singles.insert(name.clone(), Single { path, codec: sink.codec(), tasks });
+        }
+        // Whoever reads them in order gets them in the source's.
+        let in_a_row = !singles.is_empty() || self.columns.is_some();
+        let mut cuts = Vec::new();
+        for task in self.past.iter().filter(|task| !standing.iter().any(|other| other.id == task.id)) {
+            let read = task.splits.get(source).map(Vec::as_slice).unwrap_or_default();
+            if (!singles.is_empty() && !task.complete)
+                || !read.iter().any(|read| coverage.is_free(read))
+                || !self.stands(task, !singles.is_empty())
+            {
+                continue;
+            }
+            let Some(divisible) = Divisible::of(task, self.journal, &singles)? else { continue };
+            let kept = (0u32..).zip(read).filter(|(_, read)| coverage.cover(std::slice::from_ref(read)));
+            let kept: Vec<(u32, &PastSplit)> = kept.collect();
+            let follows = |a: &(u32, &PastSplit), b: &(u32, &PastSplit)| {
+                !in_a_row || coverage.in_a_row(&[a.1.clone(), b.1.clone()])
+            };
+            for kept in kept.chunk_by(follows) {
+                let places: Vec<u32> = kept.iter().map(|(place, _)| *place).collect();
+                let splits: Vec<Split> = kept.iter().filter_map(|(_, read)| coverage.split(read)).collect();
+                let position = coverage.position(&[kept[0].1.clone()]);
+                cuts.push(Cutting { position, splits, cut: divisible.keeping(&places) });
+            }
+        }
+        Ok(cuts)
     }
 
     /// Whether all of a task's files are there; `whole` says that single files were put together, and are looked at apart.
@@ -183,6 +246,7 @@ impl Looked<'_> {
     fn reuse(
         &self,
         tasks: &[&PastTask],
+        cuts: Vec<Cutting>,
         left: Option<BTreeMap<Name, Vec<Split>>>,
         whole: Option<BTreeMap<Name, Prepared>>,
     ) -> Reuse {
@@ -198,6 +262,6 @@ impl Looked<'_> {
             let standing = move |task: &PastTask| Standing { position, id: task.id, result: task.result.clone() };
             std::iter::once(standing(of)).chain(of.replays.iter().map(standing)).collect::<Vec<_>>()
         };
-        Reuse { standing: tasks.iter().flat_map(standing).collect(), left, whole }
+        Reuse { standing: tasks.iter().flat_map(standing).collect(), cuts, left, whole }
     }
 }

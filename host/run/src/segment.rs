@@ -56,6 +56,8 @@ struct Finished<'a> {
     id: TaskId,
     /// `None` of an earlier run's.
     spec: Option<&'a TaskSpec>,
+    /// Whether its rows are those of an earlier run: it is one of that, or a copy of a part of one.
+    reused: bool,
     /// What came of it; its files are those that are published, or are going to be.
     result: TaskResult,
 }
@@ -63,8 +65,10 @@ struct Finished<'a> {
 impl SegmentRun<'_> {
     /// The tasks that there are to do, those that earlier runs have done, and the bytes of input that is to be read.
     pub(crate) fn size(&self) -> (usize, usize, u64) {
-        let splits = self.specs.iter().flat_map(|(_, spec)| spec.splits.values().flatten());
-        (self.specs.len(), self.reuse.standing.len(), splits.map(Split::bytes).sum())
+        let (cuts, specs): (Vec<_>, Vec<_>) =
+            self.specs.iter().map(|(_, spec)| spec).partition(|spec| spec.cut.is_some());
+        let splits = specs.iter().flat_map(|spec| spec.splits.values().flatten());
+        (specs.len(), self.reuse.standing.len() + cuts.len(), splits.map(Split::bytes).sum())
     }
 
     /// The files that earlier runs have made, when they are all that there is to be made.
@@ -87,12 +91,8 @@ impl SegmentRun<'_> {
     ) -> Result<Vec<PathBuf>, StepError> {
         let mut done: Vec<Finished<'_>> = Vec::new();
         for Standing { position, id, result } in &self.reuse.standing {
-            totals.add_failures(result);
-            let through = result.counts.iter().filter(|(_, counts)| counts.rows_out > 0);
-            through.for_each(|(stage, _)| self.first_rows.through(stage));
-            totals.reused.tasks += 1;
-            totals.reused.files += result.files.values().map(|made| made.files.len() as u64).sum::<u64>();
-            done.push(Finished { position: *position, id: *id, spec: None, result: result.clone() });
+            self.reused(result, totals);
+            done.push(Finished { position: *position, id: *id, spec: None, reused: true, result: result.clone() });
         }
         totals.reused.files += self.reuse.whole.as_ref().map_or(0, |singles| singles.len() as u64);
         let error = self.tasks(&mut done, journal, totals, observer).await;
@@ -106,6 +106,15 @@ impl SegmentRun<'_> {
         let written = self.close(&done, journal, totals, observer)?;
         totals.close(stages);
         Ok(written)
+    }
+
+    /// Takes in what earlier runs have done.
+    fn reused(&self, result: &TaskResult, totals: &mut Totals) {
+        totals.add_failures(result);
+        let through = result.counts.iter().filter(|(_, counts)| counts.rows_out > 0);
+        through.for_each(|(stage, _)| self.first_rows.through(stage));
+        totals.reused.tasks += 1;
+        totals.reused.files += result.files.values().map(|made| made.files.len() as u64).sum::<u64>();
     }
 
     /// Runs the tasks that are left. Gives the error that ended them, if one did.
@@ -185,14 +194,19 @@ impl SegmentRun<'_> {
                 }
                 let (position, spec) = &self.specs[i];
                 let kept = self.keep(ids[i], spec, &mut result, journal);
-                if kept.is_ok() {
+                result.by_split = None;
+                result.files.values_mut().flat_map(|made| &mut made.files).for_each(|file| file.splits = Vec::new());
+                let reused = spec.cut.is_some();
+                if reused {
+                    self.reused(&result, totals);
+                } else if kept.is_ok() {
                     let seconds = result.elapsed.as_secs_f64();
                     for (sink, made) in self.sinks.keys().filter_map(|sink| result.files.get_key_value(sink)) {
                         observer.event(&Event::TaskDone { sink, task: spec.number, rows: made.rows(), seconds });
                     }
                     totals.add(&result);
                 }
-                done.push(Finished { position: *position, id: ids[i], spec: Some(spec), result });
+                done.push(Finished { position: *position, id: ids[i], spec: Some(spec), reused, result });
                 kept
             });
             // The first error ends the run; the others' tasks are told to stop, and what they say then is no news.
@@ -298,7 +312,7 @@ impl SegmentRun<'_> {
     fn books(&self, done: &[Finished<'_>]) -> Result<Vec<StageReport>, StepError> {
         let sum = |earlier: bool| {
             let mut counts: BTreeMap<Name, StageCounts> = BTreeMap::new();
-            let tasks = done.iter().filter(|task| !earlier || task.spec.is_none());
+            let tasks = done.iter().filter(|task| !earlier || task.reused);
             for (name, more) in tasks.flat_map(|task| &task.result.counts) {
                 counts.entry(name.clone()).or_default().add(more);
             }
@@ -345,7 +359,10 @@ impl SegmentRun<'_> {
                 None => {
                     let assembled = sink.assemble(&parts)?;
                     if let Some(file) = &assembled {
-                        let files = SinkFiles::from(vec![file.clone()]);
+                        // Of it is known which task's rows are where.
+                        let splits = done.iter().map(|task| (task.id.number(), task.result.files[name].rows()));
+                        let file = Prepared { splits: splits.collect(), ..file.clone() };
+                        let files = SinkFiles::from(vec![file]);
                         journal.commit(&[], &[self.made(None, name, &files)])?;
                     }
                     assembled
@@ -355,7 +372,7 @@ impl SegmentRun<'_> {
             written.extend(parts.iter().map(|part| part.path.clone()).chain(sink.single()));
             totals.outputs.extend(sink.outputs(&parts, assembled.as_ref()));
             let rows = assembled.map_or_else(|| parts.iter().map(|file| file.rows).sum(), |file| file.rows);
-            let reused = done.iter().filter(|task| task.spec.is_none()).count();
+            let reused = done.iter().filter(|task| task.reused).count();
             let saved = self.plan.saves(&self.segment);
             observer.event(&Event::SinkDone { sink: name, saved, tasks: done.len(), reused, rows });
         }

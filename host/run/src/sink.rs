@@ -234,6 +234,11 @@ impl Sink {
         }
     }
 
+    /// How its files are compressed.
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
+    }
+
     /// The folder of its files, if it is one.
     pub(crate) fn folder(&self) -> &Path {
         match &self.place {

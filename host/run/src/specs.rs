@@ -12,7 +12,7 @@ use crate::{
     engine::EngineSettings,
     grouping,
     journal::PastSplit,
-    reuse::Reuse,
+    reuse::{Cutting, Reuse},
     task::TaskSpec,
     writer::TaskOutput,
 };
@@ -26,7 +26,6 @@ pub(crate) fn specs(
     output: &dyn Fn(&Name, u32) -> TaskOutput,
     reuse: &Reuse,
 ) -> Vec<(Position, TaskSpec)> {
-    let Some(left) = &reuse.left else { return Vec::new() };
     let spec = |number: u32, splits, partitions, tasks: usize| TaskSpec {
         version: TaskSpec::VERSION,
         run: run.to_owned(),
@@ -43,7 +42,16 @@ pub(crate) fn specs(
             folder: settings.state.join("dead"),
             name: format!("{run}-{}-{number:05}", segment.ends[0]),
         }),
+        cut: None,
     };
+    // What stays of earlier tasks comes after what there is to be done.
+    let cuts = |before: usize| {
+        (before as u32..).zip(&reuse.cuts).map(|(number, Cutting { position, splits, cut })| {
+            let splits = BTreeMap::from([(segment.sources[0].stage.clone(), splits.clone())]);
+            (*position, TaskSpec { cut: Some(cut.clone()), ..spec(number, splits, 1, 1) })
+        })
+    };
+    let Some(left) = &reuse.left else { return cuts(0).collect() };
     // A global task sees all rows; where their order counts, or each source gives only its first rows, in one partition.
     let merges = segment.ends.iter().any(|end| output(end, 0).merge.is_some());
     if segment.global || merges || settings.first.is_some() {
@@ -54,7 +62,7 @@ pub(crate) fn specs(
     let splits = left.get(&source.stage).map(Vec::as_slice).unwrap_or_default();
     let mut tasks = grouping::tasks(splits, settings.workers, settings.task_bytes, source.cut);
     let mut positions: Vec<Position> = (0..tasks.len()).map(|i| (i, 0)).collect();
-    if !reuse.standing.is_empty() {
+    if !(reuse.standing.is_empty() && reuse.cuts.is_empty()) {
         let coverage = Coverage::of(&source.kept);
         tasks = tasks.into_iter().flat_map(|task| without_gaps(task, &coverage)).collect();
         let position =
@@ -64,7 +72,7 @@ pub(crate) fn specs(
     let count = tasks.len();
     let splits = tasks.into_iter().map(|splits| BTreeMap::from([(source.stage.clone(), splits)]));
     let specs = splits.enumerate().map(|(number, splits)| spec(number as u32, splits, 1, count));
-    positions.into_iter().zip(specs).collect()
+    positions.into_iter().zip(specs).chain(cuts(count)).collect()
 }
 
 /// A task's splits, cut where one of another task lies in between: the parts of a single file stand in source order.

@@ -11,13 +11,14 @@ use std::{
 };
 
 use datafusion::{
-    arrow::{array::RecordBatch, datatypes::SchemaRef},
+    arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError},
     execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
     physical_plan::execute_stream,
 };
 use dflow_io::{Prepared, Split, Stores, is_object};
 use dflow_operators::{
-    DeadFile, DeadLetters, DeadPlace, FirstRows, Held, RowFailure, StageCounts, StepError, TaskScope, step_error,
+    BySplit, DeadFile, DeadLetters, DeadPlace, FirstRows, Held, RowFailure, StageCounts, StepError, TaskScope,
+    split_column, splits_of, step_error,
 };
 use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline, Verb};
 use dflow_plan::{EndPlan, Plan, Segment};
@@ -26,6 +27,7 @@ use futures::{StreamExt, future::try_join_all};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cut::Cut,
     faults::{Faults, Step},
     merge::Keys,
     writer::{SinkWriter, TaskOutput},
@@ -59,6 +61,9 @@ pub struct TaskSpec {
     /// Where rows that fail are kept.
     #[serde(default)]
     pub dead: Option<DeadPlace>,
+    /// Of an earlier task what stays: then it is copied, and nothing else is done.
+    #[serde(default)]
+    pub cut: Option<Cut>,
 }
 
 /// What came of a task.
@@ -70,6 +75,9 @@ pub struct TaskResult {
     pub counts: BTreeMap<Name, StageCounts>,
     /// What was counted of stages where they ran once more.
     pub again: BTreeMap<Name, StageCounts>,
+    /// The same split by split, until it is written down. `None` when rows of different splits meet.
+    #[serde(default)]
+    pub by_split: Option<BySplit>,
     /// Failed rows, described up to a number; all are counted.
     pub failures: Vec<RowFailure>,
     /// The rows that failed, with their content.
@@ -121,7 +129,7 @@ impl From<Vec<Prepared>> for SinkFiles {
 
 impl TaskSpec {
     /// The version of the description that this host writes and reads.
-    pub const VERSION: u32 = 3;
+    pub const VERSION: u32 = 4;
 
     /// What the task's operators share. `first_rows` is what all tasks of a run share.
     pub fn scope(&self, cancel: Cancel, first_rows: Option<Arc<FirstRows>>) -> Arc<TaskScope> {
@@ -190,6 +198,12 @@ pub async fn run_task(
     scope: Arc<TaskScope>,
     faults: &Faults,
 ) -> Result<TaskResult, StepError> {
+    if let Some(cut) = &spec.cut {
+        faults.before(Step::Synced);
+        let copied = cut.run(&spec.outputs, spec.dead.as_ref(), &scope.cancel);
+        faults.after(Step::Synced);
+        return copied;
+    }
     let result = all_of(spec, plan, scope.clone(), faults).await;
     if let (Err(_), Some(dead)) = (&result, &scope.dead) {
         dead.discard();
@@ -222,7 +236,8 @@ async fn all_of(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>, faults: &Fa
     let dead = dead.inspect_err(|_| files.values().for_each(SinkFiles::discard))?;
     faults.after(Step::Synced);
     let (counts, again) = (scope.counts(), scope.counts_again());
-    Ok(TaskResult { files, counts, again, failures: scope.failures(), dead, elapsed: started.elapsed() })
+    let by_split = scope.by_split().filter(|_| spec.splits.len() == 1 && spec.first.is_none());
+    Ok(TaskResult { files, counts, again, by_split, failures: scope.failures(), dead, elapsed: started.elapsed() })
 }
 
 /// Uploads what a task made for buckets. Files without rows aren't: they may not be wanted.
@@ -257,7 +272,11 @@ async fn write(
     let Some(output) = spec.outputs.get(&stage) else {
         return Err(StepError::new(Fault::Internal, format!("the task has no place for what `{stage}` writes")));
     };
-    let schema = plan.schema();
+    let internal = |e: ArrowError| StepError::new(Fault::Internal, e.to_string());
+    // Which split rows come from is followed, and not written.
+    let all = plan.schema();
+    let kept: Vec<usize> = (0..all.fields().len()).filter(|i| split_column(&all) != Some(*i)).collect();
+    let schema: SchemaRef = Arc::new(all.project(&kept).map_err(internal)?);
     let mut writer = SinkWriter::create(&stage, output, schema.clone())?;
     let merge = output.merge.as_ref();
     let mut keys = merge.map(|merge| Keys::new(&stage, &merge.key, &schema)).transpose()?;
@@ -271,32 +290,32 @@ async fn write(
     let form = spec.pipeline.stage.get(&stage);
     let sink = form.is_some_and(|stage| matches!(stage.verb, Verb::Write(_)));
     let on_error = form.map(|stage| stage.on_error).unwrap_or_default();
-    while let Some(batch) = next(&mut stream, &scope.cancel).await? {
-        let (started, rows) = (Instant::now(), batch.num_rows() as u64);
+    while let Some(whole) = next(&mut stream, &scope.cancel).await? {
+        let started = Instant::now();
+        let (batch, splits) = (whole.project(&kept).map_err(internal)?, splits_of(&whole));
         if let Some(keys) = &mut keys {
             keys.add(&batch)?;
         }
-        let failed = writer.write(&batch)?;
+        let failed = writer.write(&batch, splits)?;
         if held.set(writer.buffered_bytes()).is_err() || writer.buffered_bytes() > most {
             writer.spill()?;
             held.take(writer.buffered_bytes());
         }
-        let lost = failed.failures.len() as u64;
+        let lost = failed.failures.len();
         if let (OnError::Fail, Some(first)) = (on_error, failed.failures.first()) {
             let what = format!("stage `{}`: {}", first.stage, first.message);
             return Err(StepError::new(first.fault, what));
         }
         scope.met(&stage, on_error, None, &failed)?;
-        let (skipped, failed) = if on_error == OnError::Skip { (lost, 0) } else { (0, lost) };
         let aside = started.elapsed().as_nanos() as u64;
-        if !sink {
-            // A saved stage's rows were counted where they came out of it.
-            written.add(&StageCounts { aside, ..StageCounts::default() });
-            continue;
+        written.add(&StageCounts { aside, ..StageCounts::default() });
+        // A saved stage's rows were counted where they came out of it.
+        if sink {
+            let through = StageCounts { rows_in: 1, rows_out: 1, ..StageCounts::default() };
+            written.add_each(&through, batch.num_rows() - lost, splits.filter(|_| lost == 0));
+            let (skipped, failed) = if on_error == OnError::Skip { (1, 0) } else { (0, 1) };
+            written.add_each(&StageCounts { rows_in: 1, skipped, failed, ..StageCounts::default() }, lost, None);
         }
-        let counts =
-            StageCounts { rows_in: rows, rows_out: rows - lost, skipped, failed, aside, ..StageCounts::default() };
-        written.add(&counts);
     }
     Ok(Written { sink: stage, schema, writer, keys })
 }

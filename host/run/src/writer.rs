@@ -8,7 +8,7 @@ mod partitioned;
 use std::path::PathBuf;
 
 use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
-use dflow_io::{Encoder, Prepared, StagedFile};
+use dflow_io::{Encoder, Prepared, StagedFile, push_splits};
 use dflow_operators::{Failed, StepError};
 use dflow_pipeline::{Codec, Format, Name};
 use serde::{Deserialize, Serialize};
@@ -70,9 +70,15 @@ pub struct Merge {
     pub root: PathBuf,
 }
 
+/// Writes one file.
+pub(crate) struct One {
+    encoder: Encoder<StagedFile>,
+    splits: Vec<(u32, u64)>,
+}
+
 /// Writes the rows of a task.
 pub(crate) enum SinkWriter {
-    One(Box<Encoder<StagedFile>>),
+    One(Box<One>),
     Partitioned(Box<Partitioned>),
     Named(Box<Named>),
 }
@@ -86,19 +92,24 @@ impl SinkWriter {
                     None => StagedFile::create(&output.folder, &output.name)?,
                     Some(staging) => StagedFile::of_object(staging, output.folder.join(&output.name))?,
                 };
-                Self::One(Box::new(Encoder::packed(output.format, output.codec, schema, file)?))
+                let encoder = Encoder::packed(output.format, output.codec, schema, file)?;
+                Self::One(Box::new(One { encoder, splits: Vec::new() }))
             }
             Files::Partitioned(columns) => Self::Partitioned(Box::new(Partitioned::create(output, columns, &schema)?)),
             Files::Named(template) => Self::Named(Box::new(Named::create(sink, output, template)?)),
         })
     }
 
-    /// Writes rows. Gives those that can't be written: of a table there are none.
-    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<Failed, StepError> {
+    /// Writes rows; `splits` says which of the task's each comes from, where that is known. Gives those that can't be written: of a
+    /// table there are none.
+    pub(crate) fn write(&mut self, batch: &RecordBatch, splits: Option<&[u32]>) -> Result<Failed, StepError> {
         match self {
-            Self::One(encoder) => encoder.write(batch)?,
-            Self::Partitioned(writer) => writer.write(batch)?,
-            Self::Named(writer) => return writer.write(batch),
+            Self::One(one) => {
+                one.encoder.write(batch)?;
+                push_splits(&mut one.splits, splits.unwrap_or_default());
+            }
+            Self::Partitioned(writer) => writer.write(batch, splits)?,
+            Self::Named(writer) => return writer.write(batch, splits),
         }
         Ok(Failed { of: batch.num_rows(), ..Failed::default() })
     }
@@ -106,7 +117,7 @@ impl SinkWriter {
     /// About how many bytes of rows wait in memory to be written.
     pub(crate) fn buffered_bytes(&self) -> usize {
         match self {
-            Self::One(encoder) => encoder.buffered_bytes(),
+            Self::One(one) => one.encoder.buffered_bytes(),
             Self::Partitioned(writer) => writer.buffered_bytes(),
             Self::Named(_) => 0,
         }
@@ -115,7 +126,7 @@ impl SinkWriter {
     /// Writes out what waits.
     pub(crate) fn spill(&mut self) -> Result<(), StepError> {
         match self {
-            Self::One(encoder) => Ok(encoder.relieve()?),
+            Self::One(one) => Ok(one.encoder.relieve()?),
             Self::Partitioned(writer) => writer.spill(),
             Self::Named(_) => Ok(()),
         }
@@ -124,9 +135,10 @@ impl SinkWriter {
     /// Ends the files and syncs them.
     pub(crate) fn finish(self) -> Result<Vec<Prepared>, StepError> {
         match self {
-            Self::One(encoder) => {
+            Self::One(one) => {
+                let One { encoder, splits } = *one;
                 let rows = encoder.rows();
-                Ok(vec![encoder.finish()?.finish()?.with_rows(rows)])
+                Ok(vec![Prepared { splits, ..encoder.finish()?.finish()?.with_rows(rows) }])
             }
             Self::Partitioned(writer) => writer.finish(),
             Self::Named(writer) => writer.finish(),

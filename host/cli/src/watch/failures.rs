@@ -87,6 +87,7 @@ pub(crate) mod tests {
     /// A failed row.
     pub(crate) fn failure(stage: &str, kind: &str, message: &str, id: Option<&str>, uri: Option<&str>) -> RowFailure {
         RowFailure {
+            split: None,
             stage: stage.parse().expect("a name"),
             id: id.map(str::to_owned),
             uri: uri.map(str::to_owned),

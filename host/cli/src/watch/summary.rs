@@ -189,6 +189,7 @@ mod tests {
             memory: 12 << 20,
             spilled: 0,
             seconds: 1.234,
+            journal_seconds: 0.01,
             exit: 4,
         }
     }

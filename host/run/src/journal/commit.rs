@@ -152,8 +152,8 @@ fn prepared(prepare: &Transaction<'_>, run: &str, made: &[Made<'_>]) -> Result<O
     let mut on_the_way = OnTheWay::default();
     let mut begun = prepare.prepare("DELETE FROM file WHERE task = ? AND sink = ? AND state = 'begun'")?;
     let mut file = prepare.prepare(
-        "INSERT INTO file (run, task, sink, part, state, temporary, path, bytes, rows, row)
-         VALUES (?, ?, ?, ?, 'prepared', ?, ?, ?, ?, ?)",
+        "INSERT INTO file (run, task, sink, part, state, temporary, path, bytes, rows, row, splits)
+         VALUES (?, ?, ?, ?, 'prepared', ?, ?, ?, ?, ?, ?)",
     )?;
     let mut leaving =
         prepare.prepare("INSERT INTO file (run, task, sink, part, state, path) VALUES (?, ?, ?, 0, 'leaving', ?)")?;
@@ -163,7 +163,8 @@ fn prepared(prepare: &Transaction<'_>, run: &str, made: &[Made<'_>]) -> Result<O
         for one in &files.files {
             let (temporary, path) = (text(&one.temporary)?, text(&one.path)?);
             let (bytes, rows) = (int(one.bytes), int(one.rows));
-            file.execute(params![run, task, sink.as_str(), part, temporary, path, bytes, rows, one.row])?;
+            let splits = (!one.splits.is_empty()).then(|| serde_json::to_string(&one.splits)).transpose()?;
+            file.execute(params![run, task, sink.as_str(), part, temporary, path, bytes, rows, one.row, splits])?;
             on_the_way.files.push((prepare.last_insert_rowid(), one.clone()));
         }
         for path in &files.replaced {

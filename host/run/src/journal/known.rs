@@ -58,7 +58,7 @@ impl History {
 }
 
 impl Known<'_> {
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Broken>) -> Result<T, StepError> {
+    pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Broken>) -> Result<T, StepError> {
         read(self.db).map_err(|broken| broken.named(self.path))
     }
 
@@ -68,14 +68,16 @@ impl Known<'_> {
             let mut tasks: Vec<PastTask> = Vec::new();
             let mut replays: BTreeMap<i64, Vec<PastTask>> = BTreeMap::new();
             let mut done = db.prepare(
-                "SELECT id, complete IS NOT NULL, result, replays FROM task WHERE fingerprint = ? AND state = 'done'
+                "SELECT id, complete IS NOT NULL, result, replays, replayed FROM task WHERE fingerprint = ? AND state = 'done'
                  ORDER BY id DESC",
             )?;
             let mut rows = done.query([fingerprint.as_str()])?;
             // A task has a greater id than the one whose rows it has tried again.
             while let Some(row) = rows.next()? {
                 let (id, complete, result): (i64, bool, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let replayed = row.get::<_, Option<String>>(4)?.map(|_| name(row, 4)).transpose()?;
                 let (mut task, own) = (past_task(db, id, complete, &result)?, replays.remove(&id).unwrap_or_default());
+                task.replayed = replayed;
                 match row.get::<_, Option<i64>>(3)? {
                     Some(of) => replays.entry(of).or_default().extend([task].into_iter().chain(own)),
                     None => {
@@ -115,7 +117,7 @@ impl Known<'_> {
                 path: path.to_owned(),
                 bytes: uint(bytes),
                 rows: uint(rows),
-                row: None,
+                ..Prepared::default()
             }))
         })
     }

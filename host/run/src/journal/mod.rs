@@ -7,7 +7,9 @@
 //!
 //! Deliberately absent: which tasks are done again (`reuse.rs`), and where files go (`sink.rs`).
 
+mod by_split;
 mod commit;
+mod cut;
 mod dead;
 mod files;
 mod history;
@@ -26,6 +28,7 @@ mod tests;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
+    cut::SplitTask,
     dead::DeadSource,
     files::remove,
     known::{Known, PastOutput},

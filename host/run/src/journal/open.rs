@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dflow_io::{IoError, Stores};
@@ -34,6 +34,8 @@ pub(crate) struct Journal {
     pub(super) faults: Faults,
     /// Where files are that aren't here: none can be reached before this is said.
     pub(crate) stores: Option<Stores>,
+    /// How long it was worked on.
+    pub(crate) spent: Duration,
     _lock: Lock,
 }
 
@@ -137,12 +139,23 @@ impl Journal {
             ));
         }
         let db = opened(&path).map_err(|broken| broken.named(&path))?;
-        Ok(Self { db, path, run: run.to_owned(), faults: faults.clone(), stores: None, _lock: lock })
+        Ok(Self {
+            db,
+            path,
+            run: run.to_owned(),
+            faults: faults.clone(),
+            stores: None,
+            spent: Duration::ZERO,
+            _lock: lock,
+        })
     }
 
     /// Does something with the database; its errors name the file.
     pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T, Broken>) -> Result<T, StepError> {
-        work(&mut self.db).map_err(|broken| broken.named(&self.path))
+        let started = Instant::now();
+        let done = work(&mut self.db).map_err(|broken| broken.named(&self.path));
+        self.spent += started.elapsed();
+        done
     }
 
     /// As [`with`](Self::with), for what may be lost to a power failure, since the next run finds it out again. It is on the disk with

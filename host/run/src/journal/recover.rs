@@ -96,7 +96,7 @@ impl Journal {
                 let (temporary, path): (String, String) = (row.get(2)?, row.get(3)?);
                 let (bytes, of_rows) = (uint(row.get(4)?), uint(row.get(5)?));
                 let (temporary, path) = (PathBuf::from(temporary), PathBuf::from(path));
-                let file = Prepared { temporary, path, bytes, rows: of_rows, row: row.get(6)? };
+                let file = Prepared { temporary, path, bytes, rows: of_rows, row: row.get(6)?, splits: Vec::new() };
                 let of = Lost { file: row.get(0)?, task: row.get(1)? };
                 let replaces_own: bool = row.get(7)?;
                 prepared.push((file, of, replaces_own));

@@ -14,6 +14,7 @@ use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    by_split,
     dead::begin_dead,
     open::{Broken, Journal, Why},
     replay::STALE,
@@ -29,6 +30,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TaskId(pub(super) i64);
 
+impl TaskId {
+    /// As a number.
+    pub(crate) fn number(self) -> u32 {
+        u32::try_from(self.0).unwrap_or_default()
+    }
+}
+
 /// A task that an earlier run has done.
 #[derive(Clone, Debug)]
 pub(crate) struct PastTask {
@@ -42,6 +50,8 @@ pub(crate) struct PastTask {
     pub(crate) rows: BTreeMap<Name, u64>,
     /// What came of it. Its files are those that are still published.
     pub(crate) result: TaskResult,
+    /// The stage at which the rows had failed that it has tried again, if it has.
+    pub(crate) replayed: Option<Name>,
     /// The tasks that have tried rows again that failed in it, or in one of these.
     pub(crate) replays: Vec<Self>,
 }
@@ -179,9 +189,10 @@ pub(super) fn record(
 ) -> Result<(), Broken> {
     let rows = result.files.iter().map(|(sink, made)| (sink.clone(), made.rows())).collect();
     let kept = Kept { counts: result.counts.clone(), again: result.again.clone(), rows, elapsed: result.elapsed };
+    let by_split = result.by_split.as_ref().filter(|_| spec.first.is_none()).map(by_split::to_json).transpose()?;
     commit.execute(
-        "UPDATE task SET state = ?, ended = ?, result = ? WHERE id = ?",
-        params![state, int(now()), serde_json::to_string(&kept)?, id.0],
+        "UPDATE task SET state = ?, ended = ?, result = ?, by_split = ? WHERE id = ?",
+        params![state, int(now()), serde_json::to_string(&kept)?, by_split, id.0],
     )?;
     // From what was cut to its first rows nobody goes on.
     if spec.first.is_none() {
@@ -195,11 +206,13 @@ pub(super) fn record(
         }
     }
     let mut insert = commit.prepare(
-        "INSERT INTO dead (run, task, stage, row, uri, fault, kind, message, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dead (run, task, stage, row, uri, fault, kind, message, attempts, at, split)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    for RowFailure { stage, id: row, uri, fault, kind, message, attempts } in &result.failures {
+    for RowFailure { stage, id: row, uri, split, fault, kind, message, attempts } in &result.failures {
         let fault = fault.as_str();
-        insert.execute(params![run, id.0, stage.as_str(), row, uri, fault, kind, message, attempts, int(now())])?;
+        let stage = stage.as_str();
+        insert.execute(params![run, id.0, stage, row, uri, fault, kind, message, attempts, int(now()), split])?;
     }
     Ok(())
 }
@@ -233,18 +246,21 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
     while let Some(row) = rows.next()? {
         let path = PathBuf::from(row.get::<_, String>(1)?);
         let (bytes, of_rows) = (uint(row.get(2)?), uint(row.get(3)?));
-        let file = Prepared { temporary: path.clone(), path, bytes, rows: of_rows, row: row.get(4)? };
+        let file =
+            Prepared { temporary: path.clone(), path, bytes, rows: of_rows, row: row.get(4)?, splits: Vec::new() };
         files.entry(name(row, 0)?).or_default().files.push(file);
     }
     let mut failures = Vec::new();
-    let mut read =
-        db.prepare("SELECT stage, row, uri, fault, kind, message, attempts FROM dead WHERE task = ? ORDER BY id")?;
+    let mut read = db.prepare(
+        "SELECT stage, row, uri, fault, kind, message, attempts, split FROM dead WHERE task = ? ORDER BY id",
+    )?;
     let mut rows = read.query([id])?;
     while let Some(row) = rows.next()? {
         let fault: String = row.get(3)?;
         let fault: Fault = serde_json::from_value(fault.into())?;
         let (id, uri, kind, message) = (row.get(1)?, row.get(2)?, row.get(4)?, row.get(5)?);
-        failures.push(RowFailure { stage: name(row, 0)?, id, uri, fault, kind, message, attempts: row.get(6)? });
+        let (attempts, split) = (row.get(6)?, row.get(7)?);
+        failures.push(RowFailure { stage: name(row, 0)?, id, uri, split, fault, kind, message, attempts });
     }
     let Kept { counts, again, rows, elapsed } = kept;
     Ok(PastTask {
@@ -252,7 +268,8 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
         complete,
         splits,
         rows,
-        result: TaskResult { files, counts, again, failures, dead: Vec::new(), elapsed },
+        result: TaskResult { files, counts, again, by_split: None, failures, dead: Vec::new(), elapsed },
+        replayed: None,
         replays: Vec::new(),
     })
 }

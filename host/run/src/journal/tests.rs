@@ -79,6 +79,7 @@ fn spec(folder: &Path, number: u32, file: &str) -> TaskSpec {
         first: None,
         outputs: BTreeMap::from([(name("sink"), output)]),
         dead: None,
+        cut: None,
     }
 }
 
@@ -98,6 +99,7 @@ fn result(files: Vec<Prepared>) -> TaskResult {
         counts: BTreeMap::from([(name("pages"), counts)]),
         again: BTreeMap::new(),
         failures: vec![failure],
+        by_split: None,
         dead: Vec::new(),
         elapsed: Duration::from_millis(5),
     }

@@ -36,7 +36,7 @@ impl Named {
         })
     }
 
-    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<Failed, StepError> {
+    pub(super) fn write(&mut self, batch: &RecordBatch, splits: Option<&[u32]>) -> Result<Failed, StepError> {
         let failed = |e: datafusion::arrow::error::ArrowError| StepError::new(Fault::Internal, e.to_string());
         let text = |name: &str| {
             let column = batch.column_by_name(name);
@@ -69,6 +69,7 @@ impl Named {
                     stage: self.sink.clone(),
                     id: id.clone(),
                     uri: of(&uris, row),
+                    split: splits.map(|splits| splits[row]),
                     fault: Fault::Data,
                     kind: kind.to_owned(),
                     message,

@@ -13,7 +13,7 @@ use datafusion::arrow::{
     row::{OwnedRow, RowConverter, SortField},
     util::display::{ArrayFormatter, FormatOptions},
 };
-use dflow_io::{Encoder, Prepared, StagedFile, StagedFolder, partition_folder};
+use dflow_io::{Encoder, Prepared, StagedFile, StagedFolder, partition_folder, push_splits};
 use dflow_operators::{StepError, row_sizes};
 use dflow_pipeline::{Codec, Fault, Format};
 
@@ -41,15 +41,26 @@ pub(crate) struct Partitioned {
     converter: RowConverter,
     known: HashMap<OwnedRow, usize>,
     partitions: Vec<Partition>,
-    pending: Vec<(RecordBatch, Vec<usize>)>,
+    pending: Vec<Pending>,
     pending_bytes: usize,
     turn: u64,
     files: Vec<Prepared>,
 }
 
+/// Rows that wait to be written.
+struct Pending {
+    rows: RecordBatch,
+    /// The partition of each.
+    parts: Vec<usize>,
+    /// The task's split of each, where that is known.
+    splits: Option<Vec<u32>>,
+}
+
 struct Partition {
     folder: String,
     open: Option<Encoder<StagedFile>>,
+    /// Where the rows in it come from.
+    splits: Vec<(u32, u64)>,
     /// Files that were begun for it.
     begun: usize,
     /// When rows were written to it last.
@@ -85,7 +96,7 @@ impl Partitioned {
         })
     }
 
-    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), StepError> {
+    pub(super) fn write(&mut self, batch: &RecordBatch, splits: Option<&[u32]>) -> Result<(), StepError> {
         let values: Vec<ArrayRef> = self.by.iter().map(|i| Arc::clone(batch.column(*i))).collect();
         let rows = self.converter.convert_columns(&values).map_err(internal)?;
         let mut parts: Vec<usize> = Vec::with_capacity(batch.num_rows());
@@ -98,7 +109,13 @@ impl Partitioned {
                         Some(part) => *part,
                         None => {
                             let folder = self.folder(&values, i)?;
-                            self.partitions.push(Partition { folder, open: None, begun: 0, turn: 0 });
+                            self.partitions.push(Partition {
+                                folder,
+                                open: None,
+                                splits: Vec::new(),
+                                begun: 0,
+                                turn: 0,
+                            });
                             self.known.insert(row, self.partitions.len() - 1);
                             self.partitions.len() - 1
                         }
@@ -108,7 +125,8 @@ impl Partitioned {
             parts.push(part);
         }
         self.pending_bytes += row_sizes(batch.columns(), batch.num_rows()).iter().sum::<u64>() as usize;
-        self.pending.push((batch.project(&self.rest).map_err(internal)?, parts));
+        let rows = batch.project(&self.rest).map_err(internal)?;
+        self.pending.push(Pending { rows, parts, splits: splits.map(<[u32]>::to_vec) });
         if self.pending_bytes >= PENDING {
             self.deal()?;
         }
@@ -136,8 +154,8 @@ impl Partitioned {
         // For each partition, in the order of its first row: the rows of each batch.
         let mut order: Vec<usize> = Vec::new();
         let mut rows: HashMap<usize, Vec<(usize, Vec<u32>)>> = HashMap::new();
-        for (i, (_, parts)) in pending.iter().enumerate() {
-            for (row, part) in (0u32..).zip(parts) {
+        for (i, waiting) in pending.iter().enumerate() {
+            for (row, part) in (0u32..).zip(&waiting.parts) {
                 let batches = rows.entry(*part).or_insert_with(|| {
                     order.push(*part);
                     Vec::new()
@@ -151,10 +169,13 @@ impl Partitioned {
         for part in order {
             self.open(part)?;
             for (batch, rows) in rows.remove(&part).unwrap_or_default() {
-                let rows = take_record_batch(&pending[batch].0, &UInt32Array::from(rows)).map_err(internal)?;
-                if let Some(encoder) = &mut self.partitions[part].open {
-                    encoder.write(&rows)?;
+                let waiting = &pending[batch];
+                let Partition { open: Some(encoder), splits, .. } = &mut self.partitions[part] else { continue };
+                if let Some(of) = &waiting.splits {
+                    let of: Vec<u32> = rows.iter().map(|row| of[*row as usize]).collect();
+                    push_splits(splits, &of);
                 }
+                encoder.write(&take_record_batch(&waiting.rows, &UInt32Array::from(rows)).map_err(internal)?)?;
             }
             self.relieve()?;
         }
@@ -214,7 +235,8 @@ impl Partitioned {
     fn close(&mut self, part: usize) -> Result<(), StepError> {
         if let Some(encoder) = self.partitions[part].open.take() {
             let rows = encoder.rows();
-            self.files.push(encoder.finish()?.close()?.with_rows(rows));
+            let splits = std::mem::take(&mut self.partitions[part].splits);
+            self.files.push(Prepared { splits, ..encoder.finish()?.close()?.with_rows(rows) });
         }
         Ok(())
     }
