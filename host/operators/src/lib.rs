@@ -31,6 +31,7 @@ mod partitions;
 mod planner;
 mod process_group;
 mod reads;
+mod recall;
 mod scope;
 mod shared;
 mod sized;
@@ -62,6 +63,7 @@ pub use parquet_files::{ParquetFiles, differs, parquet_metadata, unreadable_parq
 pub use partitions::{PartitionedReader, Partitions};
 pub use planner::StepPlanner;
 pub use reads::Reads;
+pub use recall::{Recall, StoredRows};
 pub use scope::{BySplit, Failed, RowFailure, StageCounters, StageCounts, TaskScope};
 pub use sized::{gathered_bytes, sized};
 pub use source::{Reader, SourceExec, SourceSpec, deal, source_schema};

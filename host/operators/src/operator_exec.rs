@@ -335,7 +335,16 @@ impl Work {
         let fields: Vec<_> =
             fields.map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true)).collect();
         let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), part.ports.clone(), &options)?;
-        let outcome = self.spec.outcome(&input, self.spec.on_error == OnError::Fail).await?;
+        let whole = self.spec.on_error == OnError::Fail;
+        let key = self.spec.key.as_ref().and_then(|key| Some((key, part.rows.column_by_name(key)?)));
+        let outcome = match (self.scope.recalls.get(&self.spec.stage), key) {
+            (Some(recall), Some((key, keys))) => {
+                let (outcome, recalled) = recall.outcome(&self.spec, key, keys, &input, whole).await?;
+                self.counters.add(&StageCounts { recalled, ..StageCounts::default() });
+                outcome
+            }
+            _ => self.spec.outcome(&input, whole).await?,
+        };
         self.results(&part.rows, part.ids.as_ref(), outcome)
     }
 

@@ -38,6 +38,8 @@ pub struct OperatorSpec {
     pub batch: BatchLimits,
     /// For operators that expand rows with ids: the names of the children's id and index.
     pub children: Option<ChildColumns>,
+    /// The column that is equal where all ports are, if results are known again by it.
+    pub key: Option<String>,
 }
 
 /// The names of the columns that tell the children of a row apart.

@@ -14,7 +14,7 @@ use dflow_pipeline::{BatchLimits, Fault, Name, OnError};
 use dflow_wasm::Cancel;
 use serde::{Deserialize, Serialize};
 
-use crate::{dead_letters::DeadLetters, error::StepError, first_rows::FirstRows};
+use crate::{dead_letters::DeadLetters, error::StepError, first_rows::FirstRows, recall::Recall};
 
 /// How many failed rows of a stage one task describes; all are counted.
 const DESCRIBED: usize = 100;
@@ -38,6 +38,8 @@ pub struct TaskScope {
     pub dead: Option<Arc<DeadLetters>>,
     /// What became of the first rows of each stage of the run; of no matter when it is `None`.
     pub first_rows: Option<Arc<FirstRows>>,
+    /// What stages gave before for the same content.
+    pub recalls: BTreeMap<Name, Arc<Recall>>,
     books: Arc<Books>,
     /// Stages that another plan of the task runs too, and tells of.
     told: BTreeSet<Name>,
@@ -112,6 +114,7 @@ pub struct StageCounters {
     filtered: AtomicU64,
     skipped: AtomicU64,
     failed: AtomicU64,
+    recalled: AtomicU64,
     bytes: AtomicU64,
     nanos: AtomicU64,
     aside: AtomicU64,
@@ -141,6 +144,9 @@ pub struct StageCounts {
     /// Rows in that had failed in an earlier task, and are counted there as rows in and as failed.
     #[serde(default)]
     pub replayed: u64,
+    /// Rows in whose results were known from earlier runs.
+    #[serde(default)]
+    pub recalled: u64,
     /// Bytes read (sources).
     pub bytes: u64,
     /// Time, that of the stages below included, in nanoseconds.
@@ -184,6 +190,7 @@ impl StageCounts {
         self.skipped += other.skipped;
         self.failed += other.failed;
         self.replayed += other.replayed;
+        self.recalled += other.recalled;
         self.bytes += other.bytes;
         self.nanos += other.nanos;
         self.aside += other.aside;
@@ -201,6 +208,7 @@ impl StageCounters {
         self.filtered.fetch_add(counts.filtered, Relaxed);
         self.skipped.fetch_add(counts.skipped, Relaxed);
         self.failed.fetch_add(counts.failed, Relaxed);
+        self.recalled.fetch_add(counts.recalled, Relaxed);
         self.bytes.fetch_add(counts.bytes, Relaxed);
         self.nanos.fetch_add(counts.nanos, Relaxed);
         self.aside.fetch_add(counts.aside, Relaxed);
@@ -244,6 +252,7 @@ impl StageCounters {
             skipped: self.skipped.load(Relaxed),
             failed: self.failed.load(Relaxed),
             replayed: 0,
+            recalled: self.recalled.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             nanos: self.nanos.load(Relaxed),
             aside: self.aside.load(Relaxed),
@@ -262,7 +271,8 @@ impl TaskScope {
         cancel: Cancel,
     ) -> Self {
         let (books, told) = (Arc::default(), BTreeSet::new());
-        Self { splits, partitions, parallel, first, batch, cancel, dead: None, first_rows: None, books, told }
+        let recalls = BTreeMap::new();
+        Self { splits, partitions, parallel, first, batch, cancel, dead: None, first_rows: None, recalls, books, told }
     }
 
     /// The same for a plan that runs stages which another plan of the task runs too: what happens in them here is told there.
@@ -273,6 +283,7 @@ impl TaskScope {
             cancel: self.cancel.clone(),
             dead: self.dead.clone(),
             first_rows: self.first_rows.clone(),
+            recalls: self.recalls.clone(),
             books: self.books.clone(),
             told,
             partitions: self.partitions,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use datafusion::{
     arrow::{
-        array::{AsArray, RecordBatch},
+        array::{Array, AsArray, RecordBatch},
         compute::{filter_record_batch, not, prep_null_mask_filter},
     },
     common::{Result, tree_node::TreeNodeRecursion},
@@ -150,7 +150,10 @@ impl Reading {
         let (kept, dropped) = match &self.filter {
             Some(filter) => {
                 let mask = filter.evaluate(batch)?.into_array(batch.num_rows())?;
-                let mask = prep_null_mask_filter(mask.as_boolean());
+                let mask = match mask.null_count() {
+                    0 => mask.as_boolean().clone(),
+                    _ => prep_null_mask_filter(mask.as_boolean()),
+                };
                 let counted = batch.project(split_column(batch.schema_ref()).as_slice())?;
                 (filter_record_batch(batch, &mask)?, Some(filter_record_batch(&counted, &not(&mask)?)?))
             }

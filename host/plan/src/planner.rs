@@ -23,6 +23,7 @@ use crate::{
     problems::{of_sql, of_wasm},
     query::{self, Query},
     replay::Replay,
+    saved::KEY_COLUMN,
     segment::{Segment, SegmentSource},
     source::{self, Source},
     steps::Step,
@@ -263,7 +264,10 @@ impl Planning<'_> {
                     Ok(plugin) => plugin,
                     Err(mistake) => return Err(mistake.into_iter().collect()),
                 };
-                let (step, shape) = input.operator(name, stage, written, &plugin, self.batch(stage)).await?;
+                let own = written.plugin.rsplit_once('.').map_or(written.plugin.as_str(), |(_, own)| own);
+                let ships = shipped(own).is_some() && !self.pipeline.plugin.contains_key(written.plugin.as_str());
+                let recalls = self.saves && stage.save && ships;
+                let (step, shape) = input.operator(name, stage, written, &plugin, self.batch(stage), recalls).await?;
                 self.shapes.insert(name.clone(), shape);
                 Ok(step)
             }
@@ -472,7 +476,7 @@ impl Planning<'_> {
                 self.reach(name, &mut stages);
                 let way = Rows::of(&step.plan).map_err(failed)?.way();
                 let names = step.plan.schema().fields().iter().map(|field| field.name());
-                let columns = names.filter(|name| !is_split(name)).cloned().collect();
+                let columns = names.filter(|name| !is_split(name) && !name.ends_with(KEY_COLUMN)).cloned().collect();
                 let end = End { stage: name.clone(), plan: step.plan, stages, way };
                 Ok((self.segment(&[end]).map_err(failed)?, columns))
             });

@@ -25,6 +25,9 @@ use crate::{
     steps::{Planned, Step, planning},
 };
 
+/// The column of a saved stage, under its name, by which results of the same content are known again.
+pub(crate) const KEY_COLUMN: &str = "#key";
+
 /// The columns that are stored whoever reads them: those that the stage shows, and the system's.
 pub(crate) fn own(columns: &Columns) -> impl Iterator<Item = &str> {
     columns.visible.values().chain(columns.system.values()).map(|column| column.flat.as_str())
@@ -71,7 +74,8 @@ impl Step {
 
     /// What is stored: the stage's own columns, and those of its ancestors that are `wanted`.
     pub(crate) fn store(&self, wanted: &BTreeSet<String>) -> Planned {
-        let own: BTreeSet<&str> = own(&self.columns).collect();
+        let key = self.columns.flat_name(KEY_COLUMN);
+        let own: BTreeSet<&str> = own(&self.columns).chain([key.as_str()]).collect();
         let names = self.plan.schema().fields().iter().map(|field| field.name());
         let stored = names.filter(|name| own.contains(name.as_str()) || wanted.contains(*name)).map(|name| flat(name));
         let failed = || planning(At::stage(&self.columns.stage).key("save"));

@@ -17,8 +17,10 @@ use indexmap::IndexMap;
 use crate::{
     columns::{Column, Columns, SYSTEM, ambiguous, flat},
     expression::expression,
+    hashes::id_of_values,
     order::{Order, upwards},
     problems::{of_sql, of_wasm},
+    saved::KEY_COLUMN,
     source::SourceTable,
     types::type_text,
 };
@@ -181,6 +183,7 @@ impl Step {
         written: &Use,
         plugin: &Arc<Plugin>,
         batch: BatchLimits,
+        recalls: bool,
     ) -> Result<(Self, RowShape), Vec<Mistake>> {
         let at = At::stage(name);
         let Some(described) = plugin.description().operator(&written.operator) else {
@@ -259,14 +262,22 @@ impl Step {
         let children = if expands { columns.children_of(&self.columns) } else { None };
         let operator = Worker::Operator(operator);
         let (on_error, retries) = (stage.on_error, stage.retries);
-        let spec = OperatorSpec { stage: name.clone(), operator, columns: fields, on_error, retries, batch, children };
+        let ports: Vec<Expr> = ports.into_iter().map(|(_, column, _)| flat(&column)).collect();
+        // Of one parent's children it must be known which are the first.
+        let recalls =
+            recalls && described.profile == "pure" && on_error != OnError::Null && (children.is_some() || !expands);
+        let key = recalls.then(|| columns.flat_name(KEY_COLUMN));
+        let keyed = key.iter().map(|key| id_of_values("key", ports.clone()).alias(key)).collect();
+        let input = self.with_new(name, keyed, self.columns.clone())?.plan;
+        let stage = name.clone();
+        let spec = OperatorSpec { stage, operator, columns: fields, on_error, retries, batch, children, key };
         let reads = Reads {
-            ports: ports.into_iter().map(|(_, column, _)| flat(&column)).collect(),
+            ports,
             id: self.columns.id().map(Column::expr),
             uri: self.columns.uri.as_ref().map(Column::expr),
             attempts: self.columns.tried.as_ref().map(Column::expr),
         };
-        let node = OperatorNode::try_new(Arc::new(spec), reads, self.plan.clone()).map_err(planning(at))?;
+        let node = OperatorNode::try_new(Arc::new(spec), reads, input).map_err(planning(at))?;
         let shape = node.spec.shape();
         Ok((Self { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), columns }, shape))
     }

@@ -246,15 +246,9 @@ fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, StepErr
 /// The batches of a file, with some of its columns or all.
 fn reader(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader, StepError> {
     let builder = builder(path)?.with_batch_size(ROWS);
-    let mask = match columns {
-        Some(columns) => {
-            let roots = builder.schema().fields().iter().enumerate();
-            let roots: Vec<usize> =
-                roots.filter(|(_, field)| columns.contains(&field.name().as_str())).map(|(i, _)| i).collect();
-            ProjectionMask::roots(builder.parquet_schema(), roots)
-        }
-        None => ProjectionMask::all(),
-    };
+    let wanted = |name: &str| columns.map_or(!is_split(name), |columns| columns.contains(&name));
+    let roots = builder.schema().fields().iter().enumerate().filter(|(_, field)| wanted(field.name()));
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.map(|(i, _)| i).collect::<Vec<_>>());
     builder.with_projection(mask).build().map_err(|e| unreadable(path, &e.to_string()))
 }
 

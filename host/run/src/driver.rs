@@ -22,6 +22,7 @@ use crate::{
     fingerprint::{Fingerprint, Fingerprints, Printed},
     journal::{Begun, Journal, Known},
     ledger,
+    recall::Stored,
     report::RunReport,
     reuse::Reuse,
     saved,
@@ -233,7 +234,14 @@ impl Engine {
             None => Reuse::nothing(&segment, first),
         };
         let output = |name: &Name, number| sinks[name].output(number);
-        let specs = specs(&self.settings, plan, &segment, work.run, &output, &reuse);
+        let mut specs = specs(&self.settings, plan, &segment, work.run, &output, &reuse);
+        if first.is_none() && !specs.is_empty() && !self.settings.fresh {
+            let stored = Stored::find(plan, &segment, &work.fingerprints, journal.known())?;
+            specs
+                .iter_mut()
+                .filter(|(_, spec)| spec.cut.is_none())
+                .for_each(|(_, spec)| spec.stored = stored.of(&spec.splits));
+        }
         // They have what is left of the splits.
         reuse.left = None;
         let first_rows = work.first_rows.clone();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use datafusion::{arrow::array::RecordBatch, physical_plan::execute_stream};
-use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, step_error};
+use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, split_column, step_error};
 use dflow_pipeline::{Fault, Name};
 use dflow_plan::{EndPlan, Plan};
 
@@ -37,7 +37,10 @@ impl Engine {
             let mut rows = Vec::new();
             for EndPlan { plan, context, .. } in segment.physical(scope.clone()).await.map_err(|e| step_error(&e))? {
                 let mut stream = execute_stream(plan, context).map_err(|e| step_error(&e))?;
-                while let Some(batch) = next(&mut stream, &self.cancel).await? {
+                while let Some(mut batch) = next(&mut stream, &self.cancel).await? {
+                    if let Some(split) = split_column(batch.schema_ref()) {
+                        batch.remove_column(split);
+                    }
                     rows.push(batch);
                 }
             }

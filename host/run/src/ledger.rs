@@ -57,6 +57,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             skipped: own.skipped,
             failed: own.failed,
             reused: 0,
+            recalled: own.recalled,
             // Each stage's time holds that of the stages below it.
             seconds: (own.nanos.saturating_sub(below) + own.aside) as f64 / 1e9,
             bytes: own.bytes,

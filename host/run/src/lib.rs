@@ -23,6 +23,7 @@ mod ledger;
 mod memory;
 mod merge;
 mod outputs;
+mod recall;
 mod replay;
 mod report;
 mod reuse;
@@ -39,7 +40,7 @@ mod writer;
 
 pub use cut::Cut;
 pub use dead::{DeadGroup, DeadRows};
-pub use dflow_operators::{RowFailure, StageCounts, StepError};
+pub use dflow_operators::{RowFailure, StageCounts, StepError, is_split};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
 pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, RowShape, shipped_names};
 pub use driver::{Beside, RunError};

@@ -234,6 +234,7 @@ impl Engine {
                 folder: self.settings.state.join("dead"),
                 name: format!("{run}-{}-{number:05}", of.segment.ends[0]),
             }),
+            stored: Vec::new(),
             cut: None,
         }
     }

@@ -75,6 +75,9 @@ pub struct StageReport {
     pub failed: u64,
     /// Of the rows in: those that earlier runs had seen, in tasks whose results stand.
     pub reused: u64,
+    /// Of the rows in: those whose results were known of the same content (saved stages).
+    #[serde(default)]
+    pub recalled: u64,
     /// Processor time of this stage alone, over all cores, in seconds; that of earlier runs left out.
     pub seconds: f64,
     /// Bytes read (sources) or written (sinks).

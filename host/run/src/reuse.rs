@@ -81,7 +81,7 @@ impl Reuse {
             std::iter::once(&mut task.result).chain(task.replays.iter_mut().map(|replay| &mut replay.result))
         }) {
             let counts = task.counts.values_mut().chain(task.again.values_mut());
-            counts.for_each(|counts| *counts = StageCounts { nanos: 0, aside: 0, ..*counts });
+            counts.for_each(|counts| *counts = StageCounts { nanos: 0, aside: 0, recalled: 0, ..*counts });
         }
         let opens = segment.operators.iter().any(|stage| matches!(plan.pipeline.stage[stage].verb, Verb::Open(_)));
         let columns = segment.ends.first().and_then(|end| plan.saved.get(end)).map(Vec::as_slice);

@@ -42,6 +42,7 @@ pub(crate) fn specs(
             folder: settings.state.join("dead"),
             name: format!("{run}-{}-{number:05}", segment.ends[0]),
         }),
+        stored: Vec::new(),
         cut: None,
     };
     // What stays of earlier tasks comes after what there is to be done.

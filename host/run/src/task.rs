@@ -17,8 +17,8 @@ use datafusion::{
 };
 use dflow_io::{Prepared, Split, Stores, is_object};
 use dflow_operators::{
-    BySplit, DeadFile, DeadLetters, DeadPlace, FirstRows, Held, RowFailure, StageCounts, StepError, TaskScope,
-    split_column, splits_of, step_error,
+    BySplit, DeadFile, DeadLetters, DeadPlace, FirstRows, Held, Recall, RowFailure, StageCounts, StepError, StoredRows,
+    TaskScope, split_column, splits_of, step_error,
 };
 use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline, Verb};
 use dflow_plan::{EndPlan, Plan, Segment};
@@ -61,6 +61,9 @@ pub struct TaskSpec {
     /// Where rows that fail are kept.
     #[serde(default)]
     pub dead: Option<DeadPlace>,
+    /// Of a saved stage: rows that may hold results for the same content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stored: Vec<StoredRows>,
     /// Of an earlier task what stays: then it is copied, and nothing else is done.
     #[serde(default)]
     pub cut: Option<Cut>,
@@ -138,6 +141,9 @@ impl TaskSpec {
         let mut scope = TaskScope::new(splits.collect(), self.partitions, self.parallel, self.first, batch, cancel);
         scope.dead = self.dead.clone().map(|place| Arc::new(DeadLetters::new(place)));
         scope.first_rows = first_rows;
+        if !self.stored.is_empty() {
+            scope.recalls.insert(self.segment.clone(), Arc::new(Recall::new(self.stored.clone())));
+        }
         Arc::new(scope)
     }
 

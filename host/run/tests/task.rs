@@ -88,6 +88,7 @@ fn a_task_runs_anywhere_from_its_description() {
         first: None,
         outputs: BTreeMap::from([(name("out"), output(folder.join("out"), "a.jsonl"))]),
         dead: None,
+        stored: Vec::new(),
         cut: None,
     };
     let (result, rows) = run(&folder, &spec);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dflow_pipeline::{Bytes, exit};
-use dflow_run::{Engine, Explained, Why};
+use dflow_run::{Engine, Explained, Why, is_split};
 
 use crate::{failure::Failure, outside::Outside, settings::PlanSettings, terminal::Terminal, words};
 
@@ -67,7 +67,8 @@ fn columns(logical: &str, source: &str) -> Option<String> {
     })?;
     let columns = scan.split_once("projection=[")?.1.split(']').next()?;
     let prefix = format!("{source}.");
-    let columns: Vec<_> = columns.split(", ").map(|c| format!("`{}`", c.strip_prefix(&prefix).unwrap_or(c))).collect();
+    let shown = columns.split(", ").filter(|column| !is_split(column));
+    let columns: Vec<_> = shown.map(|c| format!("`{}`", c.strip_prefix(&prefix).unwrap_or(c))).collect();
     Some(columns.join(", "))
 }
 

@@ -118,7 +118,11 @@ fn end(report: &RunReport) -> String {
         0 => String::new(),
         bytes => format!("; {} of rows didn't fit into memory and went through the disk", Bytes(bytes)),
     };
-    let before = before(report);
+    let known = match report.stages.iter().map(|stage| stage.recalled).sum() {
+        0 => String::new(),
+        rows => format!("; {} had results of the same content already", words::plural(rows, "row")),
+    };
+    let before = format!("{}{known}", before(report));
     match (failed, report.failed_beyond) {
         (0, _) => format!("done in {time}{disk}{before}\n"),
         (_, 0) => format!("done in {time}{disk}{before}; {rows} failed, as many as may\n"),
@@ -156,6 +160,7 @@ mod tests {
             skipped,
             failed,
             reused,
+            recalled: 0,
             seconds,
             bytes,
         }

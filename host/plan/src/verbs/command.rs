@@ -76,6 +76,7 @@ impl Step {
             retries: 0,
             batch,
             children,
+            key: None,
         };
         let reads = Reads {
             ports: reads,

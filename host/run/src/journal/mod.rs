@@ -28,7 +28,7 @@ mod tests;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,
-    cut::SplitTask,
+    cut::{SplitFile, SplitTask},
     dead::DeadSource,
     files::remove,
     known::{Known, PastOutput},

@@ -79,6 +79,7 @@ fn spec(folder: &Path, number: u32, file: &str) -> TaskSpec {
         first: None,
         outputs: BTreeMap::from([(name("sink"), output)]),
         dead: None,
+        stored: Vec::new(),
         cut: None,
     }
 }
