@@ -97,7 +97,7 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Stag
             return Err(unbalanced(what));
         }
     }
-    for Exchange { giving, reading } in exchanges(plan, &stages) {
+    for Exchange { giving, reading } in exchanges(plan, segment, &stages) {
         if giving.iter().chain(&reading).any(open) {
             continue;
         }
@@ -128,9 +128,11 @@ struct Exchange<'a> {
     reading: Vec<&'a StageReport>,
 }
 
-fn exchanges<'a>(plan: &Plan, stages: &'a [StageReport]) -> Vec<Exchange<'a>> {
+fn exchanges<'a>(plan: &Plan, segment: &Segment, stages: &'a [StageReport]) -> Vec<Exchange<'a>> {
     let mut found: Vec<Exchange<'a>> = Vec::new();
-    for reader in stages {
+    // What is saved, and dead rows, come from elsewhere.
+    let source = |report: &&StageReport| segment.sources.iter().any(|source| source.stage == report.stage);
+    for reader in stages.iter().filter(|report| !source(report)) {
         let from = &plan.stages[&reader.stage].from;
         let giving: Vec<&StageReport> = stages.iter().filter(|s| from.contains(&s.stage)).collect();
         if giving.is_empty() {
