@@ -3,7 +3,7 @@
 
 usage: tests/crash.py [--kills N] [--seed N]
 
-A pipeline with an expansion, a filter, a plugin stage at which rows fail, a saved stage and a sort beside it, and sinks of each kind (a folder, folders of
+A pipeline with an expansion, a filter, a plugin stage at which rows fail, a saved stage and a sort beside it, a stage whose dead rows have a sink, and sinks of each kind (a folder, folders of
 values, a single file, files named by rows) is killed (SIGKILL) at random moments until N kills are done (20 by default), each time gone on
 with until it completes; and it is ended at each point before, after and in the middle of what a commit is made of. Each time rows, counts,
 failed rows with their content, and files must be those of the undisturbed run. Names of files, times and the run's id may differ.
@@ -79,6 +79,18 @@ sort = ["-line"]
 from = "sorted"
 write = "out/sorted.csv"
 columns = { line = "line" }
+
+[stage.checked]
+from = "lines"
+use = "json/validate"
+in = { line = "line" }
+with = { schema = { properties = { line = { pattern = "^[^#]{0,}$" } } } }
+
+[stage.quarantine]
+from = "checked.dead"
+write = "out/quarantine/"
+format = "jsonl"
+columns = { uri = "uri", line = "line", kind = "error_kind" }
 
 [stage.files]
 read = "in/1*.txt"
@@ -159,7 +171,7 @@ def outcome(folder, report):
     for path in files:
         # Names of files in folders bear their run; which rows stand together in one is left open.
         kind = path.relative_to(out).parts[0]
-        if kind in ("folder", "by_length"):
+        if kind in ("folder", "by_length", "quarantine"):
             place = str(path.parent.relative_to(out))
             rows[place] = sorted(rows.get(place, []) + path.read_text().splitlines())
         else:

@@ -22,12 +22,14 @@ pub struct Reads<E> {
     pub uri: Option<E>,
     /// How often a row was tried before, where it is one that failed and is tried again.
     pub attempts: Option<E>,
+    /// What else rows that fail are to be kept with.
+    pub kept: Vec<E>,
 }
 
 impl<E> Reads<E> {
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
-        self.ports.iter().chain(&self.id).chain(&self.uri).chain(&self.attempts)
+        self.ports.iter().chain(&self.id).chain(&self.uri).chain(&self.attempts).chain(&self.kept)
     }
 
     /// The same made of others, given in the order of [`Reads::iter`].
@@ -37,7 +39,8 @@ impl<E> Reads<E> {
         let id = self.id.as_ref().and_then(|_| others.next());
         let uri = self.uri.as_ref().and_then(|_| others.next());
         let attempts = self.attempts.as_ref().and_then(|_| others.next());
-        let made = Reads { ports, id, uri, attempts };
+        let kept = others.take(self.kept.len()).collect();
+        let made = Reads { ports, id, uri, attempts, kept };
         if made.iter().count() != self.iter().count() {
             return internal_err!("an operator reads {} expressions, and was given fewer", self.iter().count());
         }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BatchLimits, Codec, Format, GuestLimits, Millis, Name};
 
+/// What stands behind a stage's name, and a dot, for the rows that failed at it.
+pub const DEAD: &str = "dead";
+
 /// A pipeline: resources and named stages, its parameters put in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +32,14 @@ pub struct Pipeline {
     /// How batches are cut in stages that don't say otherwise.
     #[serde(default)]
     pub batch: BatchLimits,
+}
+
+impl Pipeline {
+    /// The stage that gives the rows that fail at a stage, if another reads them.
+    pub fn dead_of(&self, stage: &Name) -> Option<&Name> {
+        let (name, dead) = self.stage.get_key_value(stage.part(DEAD).as_str())?;
+        matches!(&dead.verb, Verb::Dead(of) if of == stage).then_some(name)
+    }
 }
 
 /// A named place, so that a job survives when its data moves.
@@ -86,7 +97,9 @@ pub struct Plugin {
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// The stages whose rows it reads: one, or several for `union`. Empty for sources; for `sql` the stages that the query names,
-    /// found there; `join` names its other side itself.
+    /// found there; `join` names its other side itself. `"name.dead"` are the rows that failed at the stage `name` (a `read`, `open`, `use`
+    /// or `command`), after their last retry: with the columns that it reads (of a `read` the file's `uri`), and `error_kind`,
+    /// `error_message` and `error_attempts`. They are no failures of the run then, and that stage is saved.
     #[serde(default)]
     pub from: Vec<Name>,
     /// What it does.
@@ -149,6 +162,9 @@ pub enum Verb {
     /// The rows that a flow is given, in the place of its `input` stage: no verb that anybody writes.
     #[schemars(skip)]
     Given(Given),
+    /// The rows that failed at a stage, `name.dead` in a `from`: no verb that anybody writes.
+    #[schemars(skip)]
+    Dead(Name),
     /// Several verbs, one after the other.
     Steps(Steps),
     /// A query over the stages it names.
@@ -191,6 +207,7 @@ impl Verb {
             Self::Command(_) => "command",
             Self::Flow(_) => "flow",
             Self::Given(_) => "input",
+            Self::Dead(_) => "dead",
             Self::Steps(_) => "steps",
             Self::Sql(_) => "sql",
             Self::Set(_) => "set",

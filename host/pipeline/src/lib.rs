@@ -25,7 +25,7 @@ pub use draft::Draft;
 pub use fault::{Fault, exit};
 pub use file_names::{FileNames, refuse_name};
 pub use form::{
-    Cell, Command, CommandRows, CsvOptions, Distinct, Explode, Flow, Given, Group, How, Input, Join, Limit,
+    Cell, Command, CommandRows, CsvOptions, DEAD, Distinct, Explode, Flow, Given, Group, How, Input, Join, Limit,
     MaxFailures, Missing, Mode, Nulls, OnError, OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample,
     SampleSize, Select, Set, Sort, SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb, Volume, Write,
 };

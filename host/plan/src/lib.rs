@@ -29,6 +29,7 @@ mod problems;
 mod prune;
 mod query;
 mod replay;
+mod routed;
 mod saved;
 mod segment;
 mod selection;

@@ -23,10 +23,11 @@ use crate::{
     problems::{of_sql, of_wasm},
     query::{self, Query},
     replay::Replay,
+    routed,
     saved::KEY_COLUMN,
     segment::{Segment, SegmentSource},
     source::{self, Source},
-    steps::Step,
+    steps::{Planned, Step},
     together::{End, Rows, together},
     verbs,
 };
@@ -45,6 +46,8 @@ pub struct Plan {
     pub segments: Vec<Segment>,
     /// The saved stages, and the names in the plan of the columns that are stored of each.
     pub saved: BTreeMap<Name, Vec<String>>,
+    /// The saved stages whose dead rows others read, and the names in the plan of the columns that they read of them.
+    pub routed: BTreeMap<Name, Vec<String>>,
     /// The plugins that are used, by the name that the pipeline gives them.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
     /// For stages that run an operator or a program: how many rows come of one.
@@ -102,7 +105,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     if let Some(replay) = &environment.replay {
         planning.cut_off(replay);
     }
-    let (segments, saved) = planning.segments(target);
+    let (segments, saved, routed) = planning.segments(target);
     let Planning { mistakes, plugins, from, steps, shapes, programs, warnings, .. } = planning;
     if let Some(mistakes) = Mistakes::collect(draft.text.clone(), mistakes) {
         return Err(mistakes);
@@ -113,8 +116,11 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     });
     let stages = stages.collect();
     let warnings = Mistakes::collect(draft.text.clone(), warnings);
-    Ok(Plan { pipeline: pipeline.clone(), stages, segments, saved, plugins, shapes, programs, warnings })
+    Ok(Plan { pipeline: pipeline.clone(), stages, segments, saved, routed, plugins, shapes, programs, warnings })
 }
+
+/// Segments, what is stored of saved stages, and what is read of the rows that fail at them.
+type Segments = (Vec<Segment>, BTreeMap<Name, Vec<String>>, BTreeMap<Name, Vec<String>>);
 
 /// A saved stage.
 struct Saved {
@@ -295,6 +301,7 @@ impl Planning<'_> {
                     _ => Err(Vec::new()),
                 }
             }
+            Verb::Dead(of) => self.dead(name, of, stage),
             Verb::Steps(_) => Ok(input?.last_step(name)),
             Verb::Sql(_) => match self.queries.remove(name) {
                 Some(query) => query::plan(&state, name, query, &inputs).await,
@@ -325,9 +332,22 @@ impl Planning<'_> {
         let spec = source::spec(name, stage, self.batch(stage), &source)?;
         let cut = source.reader.cuts();
         let splits: Arc<[_]> = Arc::from(source.splits);
-        let source = SegmentSource { stage: name.clone(), kept: splits.clone(), splits, cut, saved: false };
+        let source = SegmentSource { stage: name.clone(), kept: splits.clone(), splits, cut, saved: None };
         self.sources.insert(name.clone(), source);
         Step::source(spec)
+    }
+
+    /// `from = "of.dead"`
+    fn dead(&mut self, name: &Name, of: &Name, stage: &Stage) -> Planned {
+        let input = self.from[of].first().and_then(|from| self.steps.get(from));
+        let around = (&self.environment.stores, self.batch(stage));
+        let (step, source) = routed::dead(name, of, input, self.saves, around)?;
+        self.sources.insert(name.clone(), source);
+        if !self.saves && self.environment.replay.is_none() {
+            let what = format!("no rows come from `{name}` with `--first`, nor in `eval`");
+            self.warnings.push(Mistake::new(At::stage(name), what));
+        }
+        Ok(step)
     }
 
     /// A plugin by the name that a stage uses; `Err(None)` when it was reported before.
@@ -400,11 +420,11 @@ impl Planning<'_> {
         self.from.insert(replay.stage.clone(), vec![stage.clone()]);
         self.from.insert(stage.clone(), Vec::new());
         self.sources
-            .insert(stage.clone(), SegmentSource { stage, kept: splits.clone(), splits, cut: false, saved: false });
+            .insert(stage.clone(), SegmentSource { stage, kept: splits.clone(), splits, cut: false, saved: None });
     }
 
     /// Segments for all sinks, those that run together in one, or for the stage asked for.
-    fn segments(&mut self, target: Option<&Name>) -> (Vec<Segment>, BTreeMap<Name, Vec<String>>) {
+    fn segments(&mut self, target: Option<&Name>) -> Segments {
         let ends: Vec<Name> = match target {
             Some(name) if self.pipeline.stage.contains_key(name) => vec![name.clone()],
             // Without the whole pipeline nobody knows whether there is such a stage.
@@ -462,14 +482,24 @@ impl Planning<'_> {
     }
 
     /// Puts the segments that store saved stages before those of the sinks, and says what each stores: also what others read.
-    fn stored(&mut self, sinks: Vec<Segment>) -> (Vec<Segment>, BTreeMap<Name, Vec<String>>) {
+    fn stored(&mut self, sinks: Vec<Segment>) -> Segments {
         let (mut segments, mut stored, mut mistakes) = (sinks, BTreeMap::new(), Vec::new());
+        let mut routed: BTreeMap<Name, Vec<String>> = BTreeMap::new();
         // From the sinks up: what a stage stores of its ancestors is what those below it read.
         for (name, Saved { step, .. }) in self.saved.iter().rev() {
             let wanted = segments.iter().map(|segment| segment.wanted(name));
             let planned =
                 wanted.collect::<datafusion::common::Result<Vec<_>>>().map_err(|e| vec![of_sql(At::stage(name), &e)]);
             let planned = planned.and_then(|wanted| {
+                let step = match self.pipeline.dead_of(name) {
+                    Some(dead) => {
+                        let read = self.read_of_dead(name, dead, &segments)?;
+                        let keeping = step.keeping(&read)?;
+                        routed.insert(name.clone(), read.into_iter().collect());
+                        keeping
+                    }
+                    None => step.clone(),
+                };
                 let step = step.store(&wanted.into_iter().flatten().collect())?;
                 let failed = |e| vec![of_sql(At::stage(name), &e)];
                 let mut stages = Vec::new();
@@ -489,7 +519,20 @@ impl Planning<'_> {
             }
         }
         self.mistakes.extend(mistakes);
-        (segments, stored)
+        (segments, stored, routed)
+    }
+
+    /// The columns of what goes into a stage that segments read of the rows that fail at it.
+    fn read_of_dead(&self, of: &Name, dead: &Name, segments: &[Segment]) -> Result<BTreeSet<String>, Vec<Mistake>> {
+        let Some(input) = self.from[of].first().and_then(|from| self.steps.get(from)) else {
+            return Ok(BTreeSet::new());
+        };
+        let mut read = BTreeSet::new();
+        for segment in segments {
+            read.extend(segment.wanted(dead).map_err(|e| vec![of_sql(At::stage(dead), &e)])?);
+        }
+        read.retain(|name| input.plan.schema().has_column_with_unqualified_name(name));
+        Ok(read)
     }
 
     /// The segment of some ends.
@@ -503,16 +546,22 @@ impl Planning<'_> {
             from.insert(name.clone(), Vec::new());
             sources.insert(name.clone(), saved.source.clone());
         }
+        from.iter_mut().filter(|(name, _)| self.is_dead(name)).for_each(|(_, from)| from.clear());
         Segment::new(group, &from, &plans, &sources, self.state.clone())
+    }
+
+    /// Whether a stage gives the rows that failed at another.
+    fn is_dead(&self, name: &Name) -> bool {
+        self.pipeline.stage.get(name).is_some_and(|stage| matches!(stage.verb, Verb::Dead(_)))
     }
 
     /// A stage and all that it reads, sources first; of a saved stage no more than the stage itself.
     fn reach(&self, name: &Name, stages: &mut Vec<Name>) {
         for from in &self.from[name] {
-            if stages.contains(from) {
+            if stages.contains(from) || self.is_dead(name) {
                 continue;
             }
-            match self.saved.contains_key(from) {
+            match self.saved.contains_key(from) || self.is_dead(from) {
                 true => stages.push(from.clone()),
                 false => self.reach(from, stages),
             }

@@ -22,7 +22,7 @@ use datafusion::{
         },
     },
 };
-use dflow_pipeline::{At, Mistake, Name};
+use dflow_pipeline::{At, DEAD, Mistake, Name};
 use indexmap::IndexMap;
 
 use crate::{
@@ -62,7 +62,16 @@ pub(crate) fn parse(state: &SessionState, name: &Name, text: &str) -> Result<Que
         system.extend(SYSTEM.iter().filter(|s| last.is_some_and(|ident| ident.value == **s)).copied());
         ControlFlow::Continue(())
     });
-    let references = state.resolve_table_references(&statement).map_err(|e| of_sql(at, &e))?;
+    let references = state.resolve_table_references(&statement).map_err(|e| of_sql(at.clone(), &e))?;
+    if let Some(table) = references.iter().find(|table| table.schema().is_some()) {
+        let named = table.to_string();
+        let mistake = Mistake::new(at, format!("a query reads stages by name, and `{named}` isn't one"));
+        return Err(match table.table() == DEAD {
+            true => mistake
+                .hint(format!("give these rows a name: a stage with `from = \"{named}\"` and `filter = \"true\"`")),
+            false => mistake,
+        });
+    }
     let mut tables: Vec<String> = references.iter().map(|r| r.table().to_owned()).collect();
     tables.sort();
     tables.dedup();

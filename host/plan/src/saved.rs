@@ -66,8 +66,8 @@ impl Step {
             batch,
         };
         let none = Arc::from([]);
-        let source =
-            SegmentSource { stage: stage.clone(), splits: Arc::clone(&none), kept: none, cut: true, saved: true };
+        let saved = Some(stage.clone());
+        let source = SegmentSource { stage: stage.clone(), splits: Arc::clone(&none), kept: none, cut: true, saved };
         let step = Self { plan: Self::scan(spec)?, columns: Columns { split, ..self.columns.clone() } };
         Ok((step.metered()?, source))
     }

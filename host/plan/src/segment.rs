@@ -37,8 +37,8 @@ pub struct SegmentSource {
     pub kept: Arc<[Split]>,
     /// Whether a task may read a piece of a split.
     pub cut: bool,
-    /// Whether it is a saved stage, whose splits are known when it is stored.
-    pub saved: bool,
+    /// The saved stage whose rows these are, or those that failed at it: the splits are known when it is stored.
+    pub saved: Option<Name>,
 }
 
 impl SegmentSource {
@@ -182,18 +182,18 @@ impl Segment {
         Ok(planned)
     }
 
-    /// The same segment, which reads these files of a saved stage.
+    /// The same segment, which reads these files of a saved stage, or of the rows that failed at it.
     #[must_use]
     pub fn reading(mut self, stage: &Name, files: &[Split]) -> Self {
-        for source in self.sources.iter_mut().filter(|source| source.saved && source.stage == *stage) {
+        for source in self.sources.iter_mut().filter(|source| source.saved.is_some() && source.stage == *stage) {
             (source.splits, source.kept) = (Arc::from(files), Arc::from(files));
         }
         self
     }
 
-    /// The saved stages that it reads.
+    /// The saved stages that it reads, or whose dead rows.
     pub fn reads_saved(&self) -> impl Iterator<Item = &Name> {
-        self.sources.iter().filter(|source| source.saved).map(|source| &source.stage)
+        self.sources.iter().filter_map(|source| source.saved.as_ref())
     }
 
     /// The names of the columns that it reads of a saved stage.

@@ -41,6 +41,8 @@ pub struct DeadGroup {
     pub kind: String,
     /// What was wrong.
     pub message: String,
+    /// Whether they have gone on to a stage that reads the dead rows of this one.
+    pub routed: bool,
     /// How many rows.
     pub rows: u64,
     /// The `__id__` of the first of them, where it has one.
@@ -106,6 +108,7 @@ impl DeadRows {
                         fault: faults.value(i).to_owned(),
                         kind,
                         message,
+                        routed: source.routed,
                         rows: 0,
                         row: of(&ids),
                         uri: of(&uris),

@@ -22,6 +22,7 @@ use crate::{
     fingerprint::{Fingerprint, Fingerprints, Printed},
     journal::{Begun, Journal, Known},
     ledger,
+    outputs::splits,
     recall::Stored,
     report::RunReport,
     reuse::Reuse,
@@ -153,9 +154,14 @@ impl Engine {
                 }
             };
             match done.await {
-                Ok(Some(files)) if plan.saves(segment) => {
-                    let files = files.iter().map(|file| work.stores.split(file)).collect::<Result<Vec<_>, _>>();
-                    work.stored.insert(segment.ends[0].clone(), files.map_err(StepError::from)?);
+                Ok(Some(whole)) if plan.saves(segment) => {
+                    work.stored.insert(segment.ends[0].clone(), splits(&work.stores, &whole.files)?);
+                    if let Some(dead) = plan.pipeline.dead_of(&segment.ends[0]) {
+                        let files = journal.known().dead_files(&segment.ends[0], whole.tasks.iter().copied())?;
+                        ledger::check_dead(&segment.ends[0], &totals.stages, &files)?;
+                        let splits = splits(&work.stores, files.iter().map(|file| &file.path))?;
+                        work.stored.insert(dead.clone(), splits);
+                    }
                     outcome.done.extend(segment.ends.iter().filter(|_| selected).cloned());
                 }
                 Ok(Some(_)) => outcome.done.extend(segment.ends.iter().cloned()),

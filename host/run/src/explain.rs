@@ -79,7 +79,7 @@ impl Engine {
             });
             let meet = segment.again.iter().map(|again| (again.stage.clone(), again.reader.clone(), Why::Meets));
             let before = &plan.segments[..i];
-            let saved = |stage: &&Name| segment.reads_saved().any(|saved| saved == *stage);
+            let saved = |stage: &&Name| segment.sources.iter().any(|s| s.saved.is_some() && s.stage == **stage);
             let apart = segment.stages.iter().filter(|stage| !saved(stage)).filter_map(|stage| {
                 let other = before.iter().find(|other| other.stages.contains(stage))?;
                 Some((stage.clone(), other.ends[0].clone(), Why::Apart))

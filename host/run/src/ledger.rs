@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dflow_io::Prepared;
 use dflow_operators::{StageCounts, StepError};
 use dflow_pipeline::{Fault, Name, OnError, Verb};
 use dflow_plan::{Plan, Segment};
@@ -97,7 +98,7 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Stag
             return Err(unbalanced(what));
         }
     }
-    for Exchange { giving, reading } in exchanges(plan, &stages) {
+    for Exchange { giving, reading } in exchanges(plan, segment, &stages) {
         if giving.iter().chain(&reading).any(open) {
             continue;
         }
@@ -128,9 +129,11 @@ struct Exchange<'a> {
     reading: Vec<&'a StageReport>,
 }
 
-fn exchanges<'a>(plan: &Plan, stages: &'a [StageReport]) -> Vec<Exchange<'a>> {
+fn exchanges<'a>(plan: &Plan, segment: &Segment, stages: &'a [StageReport]) -> Vec<Exchange<'a>> {
     let mut found: Vec<Exchange<'a>> = Vec::new();
-    for reader in stages {
+    // What is saved, and dead rows, come from elsewhere.
+    let source = |report: &&StageReport| segment.sources.iter().any(|source| source.stage == report.stage);
+    for reader in stages.iter().filter(|report| !source(report)) {
         let from = &plan.stages[&reader.stage].from;
         let giving: Vec<&StageReport> = stages.iter().filter(|s| from.contains(&s.stage)).collect();
         if giving.is_empty() {
@@ -149,11 +152,27 @@ fn exchanges<'a>(plan: &Plan, stages: &'a [StageReport]) -> Vec<Exchange<'a>> {
     found
 }
 
-/// Failed rows beyond what their stages allow.
+/// Checks that as many rows failed at a stage as there are in the files from which they go on.
+///
+/// # Errors
+/// Names the stage and both sides.
+pub(crate) fn check_dead(stage: &Name, stages: &[StageReport], files: &[Prepared]) -> Result<(), StepError> {
+    let Some(report) = stages.iter().find(|report| report.stage == *stage) else { return Ok(()) };
+    let there: u64 = files.iter().map(|file| file.rows).sum();
+    if report.failed == there {
+        return Ok(());
+    }
+    let failed = report.failed;
+    Err(unbalanced(format!("the books of the dead rows of `{stage}` don't balance: failed {failed}, given {there}")))
+}
+
+/// Failed rows beyond what their stages allow: those that others read are none.
 pub(crate) fn failed_beyond(plan: &Plan, stages: &[StageReport]) -> u64 {
     let beyond = |report: &StageReport| {
         let stage = &plan.pipeline.stage[&report.stage];
-        let allowed = stage.on_error == OnError::Skip || stage.max_failures.allows(report.failed, report.rows_in);
+        let routed = plan.pipeline.dead_of(&report.stage).is_some();
+        let allowed =
+            routed || stage.on_error == OnError::Skip || stage.max_failures.allows(report.failed, report.rows_in);
         if allowed { 0 } else { report.failed }
     };
     stages.iter().map(beyond).sum()

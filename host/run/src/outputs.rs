@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use dflow_io::{Prepared, Split};
+use dflow_io::{Prepared, Split, Stores};
 use dflow_operators::StepError;
 use dflow_pipeline::{Name, Verb};
 use dflow_plan::{Plan, Segment};
@@ -248,13 +248,25 @@ impl Engine {
                 made.flat_map(|made| &made.files).map(|file| file.path.clone()).collect::<Vec<_>>()
             });
             if let Some(files) = &files {
-                let files = files.iter().map(|file| stores.split(file)).collect::<Result<Vec<_>, _>>()?;
+                let files = splits(&stores, files)?;
                 stored.insert(segment.ends[0].clone(), files);
+                if let (Some(dead), Some(known)) = (plan.pipeline.dead_of(&segment.ends[0]), known) {
+                    let files = known.dead_files(&segment.ends[0], standing.iter().map(|task| task.id))?;
+                    stored.insert(dead.clone(), splits(&stores, files.iter().map(|file| &file.path))?);
+                }
             }
             found.push(Found { outputs, past, files, segment });
         }
         Ok((found, fingerprints, history))
     }
+}
+
+/// Files as splits.
+pub(crate) fn splits<'a>(
+    stores: &Stores,
+    files: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<Vec<Split>, StepError> {
+    Ok(files.into_iter().map(|file| stores.split(file)).collect::<Result<Vec<_>, _>>()?)
 }
 
 /// What a segment read of its sources when it was whole last, and what there is to read now.
@@ -266,7 +278,7 @@ fn read_then(found: &Found, last: &PastOutput, known: Known<'_>) -> Result<BTree
             known.extend(splits.into_iter().map(|PastSplit { identity, version, .. }| (identity, version)));
         }
     }
-    let sources = found.segment.sources.iter().filter(|source| !source.saved);
+    let sources = found.segment.sources.iter().filter(|source| source.saved.is_none());
     let inputs = sources.map(|source| {
         let now = source.to_read(None).iter().map(|split| (split.identity(), split.etag.clone())).collect();
         (source.stage.clone(), Inputs { then: then.remove(&source.stage).unwrap_or_default(), now })

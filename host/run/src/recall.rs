@@ -58,7 +58,7 @@ impl Stored {
                 let Some(known) = journal.by_split(task.id)? else { continue };
                 let read = task.splits.get(&source.stage).map(Vec::as_slice).unwrap_or_default();
                 for SplitFile { path, splits, .. } in known.files.into_iter().filter(|file| file.sink == *stage) {
-                    if source.saved {
+                    if source.saved.is_some() {
                         bytes += std::fs::metadata(&path).map_or(0, |file| file.len());
                         stored.all.push(StoredRows { path, rows: vec![0..splits.iter().map(|(_, rows)| rows).sum()] });
                         continue;

@@ -161,7 +161,9 @@ impl Engine {
         gathered: &mut Gathered,
     ) -> Result<u64, StepError> {
         let mut dead = journal.dead(&segment.ends[0])?;
-        dead.retain(|dead| only.is_none_or(|stage| dead.stage == *stage));
+        // Those that others read have gone on, unless they are asked for by name.
+        let routed = |stage: &Name| plan.pipeline.dead_of(stage).is_some();
+        dead.retain(|dead| only.map_or_else(|| !routed(&dead.stage), |stage| dead.stage == *stage));
         gathered.cut_short += dead.iter().filter(|dead| !dead.complete).map(|dead| dead.rows).sum::<u64>();
         dead.retain(|dead| dead.complete);
         let (anew, again): (Vec<Dead>, Vec<Dead>) =

@@ -38,6 +38,13 @@ pub struct RunReport {
     pub exit: u8,
 }
 
+impl RunReport {
+    /// Whether the rows that failed at a stage went on to others.
+    pub fn is_routed(&self, stage: &Name) -> bool {
+        self.stages.iter().any(|other| other.verb == "dead" && other.from.contains(stage))
+    }
+}
+
 /// What earlier runs had done and stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reused {

@@ -85,7 +85,8 @@ impl Reuse {
         }
         let opens = segment.operators.iter().any(|stage| matches!(plan.pipeline.stage[stage].verb, Verb::Open(_)));
         let columns = segment.ends.first().and_then(|end| plan.saved.get(end)).map(Vec::as_slice);
-        let looked = Looked { segment, sinks, past: &past, opens, columns, journal };
+        let dead = segment.ends.first().and_then(|end| plan.routed.get_key_value(end));
+        let looked = Looked { segment, sinks, past: &past, opens, columns, dead, journal };
         let singles = singles(sinks, journal)?;
         if let Some(singles) = &singles
             && let Some(whole) = looked.whole(singles)
@@ -117,6 +118,8 @@ struct Looked<'a> {
     opens: bool,
     /// Of a saved stage: the columns that its files must hold, as others read them.
     columns: Option<&'a [String]>,
+    /// Of one whose dead rows others read: it, and the columns that the files of these must hold.
+    dead: Option<(&'a Name, &'a Vec<String>)>,
     journal: Known<'a>,
 }
 
@@ -222,7 +225,11 @@ impl Looked<'_> {
             let all = || made.rows() == *rows && made.files.iter().all(whole_file);
             (whole && !sink.is_folder()) || all()
         };
-        replays && self.sinks.iter().all(own)
+        let dead = self.dead.is_none_or(|(stage, names)| {
+            let mut files = task.result.dead.iter().filter(|dead| dead.stage == *stage);
+            files.all(|dead| holds_columns(&dead.file.path, names))
+        });
+        dead && replays && self.sinks.iter().all(own)
     }
 
     /// Whether tasks have read all that is listed now, each of it once.

@@ -50,6 +50,14 @@ pub(crate) struct SegmentRun<'a> {
     pub(crate) first_rows: Arc<FirstRows>,
 }
 
+/// What a segment has made that is whole.
+pub(crate) struct Whole {
+    /// Its files, in the order of their rows.
+    pub(crate) files: Vec<PathBuf>,
+    /// Its tasks, in the same order.
+    pub(crate) tasks: Vec<TaskId>,
+}
+
 /// A task that is done, in this run or an earlier one.
 struct Finished<'a> {
     position: Position,
@@ -71,24 +79,25 @@ impl SegmentRun<'_> {
         (specs.len(), self.reuse.standing.len() + cuts.len(), splits.map(Split::bytes).sum())
     }
 
-    /// The files that earlier runs have made, when they are all that there is to be made.
-    pub(crate) fn kept(&self) -> Option<Vec<PathBuf>> {
+    /// What earlier runs have made, when it is all that there is to be made.
+    pub(crate) fn kept(&self) -> Option<Whole> {
         if !self.specs.is_empty() {
             return None;
         }
         let mut standing: Vec<&Standing> = self.reuse.standing.iter().collect();
         standing.sort_by_key(|task| (task.position, task.id));
         let files = standing.iter().flat_map(|task| task.result.files.values()).flat_map(|made| &made.files);
-        Some(files.map(|file| file.path.clone()).collect())
+        let files = files.map(|file| file.path.clone()).collect();
+        Some(Whole { files, tasks: standing.iter().map(|task| task.id).collect() })
     }
 
-    /// Runs its tasks, publishes what they make, and makes its outputs whole. Gives its files, in the order of their rows.
+    /// Runs its tasks, publishes what they make, and makes its outputs whole.
     pub(crate) async fn run(
         &self,
         journal: &mut Journal,
         totals: &mut Totals,
         observer: &dyn Observer,
-    ) -> Result<Vec<PathBuf>, StepError> {
+    ) -> Result<Whole, StepError> {
         let mut done: Vec<Finished<'_>> = Vec::new();
         for Standing { position, id, result } in &self.reuse.standing {
             self.reused(result, totals);
@@ -105,7 +114,7 @@ impl SegmentRun<'_> {
         let stages = self.books(&done)?;
         let written = self.close(&done, journal, totals, observer)?;
         totals.close(stages);
-        Ok(written)
+        Ok(Whole { files: written, tasks: done.iter().map(|task| task.id).collect() })
     }
 
     /// Takes in what earlier runs have done.

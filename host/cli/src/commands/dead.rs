@@ -102,6 +102,7 @@ fn table(groups: &[DeadGroup], width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("stage", Align::Left),
         ("rows", Align::Right),
+        ("routed", Align::Left),
         ("whose", Align::Left),
         ("kind", Align::Left),
         ("what", Align::Left),
@@ -110,6 +111,7 @@ fn table(groups: &[DeadGroup], width: Option<usize>) -> String {
         table.row([
             group.stage.to_string(),
             words::count(group.rows),
+            if group.routed { "yes" } else { "" }.to_owned(),
             group.fault.clone(),
             words::fit(&group.kind, 32),
             words::fit(&group.message, 300),
@@ -119,7 +121,7 @@ fn table(groups: &[DeadGroup], width: Option<usize>) -> String {
         0 => String::new(),
         more => format!("and {} (`--json` lists all)\n", words::plural(more as u64, "other kind")),
     };
-    table.lines(width) + &more
+    table.without_blank(&["routed"]).lines(width) + &more
 }
 
 fn show(

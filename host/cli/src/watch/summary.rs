@@ -112,17 +112,25 @@ fn before(report: &RunReport) -> String {
 
 fn end(report: &RunReport) -> String {
     let time = words::seconds(report.seconds);
-    let failed: u64 = report.stages.iter().map(|stage| stage.failed).sum();
+    let sum = |routed: bool| {
+        let stages = report.stages.iter().filter(|stage| report.is_routed(&stage.stage) == routed);
+        stages.map(|stage| stage.failed).sum::<u64>()
+    };
+    let (failed, routed) = (sum(false), sum(true));
     let rows = words::plural(failed, "row");
     let disk = match report.spilled {
         0 => String::new(),
         bytes => format!("; {} of rows didn't fit into memory and went through the disk", Bytes(bytes)),
     };
+    let went = match routed {
+        0 => String::new(),
+        routed => format!("; {} failed and went on to who reads them", words::plural(routed, "row")),
+    };
     let known = match report.stages.iter().map(|stage| stage.recalled).sum() {
         0 => String::new(),
         rows => format!("; {} had results of the same content already", words::plural(rows, "row")),
     };
-    let before = format!("{}{known}", before(report));
+    let before = before(report) + &known + &went;
     match (failed, report.failed_beyond) {
         (0, _) => format!("done in {time}{disk}{before}\n"),
         (_, 0) => format!("done in {time}{disk}{before}; {rows} failed, as many as may\n"),

@@ -110,6 +110,7 @@ pub(super) fn graft(
             Verb::Join(join) => join.with = caller.part(&join.with),
             Verb::Flow(flow) => flow.rows = caller.part(&flow.rows),
             Verb::Given(given) => given.flow = caller.part(&given.flow),
+            Verb::Dead(of) => *of = caller.part(&*of),
             Verb::Steps(steps) => steps.0.iter_mut().for_each(|step| *step = caller.part(&*step)),
             _ => {}
         }

@@ -2,14 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::stage::{Source, WrittenStage};
+use super::{
+    dead,
+    stage::{Source, WrittenStage},
+};
 use crate::{
     Mistake, Name,
+    form::DEAD,
     mistake::{listed, nearest_or_list},
 };
 
-/// Notes what is wrong with the edges, and puts the good ones into the stages.
-pub(super) fn connect(stages: &mut [WrittenStage<'_>], found: &mut Vec<Mistake>) {
+/// Notes what is wrong with the edges, and puts the good ones into the stages. Gives the stages whose dead rows others read.
+pub(super) fn connect(stages: &mut [WrittenStage<'_>], found: &mut Vec<Mistake>) -> Vec<Name> {
     let kinds: HashMap<&str, Option<&str>> = stages.iter().map(|stage| (stage.name, stage.verb)).collect();
     let giving = stages.iter().filter(|s| s.verb != Some("write") && !s.name.contains('.'));
     let giving: Vec<&str> = giving.map(|s| s.name).collect();
@@ -19,20 +23,25 @@ pub(super) fn connect(stages: &mut [WrittenStage<'_>], found: &mut Vec<Mistake>)
             check_source(stage, source, &kinds, &giving, found);
         }
     }
+    let routed = dead::routed(stages, found);
     circles(stages, found);
     let names: HashMap<String, Name> =
         stages.iter().filter_map(|s| s.stage.as_ref()).map(|(name, _)| (name.to_string(), name.clone())).collect();
     for stage in stages {
         if let Some((_, read)) = &mut stage.stage {
             // A name that isn't one, or isn't a stage's, has been noted above, and nobody will see this pipeline.
-            let named = |name: &str| names.get(name).cloned().or_else(|| name.parse().ok());
+            let named = |name: &str| {
+                let whole = || dead::of(name).and_then(|of| names.get(of)).map(|of| of.part(DEAD));
+                names.get(name).cloned().or_else(whole).or_else(|| name.parse().ok())
+            };
             read.from = stage.from.iter().filter_map(|source| named(&source.name)).collect();
         }
     }
+    routed
 }
 
 /// The names that a stage reads. A source's `from` is a mistake in itself, whatever it names.
-fn edges<'a>(stage: &'a WrittenStage<'_>) -> impl Iterator<Item = &'a Source> {
+pub(super) fn edges<'a>(stage: &'a WrittenStage<'_>) -> impl Iterator<Item = &'a Source> {
     let from: &[Source] = if stage.verb.is_some_and(is_source) { &[] } else { &stage.from };
     from.iter().chain(&stage.joined)
 }
@@ -100,9 +109,7 @@ fn check_source(
         }
         Some(_) => {}
         None => {
-            if let Some(dead) = name.strip_suffix(".dead").filter(|dead| kinds.contains_key(dead)) {
-                found.push(Mistake::later(at(), format!("reading the dead rows of a stage (`{dead}.dead`)")));
-            } else {
+            if dead::of(name).is_none_or(|of| !kinds.contains_key(of)) {
                 let others: Vec<&str> = giving.iter().copied().filter(|other| *other != stage.name).collect();
                 found.push(Mistake::new(at(), format!("unknown stage `{name}`")).hint(nearest_or_list(
                     "other stage",
@@ -117,7 +124,12 @@ fn check_source(
 /// Notes each circle once, at the `from` of its stage that comes first in the file.
 fn circles(stages: &[WrittenStage<'_>], found: &mut Vec<Mistake>) {
     let index: HashMap<&str, usize> = stages.iter().enumerate().map(|(i, stage)| (stage.name, i)).collect();
-    let next = |i: usize| edges(&stages[i]).filter_map(|source| index.get(source.name.as_str()).copied());
+    let next = |i: usize| {
+        edges(&stages[i]).filter_map(|source| {
+            let name = source.name.as_str();
+            index.get(name).or_else(|| index.get(dead::of(name)?)).copied()
+        })
+    };
     let mut left = vec![false; stages.len()];
     for start in 0..stages.len() {
         // Depth first without recursion, as a file may have thousands of stages in a row: the way from `start`, with
@@ -146,7 +158,8 @@ fn circles(stages: &[WrittenStage<'_>], found: &mut Vec<Mistake>) {
 fn circle_mistake(stages: &[WrittenStage<'_>], circle: &[usize]) -> Mistake {
     let names: Vec<&str> = circle.iter().chain(circle.first()).map(|i| stages[*i].name).collect();
     let first = &stages[circle[0]];
-    let source = edges(first).find(|source| Some(source.name.as_str()) == names.get(1).copied());
+    let source =
+        edges(first).find(|source| Some(dead::of(&source.name).unwrap_or(&source.name)) == names.get(1).copied());
     Mistake::new(
         source.map_or_else(|| first.at.key("from"), |source| source.at.clone()),
         format!("circular `from`: {}", names.join(" → ")),

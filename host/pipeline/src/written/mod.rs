@@ -5,6 +5,7 @@
 //! mistake, and what has a mistake is left out quietly by the steps after it, so that one slip gives one message.
 
 mod command;
+mod dead;
 mod flow;
 mod graph;
 mod open;
@@ -40,6 +41,7 @@ use self::{
 };
 use crate::{
     At, BatchLimits, Draft, Mistake, Name, Pipeline, SourceText, Sources, Stage, Verb,
+    form::DEAD,
     insert::Inserter,
     node::{Entry, Node, Shape},
     params::{Outside, Params},
@@ -289,10 +291,13 @@ impl Reader<'_> {
         }
         let read = |entry| stage::read(entry, is_step(entry), &volume_names, batch, found);
         let mut stages: Vec<_> = written.iter().map(read).collect();
-        graph::connect(&mut stages, found);
+        let routed = graph::connect(&mut stages, found);
         // A name that isn't one is no stage's, so that its readers would seem to read nothing.
         let there = |name: &str| written.iter().any(|entry| entry.key == name && is_step(entry));
-        let no_name = |name: &str| name.parse::<Name>().is_err() && !there(name);
+        let no_name = |name: &str| {
+            let name = routed.iter().map(Name::as_str).find(|of| dead::of(name) == Some(*of)).unwrap_or(name);
+            name.parse::<Name>().is_err() && !there(name)
+        };
         let reads_no_name = |stage: &stage::WrittenStage<'_>| stage.from.iter().any(|s| no_name(&s.name));
         let lost: BTreeSet<&str> = stages.iter().filter(|stage| reads_no_name(stage)).map(|stage| stage.name).collect();
 
@@ -304,6 +309,13 @@ impl Reader<'_> {
             stage: stages.into_iter().filter_map(|stage| stage.stage).collect(),
             batch,
         };
+        for of in &routed {
+            let dead = of.part(DEAD);
+            let place = written.iter().find(|entry| entry.key == of.as_str()).map(|entry| entry.node.at.clone());
+            let whole = within.map_or_else(|| dead.to_string(), |within| within.part(&dead).to_string());
+            self.sources.elsewhere.extend(place.map(|at| (At::stage(whole), at)));
+            dead::insert(&mut pipeline, of, dead);
+        }
         for stage in pipeline.stage.values_mut() {
             if let Verb::Command(command) = &mut stage.verb {
                 command.folder = folder.clone();

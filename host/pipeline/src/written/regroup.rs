@@ -157,7 +157,7 @@ pub(super) fn join(node: &Node, found: &mut Vec<Mistake>) -> Option<Join> {
     }
     let with = table.required("with", "\"…\"", found).and_then(|with| String::from_node(with, found))?;
     // A name that isn't one, or isn't a stage's, is noted where the stages are connected.
-    Some(Join { with: with.parse::<Name>().ok()?, on: on?, how, suffix })
+    Some(Join { with: Name::whole(&with).ok()?, on: on?, how, suffix })
 }
 
 /// The stage that a join names beside `from`, and where, however wrong the rest of it is.

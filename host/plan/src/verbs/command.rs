@@ -83,6 +83,7 @@ impl Step {
             id: self.columns.id().map(Column::expr),
             uri: self.columns.uri.as_ref().map(Column::expr),
             attempts: self.columns.tried.as_ref().map(Column::expr),
+            kept: Vec::new(),
         };
         let node = OperatorNode::try_new(Arc::new(spec), reads, self.plan.clone()).map_err(planning(at))?;
         let shape = node.spec.shape();

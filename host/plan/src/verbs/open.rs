@@ -60,7 +60,7 @@ impl Step {
         }
         // From here on a row that fails is one of the file that it names.
         let (id, attempts) = (self.columns.id().map(Column::expr), self.columns.tried.as_ref().map(Column::expr));
-        let reads = Reads { ports: vec![uri.expr()], id, uri: None, attempts };
+        let reads = Reads { ports: vec![uri.expr()], id, uri: None, attempts, kept: Vec::new() };
         columns.uri = Some(uri.clone());
         let within = stage.within.as_ref().map(ToString::to_string);
         let opener = Opener::new(stores, written.volume.clone(), within, written.codec, batch.max_row);

@@ -10,6 +10,7 @@ use rusqlite::{Transaction, params};
 use super::{
     files::remove,
     history::History,
+    known::Known,
     open::{Broken, Journal},
     runs::{int, uint},
     tasks::{TaskId, name, text, whole},
@@ -26,6 +27,8 @@ pub(crate) struct DeadSource {
     pub(crate) path: PathBuf,
     /// The rows in it.
     pub(crate) rows: u64,
+    /// Whether another stage reads them.
+    pub(crate) routed: bool,
 }
 
 /// Says under which temporary name a task may leave files of rows that failed.
@@ -98,6 +101,33 @@ impl Journal {
     }
 }
 
+impl Known<'_> {
+    /// The files of rows that failed at a stage in tasks, in the order of these.
+    pub(crate) fn dead_files(
+        &self,
+        stage: &Name,
+        tasks: impl Iterator<Item = TaskId>,
+    ) -> Result<Vec<Prepared>, StepError> {
+        let read = || -> Result<Vec<Prepared>, Broken> {
+            let mut files = Vec::new();
+            let mut read = self.db.prepare(
+                "SELECT path, bytes, rows FROM file
+                 WHERE task = ? AND sink = ? AND part = 2 AND state = 'published' ORDER BY id",
+            )?;
+            for task in tasks {
+                let mut rows = read.query(params![task.0, stage.as_str()])?;
+                while let Some(row) = rows.next()? {
+                    let path = PathBuf::from(row.get::<_, String>(0)?);
+                    let (bytes, rows) = (uint(row.get(1)?), uint(row.get(2)?));
+                    files.push(Prepared { temporary: path.clone(), path, bytes, rows, row: None, splits: Vec::new() });
+                }
+            }
+            Ok(files)
+        };
+        read().map_err(|broken| broken.named(self.path))
+    }
+}
+
 impl History {
     /// The rows that failed in what stands now: of each segment with its last fingerprint, of a stage that several segments run in one of
     /// them.
@@ -112,7 +142,9 @@ impl History {
                             max((fingerprint IS NOT 'stale') || coalesce(complete, run) || printf('%012d', id))
                      FROM task WHERE state IN ('prepared', 'done') GROUP BY segment
                  )
-                 SELECT task.segment, file.sink, file.run, file.path, file.rows
+                 SELECT task.segment, file.sink, file.run, file.path, file.rows,
+                        EXISTS (SELECT 1 FROM ledger WHERE stage = file.sink || '.dead'
+                                AND run = (SELECT max(run) FROM ledger WHERE stage = file.sink))
                  FROM file JOIN task ON task.id = file.task JOIN last ON last.segment = task.segment
                  WHERE file.part = 2 AND file.state = 'published' AND task.state IN ('prepared', 'done')
                  AND (task.fingerprint IS last.fingerprint OR task.fingerprint = 'stale')
@@ -123,7 +155,7 @@ impl History {
             while let Some(row) = rows.next()? {
                 let (segment, path) = (row.get::<_, String>(0)?, PathBuf::from(row.get::<_, String>(3)?));
                 let (stage, run, rows) = (name(row, 1)?, row.get(2)?, uint(row.get(4)?));
-                sources.push((segment, DeadSource { stage, run, path, rows }));
+                sources.push((segment, DeadSource { stage, run, path, rows, routed: row.get(5)? }));
             }
             Ok(sources)
         };

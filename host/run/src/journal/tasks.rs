@@ -277,7 +277,7 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
 /// A stage's name.
 pub(super) fn name(row: &Row<'_>, column: usize) -> Result<Name, Broken> {
     let text: String = row.get(column)?;
-    text.parse().map_err(|_| Why::Content(format!("`{text}` is no stage's name")).into())
+    Name::whole(&text).map_err(|_| Why::Content(format!("`{text}` is no stage's name")).into())
 }
 
 /// A path as the database holds it.

@@ -128,6 +128,7 @@ fn unread(plan: &Plan) -> Vec<Name> {
 fn failed_beyond(pipeline: &Pipeline, counts: &BTreeMap<Name, StageCounts>) -> bool {
     counts.iter().any(|(name, counts)| {
         let Some(stage) = pipeline.stage.get(name) else { return false };
-        stage.on_error != OnError::Skip && !stage.max_failures.allows(counts.failed, counts.rows_in)
+        let routed = pipeline.dead_of(name).is_some();
+        !routed && stage.on_error != OnError::Skip && !stage.max_failures.allows(counts.failed, counts.rows_in)
     })
 }
