@@ -18,6 +18,7 @@ use indexmap::IndexMap;
 use crate::{
     coverage::{Coverage, Position},
     fingerprint::Fingerprint,
+    handing::is_absent,
     journal::{Known, PastTask, TaskId},
     saved::holds_columns,
     sink::Sink,
@@ -71,6 +72,9 @@ impl Reuse {
         let opens = segment.operators.iter().any(|stage| matches!(plan.pipeline.stage[stage].verb, Verb::Open(_)));
         let columns = segment.ends.first().and_then(|end| plan.saved.get(end)).map(Vec::as_slice);
         let looked = Looked { segment, sinks, past: &past, opens, columns };
+        if is_absent(plan, segment) {
+            return Ok(looked.without_sources().unwrap_or_else(|| Self::nothing(segment, None)));
+        }
         if let Some(singles) = singles(sinks, journal)?
             && let Some(whole) = looked.whole(singles)
         {
@@ -111,6 +115,13 @@ impl Looked<'_> {
         }
         let tasks: Vec<&PastTask> = self.past.iter().filter(|task| task.complete && self.stands(task, true)).collect();
         (self.covers(&tasks) && self.shows_columns(&tasks)).then(|| self.reuse(&tasks, None, Some(singles)))
+    }
+
+    /// All that was complete, when it can't be looked which splits there are.
+    fn without_sources(&self) -> Option<Reuse> {
+        let tasks: Vec<&PastTask> = self.past.iter().filter(|task| task.complete).collect();
+        let stands = !tasks.is_empty() && tasks.iter().all(|task| self.stands(task, false));
+        (stands && self.sinks.values().all(Sink::is_folder)).then(|| self.reuse(&tasks, None, None))
     }
 
     /// What stands task by task.

@@ -190,6 +190,7 @@ mod tests {
             spilled: 0,
             seconds: 1.234,
             exit: 4,
+            made_of: None,
         }
     }
 

@@ -58,7 +58,7 @@ impl History {
 }
 
 impl Known<'_> {
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Broken>) -> Result<T, StepError> {
+    pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Broken>) -> Result<T, StepError> {
         read(self.db).map_err(|broken| broken.named(self.path))
     }
 

@@ -36,7 +36,9 @@ fn open(state: &Path, run: &str) -> Result<Journal, StepError> {
 fn begun(state: &Path, run: &str) -> Journal {
     let mut journal = open(state, run).expect("opens");
     let parameters = indexmap::IndexMap::new();
-    journal.begin_run(&Begun { pipeline: "p", first: None, parameters: &parameters }).expect("can be written");
+    journal
+        .begin_run(&Begun { pipeline: "p", first: None, parameters: &parameters, made_of: None })
+        .expect("can be written");
     journal
 }
 
