@@ -114,7 +114,8 @@ impl Engine {
         let (stores, allow_commands) = (self.stores(pipeline)?, self.settings.allow_commands);
         // Of first rows nothing is kept, so that there is nothing to do without sources.
         let remembered = match saves && input.is_none() {
-            true => History::open(&self.settings.state)?.map(|history| history.known().remembered()).transpose()?,
+            // Whoever needs the journal says what is wrong with it.
+            true => History::open(&self.settings.state).ok().flatten().and_then(|it| it.known().remembered().ok()),
             false => None,
         };
         let remembered = remembered.unwrap_or_default().into_iter().collect();

@@ -21,7 +21,7 @@ use crate::{
     engine::Engine,
     faults::Faults,
     fingerprint::{Fingerprint, Fingerprints},
-    journal::{Journal, Known, PackedFile, PackedPrint, PackedSplit, TakenIn, remove},
+    journal::{Journal, Known, PackedFile, PackedPrint, PackedSplit, PackedTask, TakenIn, remove},
     outputs::Status,
     pack::{Manifest, PackedStage, Staging, digest_of, manifest_of, unpack},
     saved,
@@ -108,7 +108,7 @@ impl Engine {
         let mut prints: IndexMap<String, PackedPrint> = IndexMap::new();
         for found in all.iter().filter(|found| found.segment.ends.iter().any(|end| chosen.contains(end))) {
             let fingerprint = fingerprints.of_segment(&found.segment);
-            let mut tasks = known.pack(&fingerprint)?;
+            let mut tasks = in_source_order(known.pack(&fingerprint)?, &found.segment);
             for file in tasks.iter_mut().flat_map(|task| &mut task.files) {
                 file.digest = digest_of(&file.path, &self.cancel)?;
             }
@@ -183,9 +183,16 @@ impl Engine {
             false => folders[stage].join(&file.name),
         };
         let mut handed: Vec<Handed> = manifest.stages.iter().map(Handed::of).collect();
+        // What this pipeline has made itself stays.
+        let (here, ..) = self.look(plan)?;
+        let complete = |of: &PackedStage| {
+            let outputs = here.iter().flat_map(|found| &found.outputs);
+            outputs.filter(|output| output.stage == of.stage).any(|output| output.status == Status::Complete)
+        };
+        let all_here = other.is_empty() && manifest.stages.iter().all(complete);
         for (of, handed) in manifest.stages.iter().zip(&mut handed) {
-            let paths: Vec<PathBuf> = of.files().map(|file| place(&of.stage, file)).collect();
-            handed.known = journal.has(&Fingerprint::written(of.fingerprint.clone()), &paths)?;
+            let paths: Vec<PathBuf> = of.files().filter(|file| !file.dead).map(|file| place(&of.stage, file)).collect();
+            handed.known = all_here || journal.has(&Fingerprint::written(of.fingerprint.clone()), &paths)?;
             handed.stale = other.contains_key(&of.stage);
         }
         // Files that no journal names are nobody's: when this ends in between, the next import replaces them.
@@ -202,12 +209,14 @@ impl Engine {
         for (of, handed) in manifest.stages.iter_mut().zip(&handed) {
             let segment = plan.segments.iter().find(|segment| segment.ends.contains(&of.stage));
             let listed = segment.map(listed).unwrap_or_default();
+            let mut same = Vec::new();
             for split in of.tasks.iter_mut().flat_map(|task| &mut task.splits) {
-                self.seen_here(split, &listed, &folders, &stores)?;
+                if !all_here && self.seen_here(split, &listed, &folders, &stores)? {
+                    same.push(split.clone());
+                }
             }
             if handed.known {
-                let splits: Vec<PackedSplit> = of.tasks.iter().flat_map(|task| task.splits.clone()).collect();
-                journal.same_content(&Fingerprint::written(of.fingerprint.clone()), &splits)?;
+                journal.same_content(&Fingerprint::written(of.fingerprint.clone()), &same)?;
             }
         }
         let new: Vec<(&PackedStage, Fingerprint)> = manifest
@@ -237,29 +246,31 @@ impl Engine {
     }
 
     /// A split as it is here: a stored file where it was put, a local file whose content is the same with the version that it has here.
+    /// Says whether it is here.
     fn seen_here(
         &self,
         split: &mut PackedSplit,
         listed: &BTreeMap<(Name, String), Split>,
         folders: &BTreeMap<Name, PathBuf>,
         stores: &Stores,
-    ) -> Result<(), StepError> {
+    ) -> Result<bool, StepError> {
         if let Some(folder) = folders.get(&split.stage) {
             let name = Path::new(&split.identity).file_name().map(Path::new).unwrap_or(Path::new(""));
-            let path = folder.join(name);
-            let here = stores.split(&path)?;
+            // One that isn't in the pack leaves its reader incomplete.
+            let Ok(here) = stores.split(&folder.join(name)) else { return Ok(false) };
             (split.identity, split.version) = (here.identity(), here.etag);
-            return Ok(());
+            return Ok(true);
         }
-        let here = listed.get(&(split.stage.clone(), split.identity.clone()));
-        if let (Some(here), Some(digest)) = (here, &split.digest)
-            && here.etag != split.version
-            && let Some(path) = stores.local_path(here)
-            && digest_of(&path, &self.cancel)? == *digest
-        {
+        let Some(here) = listed.get(&(split.stage.clone(), split.identity.clone())) else { return Ok(false) };
+        if here.etag != split.version {
+            let path = split.digest.as_ref().and_then(|_| stores.local_path(here));
+            let digest = path.map(|path| digest_of(&path, &self.cancel)).transpose()?;
+            if digest.is_none() || digest != split.digest {
+                return Ok(false);
+            }
             split.version.clone_from(&here.etag);
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -285,6 +296,32 @@ fn listed(segment: &Segment) -> BTreeMap<(Name, String), Split> {
     let splits = sources
         .flat_map(|source| source.splits.iter().map(|split| ((source.stage.clone(), split.identity()), split.clone())));
     splits.collect()
+}
+
+/// Tasks in the order of what they read: without the sources nobody else can tell.
+fn in_source_order(tasks: Vec<PackedTask>, segment: &Segment) -> Vec<PackedTask> {
+    let splits = segment.sources.iter().flat_map(|source| source.splits.iter().map(|split| (&source.stage, split)));
+    let places: BTreeMap<(&Name, String), usize> =
+        splits.enumerate().map(|(place, (stage, split))| ((stage, split.identity()), place)).collect();
+    let mut keys: Vec<(usize, u64)> = Vec::new();
+    for task in &tasks {
+        let own = || {
+            let first = task.splits.first()?;
+            let place = places.get(&(&first.stage, first.identity.clone())).copied().unwrap_or(usize::MAX);
+            Some((place, first.range.map_or(0, |range| range.0)))
+        };
+        // One that tried rows again goes with the one in which they had failed.
+        keys.push(task.replays.map_or_else(|| own().unwrap_or_default(), |of| keys[of]));
+    }
+    let mut order: Vec<usize> = (0..tasks.len()).collect();
+    order.sort_by_key(|place| keys[*place]);
+    let mut now = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(new, old)| now[*old] = new);
+    let mut tasks: Vec<(usize, PackedTask)> = now.iter().copied().zip(tasks).collect();
+    tasks.sort_by_key(|(place, _)| *place);
+    let mut tasks: Vec<PackedTask> = tasks.into_iter().map(|(_, task)| task).collect();
+    tasks.iter_mut().filter_map(|task| task.replays.as_mut()).for_each(|of| *of = now[*of]);
+    tasks
 }
 
 /// Moves a file to its place, all that leads there made.

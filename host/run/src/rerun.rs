@@ -1,7 +1,7 @@
 //! Repeating a run: with the pipeline as it was then, into a place of its own, and what is different.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
 };
@@ -34,6 +34,8 @@ pub struct Recorded {
     pub made_of: MadeOf,
     /// The rows of each sink, then.
     rows: BTreeMap<Name, u64>,
+    /// The stages that it did.
+    stages: BTreeSet<Name>,
 }
 
 /// What came of a repetition.
@@ -99,12 +101,13 @@ pub fn recorded(state: &Path, run: Option<&str>) -> Result<Recorded, StepError> 
         refused(format!("it isn't recorded what run {run} was made of, since an earlier dflow-host did it"))
             .hint("runs from now on can be repeated")
     })?;
+    let stages = report.stages.into_iter().map(|stage| stage.stage).collect();
     let mut rows: BTreeMap<Name, u64> = BTreeMap::new();
     for output in report.outputs {
         *rows.entry(output.sink).or_default() += output.rows;
     }
     let (pipeline, made_of) = (remembered.pipeline, remembered.made_of);
-    Ok(Recorded { run, started: found.started, pipeline, made_of, rows })
+    Ok(Recorded { run, started: found.started, pipeline, made_of, rows, stages })
 }
 
 impl Recorded {
@@ -246,7 +249,7 @@ fn comparable(
     if write.mode == Mode::Merge {
         return Err("it merges with what was at its place".to_owned());
     }
-    if !recorded.rows.contains_key(sink) && rows > 0 {
+    if !recorded.stages.contains(sink) {
         return Err("that run didn't write it".to_owned());
     }
     let files = match then {

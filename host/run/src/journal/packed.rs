@@ -25,7 +25,7 @@ pub(crate) struct PackedTask {
     ended: Option<i64>,
     result: Value,
     /// The task before this one whose failed rows it has tried again, counted from 0.
-    replays: Option<usize>,
+    pub(crate) replays: Option<usize>,
     replayed: Option<String>,
     pub(crate) splits: Vec<PackedSplit>,
     pub(crate) files: Vec<PackedFile>,
@@ -39,7 +39,7 @@ pub(crate) struct PackedSplit {
     place: i64,
     pub(crate) identity: String,
     pub(crate) version: String,
-    range: Option<(u64, u64)>,
+    pub(crate) range: Option<(u64, u64)>,
     /// SHA-256 of its file, where that was there and as it was read: versions of local files mean nothing elsewhere.
     pub(crate) digest: Option<String>,
 }
@@ -355,7 +355,7 @@ impl Journal {
         self.with(|db| {
             let mut here = db.prepare(
                 "SELECT path FROM file JOIN task ON task.id = file.task WHERE fingerprint = ? AND task.state = 'done'
-                 AND complete IS NOT NULL AND file.state = 'published' AND part IN (0, 2)",
+                 AND complete IS NOT NULL AND file.state = 'published' AND part = 0",
             )?;
             let here = here.query_map([fingerprint.as_str()], |row| row.get::<_, String>(0))?;
             let mut here: Vec<PathBuf> = here.map(|path| path.map(PathBuf::from)).collect::<Result<_, _>>()?;
