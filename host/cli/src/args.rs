@@ -383,7 +383,8 @@ pub(crate) struct ImportArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "The pipeline and its parameters are those of the run, as recorded. Nothing that it wrote is touched: what comes
-of the repetition is in the state folder, under `reruns/`. The exit code is 0 when all rows are equal, 1 when not.
+of the repetition is in the state folder, under `reruns/`. The exit code is 0 when all rows that can be compared are
+equal, 1 when not, or when none can be.
 
 Examples:
   dflow-host rerun last

@@ -188,6 +188,12 @@ fn damaged(pack: &Path, why: &str) -> StepError {
         .hint("nothing of it was taken in; get it again from where it comes from")
 }
 
+/// Whether a file begins as one that is compressed with Zstandard.
+fn begins_as_one(pack: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(pack).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == [0x28, 0xb5, 0x2f, 0xfd]
+}
+
 /// What a pack says that it holds.
 ///
 /// # Errors
@@ -200,7 +206,10 @@ pub(crate) fn manifest_of(pack: &Path) -> Result<Manifest, StepError> {
 
 fn manifest(pack: &Path, first: Option<io::Result<tar::Entry<'_, impl Read>>>) -> Result<Manifest, StepError> {
     let first = first.ok_or_else(|| none(pack, "it is empty"))?;
-    let mut first = first.map_err(|e| none(pack, &e.to_string()))?;
+    let mut first = first.map_err(|e| match begins_as_one(pack) {
+        true => damaged(pack, &e.to_string()),
+        false => none(pack, &e.to_string()),
+    })?;
     if first.path_bytes().as_ref() != MANIFEST.as_bytes() {
         return Err(none(pack, &format!("it doesn't begin with `{MANIFEST}`")));
     }

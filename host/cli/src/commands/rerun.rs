@@ -7,7 +7,7 @@ use dflow_run::{Engine, EngineSettings, Rerun, Silent, make_room, recorded};
 
 use crate::{failure::Failure, interrupt, settings::RerunSettings, terminal::Terminal, words};
 
-/// The exit code when rows are different, as that of `diff`.
+/// The exit code when rows are different, as that of `diff`, or when none can be compared.
 const DIFFERENT: u8 = 1;
 
 /// Repeats a run.
@@ -19,9 +19,8 @@ pub(crate) fn rerun(settings: &RerunSettings, terminal: &Arc<Terminal>) -> Resul
     let engine = Engine::new(EngineSettings { state: place.clone(), ..settings.engine.clone() })?;
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
     let plan = Arc::new(engine.plan(&Draft::from(recorded.elsewhere(&place)), None, None)?);
-    let report = engine.run(&plan, &Silent)?;
+    engine.run(&plan, &Silent)?;
     let rerun = engine.compare(&recorded, state)?;
-    let unknown = rerun.sinks.iter().all(|sink| sink.equal.is_none());
     let text = match settings.json {
         true => serde_json::to_string(&rerun).map_err(|e| Failure::outside(e.to_string()))? + "\n",
         false => told(&rerun, settings),
@@ -31,10 +30,7 @@ pub(crate) fn rerun(settings: &RerunSettings, terminal: &Arc<Terminal>) -> Resul
         // The same rows needn't be there twice.
         make_room(&place)?;
     }
-    Ok(match (rerun.equal || unknown, report.exit) {
-        (true, _) => exit::DONE,
-        (false, _) => DIFFERENT,
-    })
+    Ok(if rerun.equal { exit::DONE } else { DIFFERENT })
 }
 
 fn told(rerun: &Rerun, settings: &RerunSettings) -> String {
