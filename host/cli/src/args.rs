@@ -65,10 +65,16 @@ pub(crate) enum Command {
     Reset(ResetArgs),
     /// Remove what is kept of saved stages in earlier states.
     Gc(GcArgs),
+    /// Pack what is kept of saved stages into one file, for handing over.
+    Export(ExportArgs),
+    /// Take in a pack of saved stages, so that a run needn't make them.
+    Import(ImportArgs),
     /// List what was run of a pipeline, the last run first.
     Runs(RunsArgs),
     /// Print the report of a run once more: rows, files, failures.
     Report(ReportArgs),
+    /// Repeat a run beside its outputs, and say whether the rows are equal.
+    Rerun(RerunArgs),
     /// Look at the rows that failed, with their content.
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -327,6 +333,78 @@ pub(crate) struct ReportArgs {
     pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) journal: JournalArgs,
+}
+
+/// `export`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    override_usage = "dflow-host export [OPTIONS] --out PACK [FILE.toml] [STAGE]...",
+    after_help = "With a stage go the saved stages that it reads. Who takes the pack in needs the same pipeline, and not its
+inputs.
+
+Examples:
+  dflow-host export --out chunks.pack chunks
+  dflow-host export --out all.pack -p size=200"
+)]
+pub(crate) struct ExportArgs {
+    /// The pipeline, where it isn't `pipeline.toml`, and saved stages [default: all that are complete].
+    #[arg(value_name = "FILE.toml] [STAGE")]
+    pub(crate) words: Vec<String>,
+    /// The file; one that is there is replaced.
+    #[arg(short, long, value_name = "PACK")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) kept: KeptArgs,
+}
+
+/// `import`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    override_usage = "dflow-host import [OPTIONS] [FILE.toml] PACK",
+    after_help = "What is taken in is COMPLETE when the pipeline and its parameters are those that made it. Inputs that are here must
+have the same content; those that aren't here aren't missed.
+
+Examples:
+  dflow-host import chunks.pack
+  dflow-host import all.pack -p size=200"
+)]
+pub(crate) struct ImportArgs {
+    /// The pipeline, where it isn't `pipeline.toml`, and the pack.
+    #[arg(value_name = "FILE.toml] PACK", num_args = 1..=2, required = true)]
+    pub(crate) words: Vec<String>,
+    /// Take in what isn't what the pipeline makes now, too: as an earlier state, for `run --accept`.
+    #[arg(long)]
+    pub(crate) stale: bool,
+    #[command(flatten)]
+    pub(crate) kept: KeptArgs,
+}
+
+/// `rerun`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "The pipeline and its parameters are those of the run, as recorded. Nothing that it wrote is touched: what comes
+of the repetition is in the state folder, under `reruns/`. The exit code is 0 when all rows that can be compared are
+equal, 1 when not, or when none can be.
+
+Examples:
+  dflow-host rerun last
+  dflow-host rerun 19ab6f2f3121a7f --json"
+)]
+pub(crate) struct RerunArgs {
+    /// The run, as `dflow-host runs` lists it; `last` is the last one.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// The pipeline whose runs are meant; the file need not be there any more.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    /// Let stages with `command` run their programs.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
 }
 
 /// `dead`.

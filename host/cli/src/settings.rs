@@ -8,8 +8,9 @@ use dflow_run::{EngineSettings, Faults, workers_for};
 use crate::{
     allocator,
     args::{
-        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, GcArgs, GraphArgs, GraphFormat, JournalArgs, KeptArgs,
-        LoadArgs, PipelineArgs, ReportArgs, ResetArgs, RunArgs, ShowArgs, TableFormat, WhyArgs, WorkArgs,
+        CheckArgs, DeadReplayArgs, EvalArgs, ExplainArgs, ExportArgs, GcArgs, GraphArgs, GraphFormat, ImportArgs,
+        JournalArgs, KeptArgs, LoadArgs, PipelineArgs, ReportArgs, RerunArgs, ResetArgs, RunArgs, ShowArgs,
+        TableFormat, WhyArgs, WorkArgs,
     },
     failure::Failure,
     outside::{self, Outside},
@@ -118,6 +119,32 @@ pub(crate) struct LoadSettings {
     pub(crate) format: Option<TableFormat>,
     /// How many are shown, when they aren't written.
     pub(crate) rows: u64,
+}
+
+/// `export` and `import`.
+#[derive(Clone, Debug)]
+pub(crate) struct PackSettings {
+    /// What is kept, and where.
+    pub(crate) kept: KeptSettings,
+    /// The stages that are meant, of `export`; all when there is none.
+    pub(crate) stages: Vec<String>,
+    /// The pack.
+    pub(crate) pack: PathBuf,
+    /// Whether `import` takes in what isn't what the pipeline makes now.
+    pub(crate) stale: bool,
+}
+
+/// `rerun`.
+#[derive(Clone, Debug)]
+pub(crate) struct RerunSettings {
+    /// How it is run; its state folder is that of the run that is repeated.
+    pub(crate) engine: EngineSettings,
+    /// The run; the last one when there is none.
+    pub(crate) run: Option<String>,
+    /// Whether JSON is printed.
+    pub(crate) json: bool,
+    /// The folder in which the command was typed; paths are shown as seen from there.
+    pub(crate) seen_from: PathBuf,
 }
 
 /// `reset`.
@@ -297,6 +324,45 @@ impl LoadSettings {
         let (file, stage) = file_and_stage(args.words)?;
         let kept = KeptSettings::resolve(file, args.kept, Some(stage), outside);
         Ok(Self { kept, to: args.to, format: args.format, rows: args.rows })
+    }
+}
+
+impl PackSettings {
+    /// `export`, as it was typed.
+    pub(crate) fn of_export(args: ExportArgs, outside: &Outside) -> Self {
+        let (file, stages) = file_and_stages(args.words);
+        let kept = KeptSettings::resolve(file, args.kept, None, outside);
+        Self { kept, stages, pack: outside.folder.join(args.out), stale: false }
+    }
+
+    /// `import`, as it was typed.
+    ///
+    /// # Errors
+    /// No pack is named.
+    pub(crate) fn of_import(args: ImportArgs, outside: &Outside) -> Result<Self, Failure> {
+        let (file, mut packs) = file_and_stages(args.words);
+        let pack = match (packs.pop(), packs.pop()) {
+            (Some(pack), None) => outside.folder.join(pack),
+            (Some(_), Some(first)) => {
+                return Err(Failure::usage(format!("`{first}` is no pipeline file: its name ends in `.toml`")));
+            }
+            (None, _) => {
+                return Err(Failure::usage("no pack is named").hint("`dflow-host export --out PACK` writes one"));
+            }
+        };
+        let kept = KeptSettings::resolve(file, args.kept, None, outside);
+        Ok(Self { kept, stages: Vec::new(), pack, stale: args.stale })
+    }
+}
+
+impl RerunSettings {
+    /// `rerun`, as it was typed.
+    pub(crate) fn resolve(args: RerunArgs, outside: &Outside) -> Self {
+        let pipeline = PipelineSettings::resolve(args.file, PipelineArgs { param: Vec::new(), target: None }, outside);
+        let engine = engine(&pipeline, args.work, None, outside);
+        let engine = EngineSettings { allow_commands: args.allow_commands, ..engine };
+        let run = Some(args.run).filter(|run| run != "last");
+        Self { engine, run, json: args.json, seen_from: outside.folder.clone() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What planning needs from outside.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -18,7 +18,7 @@ use datafusion::{
 };
 use dflow_io::Stores;
 use dflow_operators::{StepPlanner, TypeNames, functions};
-use dflow_pipeline::Name;
+use dflow_pipeline::{Name, SourceSchema};
 use dflow_wasm::Sandbox;
 
 use crate::{
@@ -44,6 +44,8 @@ pub struct Environment {
     pub input: Option<RecordBatch>,
     /// Whether saved stages are read from where they are stored. If not, their rows are made as those of any other.
     pub saves: bool,
+    /// The columns of sources whose files need not be here: what they gave was taken in from elsewhere.
+    pub remembered: BTreeMap<Name, SourceSchema>,
     /// The rows that are planned, when it isn't those of sources.
     pub replay: Option<Replay>,
 }

@@ -19,6 +19,9 @@ pub(crate) async fn files(
 ) -> Result<ParquetFiles, Mistake> {
     let failed = |e: IoError| of_io(at.key("read"), &e);
     let Some(split) = splits.first() else {
+        if let Some(pinned) = pinned {
+            return Ok(ParquetFiles::new(stores, &pinned, partitions, None).pinned());
+        }
         return Err(failed(IoError::new(Fault::Data, "there is no file to find columns in")));
     };
     let metadata = parquet_metadata(stores, split, runtime).await;

@@ -54,6 +54,8 @@ pub struct Plan {
     pub shapes: BTreeMap<Name, RowShape>,
     /// For stages that run a program: the files that its command line names, as they are written there, and where they are.
     pub programs: BTreeMap<Name, Vec<(String, PathBuf)>>,
+    /// The sources whose files aren't here, and why, where what they gave was taken in from elsewhere.
+    pub absent: BTreeMap<Name, String>,
     /// What is no mistake but may surprise: rows that may differ from run to run.
     pub warnings: Option<Mistakes>,
 }
@@ -96,6 +98,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         steps: BTreeMap::new(),
         shapes: BTreeMap::new(),
         programs: BTreeMap::new(),
+        absent: BTreeMap::new(),
         warnings: Vec::new(),
     };
     planning.edges();
@@ -106,7 +109,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         planning.cut_off(replay);
     }
     let (segments, saved, routed) = planning.segments(target);
-    let Planning { mistakes, plugins, from, steps, shapes, programs, warnings, .. } = planning;
+    let Planning { mistakes, plugins, from, steps, shapes, programs, absent, warnings, .. } = planning;
     if let Some(mistakes) = Mistakes::collect(draft.text.clone(), mistakes) {
         return Err(mistakes);
     }
@@ -116,7 +119,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     });
     let stages = stages.collect();
     let warnings = Mistakes::collect(draft.text.clone(), warnings);
-    Ok(Plan { pipeline: pipeline.clone(), stages, segments, saved, routed, plugins, shapes, programs, warnings })
+    Ok(Plan { pipeline: pipeline.clone(), stages, segments, saved, routed, plugins, shapes, programs, absent, warnings })
 }
 
 /// Segments, what is stored of saved stages, and what is read of the rows that fail at them.
@@ -150,6 +153,7 @@ struct Planning<'a> {
     saved: IndexMap<Name, Saved>,
     steps: BTreeMap<Name, Step>,
     shapes: BTreeMap<Name, RowShape>,
+    absent: BTreeMap<Name, String>,
     programs: BTreeMap<Name, Vec<(String, PathBuf)>>,
     warnings: Vec<Mistake>,
 }
@@ -259,7 +263,17 @@ impl Planning<'_> {
         let input = input.ok_or_else(|| vec![Mistake::new(At::stage(name), format!("stage `{name}` reads nothing"))]);
         match &stage.verb {
             Verb::Read(read) => {
-                let source = source::read(self.environment, name, read).await?;
+                let source = match source::read(self.environment, name, read).await {
+                    Ok(source) => source,
+                    Err(mistakes) => {
+                        let Some(source) = source::absent(self.environment, name, read).await else {
+                            return Err(mistakes);
+                        };
+                        let why = mistakes.first().map(|mistake| mistake.message.clone()).unwrap_or_default();
+                        self.absent.insert(name.clone(), why);
+                        source
+                    }
+                };
                 self.source(name, stage, source)
             }
             Verb::Values(values) => self.source(name, stage, source::values(name, &values.0)?),

@@ -102,10 +102,36 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
     // Two globs may name the same file; it is read once.
     let mut seen = std::collections::HashSet::new();
     splits.retain(|s| seen.insert(s.identity()));
-    let format = format(&at, read, &splits).map_err(|m| vec![m])?;
-    let mut pinned = read.schema.as_ref().map(|s| schema(&at.key("schema"), s)).transpose()?;
+    let pinned = read.schema.as_ref().map(|s| schema(&at.key("schema"), s)).transpose()?;
+    reading(environment, &at, read, splits, pinned).await
+}
+
+/// `read` of files that aren't here, when it is remembered which columns they had: nothing is read of it. `None` when some are here,
+/// or nothing is remembered.
+pub(crate) async fn absent(environment: &Environment, name: &Name, read: &Read) -> Option<Source> {
+    let remembered = environment.remembered.get(name)?;
+    for path in &read.path {
+        if environment.stores.list(path).await.is_ok() {
+            return None;
+        }
+    }
+    let at = At::stage(name);
+    let format = read.format.or_else(|| read.path.iter().find_map(|path| Format::of_name(path)))?;
+    let read = Read { format: Some(format), ..read.clone() };
+    reading(environment, &at, &read, Vec::new(), Some(schema(&at, remembered).ok()?)).await.ok()
+}
+
+/// What reads these files.
+async fn reading(
+    environment: &Environment,
+    at: &At,
+    read: &Read,
+    splits: Vec<Split>,
+    mut pinned: Option<SchemaRef>,
+) -> Result<Source, Vec<Mistake>> {
+    let format = format(at, read, &splits).map_err(|m| vec![m])?;
     let partitions = match format.is_table() {
-        true => partitions(&at, &splits, read.partitions, &mut pinned).map_err(|m| vec![m])?,
+        true => partitions(at, &splits, read.partitions, &mut pinned).map_err(|m| vec![m])?,
         false => Partitions::default(),
     };
     let stores = &environment.stores;
@@ -126,7 +152,7 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
         }
         (Format::Blob, _) => Arc::new(FileReader::blob(stores).codec(read.codec)),
         (Format::Parquet, _) => {
-            let files = crate::parquet::files(stores, &splits, pinned, &at, partitions, &environment.runtime).await;
+            let files = crate::parquet::files(stores, &splits, pinned, at, partitions, &environment.runtime).await;
             let reader = Reader::Parquet(files.map_err(|m| vec![m])?);
             return Ok(Source { reader, splits });
         }
@@ -141,7 +167,7 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
             if partitions.fields.is_empty() {
                 reader
             } else {
-                refuse_both(&at, reader.schema(), &partitions).map_err(|m| vec![m])?;
+                refuse_both(at, reader.schema(), &partitions).map_err(|m| vec![m])?;
                 Arc::new(PartitionedReader::new(reader, partitions))
             }
         }

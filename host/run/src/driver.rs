@@ -20,8 +20,10 @@ use crate::{
     engine::Engine,
     events::{Event, Observer, SCHEMA_VERSION},
     fingerprint::{Fingerprint, Fingerprints, Printed},
+    handing::refuse_absent,
     journal::{Begun, Journal, Known},
     ledger,
+    made_of::{Remembered, made_of},
     outputs::splits,
     recall::Stored,
     report::RunReport,
@@ -101,7 +103,10 @@ impl Engine {
         let own = journal.known().own()?;
         let sinks = self.sinks(plan, &stores, &own, &run, &fingerprints)?;
         let (pipeline, parameters) = (plan.pipeline.name.as_str(), &plan.pipeline.param);
-        journal.begin_run(&Begun { pipeline, first: settings.first, parameters })?;
+        let made_of = made_of(plan, settings.cache.as_deref())?;
+        let remembered = Remembered { pipeline: plan.pipeline.clone(), made_of };
+        let text = serde_json::to_string(&remembered).map_err(|e| StepError::new(Fault::Internal, e.to_string()))?;
+        journal.begin_run(&Begun { pipeline, first: settings.first, parameters, made_of: Some(&text) })?;
         if settings.first.is_none() {
             self.print(plan, &fingerprints, &mut journal)?;
             if settings.fresh {
@@ -198,6 +203,7 @@ impl Engine {
             seconds: started.elapsed().as_secs_f64(),
             journal_seconds: journal.spent.as_secs_f64(),
             exit,
+            made_of: Some(remembered.made_of),
         };
         journal.end_run(&report)?;
         observer.event(&Event::Finished { report: &report });
@@ -239,6 +245,9 @@ impl Engine {
             Some(fingerprint) => Reuse::find(plan, &segment, &sinks, fingerprint, journal.known())?,
             None => Reuse::nothing(&segment, first),
         };
+        if reuse.left.is_some() {
+            refuse_absent(plan, &segment)?;
+        }
         let output = |name: &Name, number| sinks[name].output(number);
         let mut specs = specs(&self.settings, plan, &segment, work.run, &output, &reuse);
         if first.is_none() && !specs.is_empty() && !self.settings.fresh {

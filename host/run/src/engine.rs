@@ -3,7 +3,7 @@
 //! Files and requests are waited for on one runtime, plans and guests compute on the other: a guest that computes for seconds
 //! doesn't keep a request from being answered, and a thousand waiting requests don't keep a core from computing.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use datafusion::arrow::array::RecordBatch;
 use dflow_io::{Stores, Variables};
@@ -11,9 +11,10 @@ use dflow_operators::StepError;
 use dflow_pipeline::{Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline};
 use dflow_plan::{Environment, Plan, Replay, plan};
 use dflow_wasm::{Cancel, Plugin, Sandbox, SandboxSettings, shipped};
+use indexmap::IndexMap;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{faults::Faults, memory::Memory, select::Selection};
+use crate::{faults::Faults, journal::History, memory::Memory, select::Selection};
 
 /// How an engine is made.
 #[derive(Clone, Debug)]
@@ -111,7 +112,14 @@ impl Engine {
         // The first rows are those of the sources.
         let saves = self.settings.first.is_none() && replay.is_none();
         let (stores, allow_commands) = (self.stores(pipeline)?, self.settings.allow_commands);
-        Ok(Environment { stores, sandbox, runtime, folder, allow_commands, input, saves, replay })
+        // Of first rows nothing is kept, so that there is nothing to do without sources.
+        let remembered = match saves && input.is_none() {
+            // Whoever needs the journal says what is wrong with it.
+            true => History::open(&self.settings.state).ok().flatten().and_then(|it| it.known().remembered().ok()),
+            false => None,
+        };
+        let remembered = remembered.unwrap_or_default().into_iter().collect();
+        Ok(Environment { remembered, stores, sandbox, runtime, folder, allow_commands, input, saves, replay })
     }
 
     /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages. Of one with mistakes
@@ -131,7 +139,40 @@ impl Engine {
         input: Option<RecordBatch>,
         replay: Option<Replay>,
     ) -> Result<Plan, Mistakes> {
-        let environment = self.environment(&draft.pipeline, input, replay).map_err(|e| {
+        let environment = self.environment(&draft.pipeline, input, replay);
+        self.planned_in(environment, draft, target)
+    }
+
+    /// As [`plan`](Self::plan), for all sinks, of a pipeline whose sources need not be here, as their columns are known.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn plan_remembering(
+        &self,
+        draft: &Draft,
+        columns: BTreeMap<Name, IndexMap<String, String>>,
+    ) -> Result<Plan, Mistakes> {
+        let environment = self.environment(&draft.pipeline, None, None).map(|mut environment| {
+            environment.remembered.extend(columns);
+            environment
+        });
+        self.planned_in(environment, draft, None)
+    }
+
+    fn planned_in(
+        &self,
+        environment: Result<Environment, StepError>,
+        draft: &Draft,
+        target: Option<&Name>,
+    ) -> Result<Plan, Mistakes> {
+        let environment = environment.map(|mut environment| {
+            if target.is_some() {
+                // Who wants to see a stage's rows wants them of what is here.
+                environment.remembered.clear();
+            }
+            environment
+        });
+        let environment = environment.map_err(|e| {
             let mistake = Mistake::new(dflow_pipeline::At::default(), e.message.clone()).fault(e.fault);
             Mistakes {
                 source: draft.text.clone(),

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: arguments, terminals, and how anything looks.
 
+mod compare;
 mod coverage;
 mod cut;
 mod dead;
@@ -18,14 +19,18 @@ mod explain;
 mod faults;
 mod fingerprint;
 mod grouping;
+mod handing;
 mod journal;
 mod ledger;
+mod made_of;
 mod memory;
 mod merge;
 mod outputs;
+mod pack;
 mod recall;
 mod replay;
 mod report;
+mod rerun;
 mod reuse;
 mod saved;
 mod segment;
@@ -50,11 +55,14 @@ pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
 pub use explain::{Explained, ExplainedSource, Why};
 pub use faults::{CrashPoint, Faults};
 pub use fingerprint::Fingerprint;
+pub use handing::Handed;
 pub use journal::{History, PastRun};
+pub use made_of::{Inputs, MadeOf};
 pub use memory::workers_for;
 pub use outputs::{Kept, Output, Reasons, Status};
 pub use replay::{Replayed, Stale, Tried};
 pub use report::{OutputFile, Reused, RunReport, StageReport};
+pub use rerun::{Compared, Recorded, Rerun, make_room, recorded};
 pub use select::Selection;
 pub use store::{StoredOutput, collectable, forget, of_stages, stored};
 pub use task::{SinkFiles, TaskResult, TaskSpec, run_task};

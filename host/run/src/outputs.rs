@@ -87,14 +87,14 @@ pub struct Kept {
 }
 
 /// What is found of one segment.
-struct Found {
-    outputs: Vec<Output>,
+pub(crate) struct Found {
+    pub(crate) outputs: Vec<Output>,
     /// When it was whole, the last time first.
-    past: Vec<PastOutput>,
+    pub(crate) past: Vec<PastOutput>,
     /// The files of a saved stage that stand, if all do.
     files: Option<Vec<PathBuf>>,
     /// With the saved files that it reads, where these are there.
-    segment: Segment,
+    pub(crate) segment: Segment,
 }
 
 impl Engine {
@@ -172,7 +172,7 @@ impl Engine {
     }
 
     /// Looks at all segments of a plan.
-    fn look(&self, plan: &Plan) -> Result<(Vec<Found>, Fingerprints, Option<History>), StepError> {
+    pub(crate) fn look(&self, plan: &Plan) -> Result<(Vec<Found>, Fingerprints, Option<History>), StepError> {
         let history = History::open(&self.settings.state)?;
         let known = history.as_ref().map(History::known);
         let stores = self.stores(&plan.pipeline)?;

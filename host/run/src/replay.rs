@@ -115,7 +115,7 @@ impl Engine {
         let own = journal.known().own()?;
         let sinks = self.sinks(plan, &stores, &own, &run, &prints)?;
         let (pipeline, parameters) = (plan.pipeline.name.as_str(), &plan.pipeline.param);
-        journal.begin_run(&Begun { pipeline, first: None, parameters })?;
+        journal.begin_run(&Begun { pipeline, first: None, parameters, made_of: None })?;
         let mut gathered = Gathered::default();
         let mut failed_beyond = 0;
         for (segment, sinks) in plan.segments.iter().zip(&sinks) {
@@ -142,6 +142,7 @@ impl Engine {
             seconds: started.elapsed().as_secs_f64(),
             journal_seconds: journal.spent.as_secs_f64(),
             exit: if failed_beyond > 0 { exit::ROWS } else { exit::DONE },
+            made_of: None,
         };
         journal.end_run(&report)?;
         let tried =

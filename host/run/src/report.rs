@@ -4,6 +4,8 @@ use dflow_operators::RowFailure;
 use dflow_pipeline::Name;
 use serde::{Deserialize, Serialize};
 
+use crate::made_of::MadeOf;
+
 /// What came of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunReport {
@@ -36,6 +38,9 @@ pub struct RunReport {
     pub journal_seconds: f64,
     /// The exit code.
     pub exit: u8,
+    /// What it was made of; none of runs that an earlier host did.
+    #[serde(default)]
+    pub made_of: Option<MadeOf>,
 }
 
 impl RunReport {

@@ -20,6 +20,7 @@ use crate::{
     coverage::{Coverage, Position},
     cut::{Cut, Divisible, Single},
     fingerprint::Fingerprint,
+    handing::is_absent,
     journal::{Known, PastSplit, PastTask, TaskId},
     saved::holds_columns,
     sink::Sink,
@@ -87,6 +88,9 @@ impl Reuse {
         let columns = segment.ends.first().and_then(|end| plan.saved.get(end)).map(Vec::as_slice);
         let dead = segment.ends.first().and_then(|end| plan.routed.get_key_value(end));
         let looked = Looked { segment, sinks, past: &past, opens, columns, dead, journal };
+        if is_absent(plan, segment) {
+            return Ok(looked.without_sources().unwrap_or_else(|| Self::nothing(segment, None)));
+        }
         let singles = singles(sinks, journal)?;
         if let Some(singles) = &singles
             && let Some(whole) = looked.whole(singles)
@@ -132,6 +136,13 @@ impl Looked<'_> {
         let tasks: Vec<&PastTask> = self.past.iter().filter(|task| task.complete && self.stands(task, true)).collect();
         (self.covers(&tasks) && self.shows_columns(&tasks))
             .then(|| self.reuse(&tasks, Vec::new(), None, Some(singles.clone())))
+    }
+
+    /// All that was complete, when it can't be looked which splits there are.
+    fn without_sources(&self) -> Option<Reuse> {
+        let tasks: Vec<&PastTask> = self.past.iter().filter(|task| task.complete).collect();
+        let stands = !tasks.is_empty() && tasks.iter().all(|task| self.stands(task, false));
+        (stands && self.sinks.values().all(Sink::is_folder)).then(|| self.reuse(&tasks, Vec::new(), None, None))
     }
 
     /// What stands task by task; `singles` says whether single files are there as they were put together.

@@ -129,6 +129,30 @@ pub(crate) fn changes(
     Ok(if changes.is_empty() { vec![Change::Files] } else { changes })
 }
 
+/// What is different in the stages that a segment's outputs are made by, in words: `then` is what they did elsewhere.
+pub(crate) fn differences_of(
+    plan: &Plan,
+    now: &Fingerprints,
+    segment: &Segment,
+    then: BTreeMap<Name, Value>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let stages = reached(plan, segment);
+    for stage in &stages {
+        match (then.get(stage), now.stages.get(stage)) {
+            (Some(old), Some(new)) => differences("", old, &new.form, &mut |key, old, new| {
+                lines.push(format!("stage `{stage}`, {} is {old} there, {new} here", readable(&key)));
+            }),
+            (None, _) => lines.push(format!("stage `{stage}` isn't there")),
+            _ => {}
+        }
+    }
+    lines.extend(
+        then.into_keys().filter(|stage| !stages.contains(stage)).map(|stage| format!("stage `{stage}` isn't here")),
+    );
+    lines
+}
+
 impl Change {
     /// What a stage said and says, as text.
     fn texts(&self) -> Option<String> {

@@ -5,11 +5,14 @@ mod dead;
 mod dead_replay;
 mod eval;
 mod explain;
+mod export;
 mod gc;
 mod graph;
+mod import;
 mod load;
 mod plugin;
 mod report;
+mod rerun;
 mod reset;
 mod run;
 mod runs;
@@ -24,8 +27,8 @@ use crate::{
     failure::Failure,
     outside::Outside,
     settings::{
-        EvalSettings, GcSettings, GraphSettings, JournalSettings, KeptSettings, LoadSettings, PlanSettings,
-        ResetSettings, RunSettings,
+        EvalSettings, GcSettings, GraphSettings, JournalSettings, KeptSettings, LoadSettings, PackSettings,
+        PlanSettings, RerunSettings, ResetSettings, RunSettings,
     },
     terminal::Terminal,
 };
@@ -42,8 +45,11 @@ pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>)
         Command::Load(args) => load::load(&LoadSettings::resolve(args, outside)?, outside, terminal),
         Command::Reset(args) => reset::reset(&ResetSettings::resolve(args, outside)?, terminal),
         Command::Gc(args) => gc::gc(&GcSettings::resolve(args, outside), terminal),
+        Command::Export(args) => export::export(&PackSettings::of_export(args, outside), outside, terminal),
+        Command::Import(args) => import::import(&PackSettings::of_import(args, outside)?, outside, terminal),
         Command::Runs(args) => runs::runs(&JournalSettings::of_runs(args.journal, outside), terminal),
         Command::Report(args) => report::report(&JournalSettings::of_report(args, outside), terminal),
+        Command::Rerun(args) => rerun::rerun(&RerunSettings::resolve(args, outside), terminal),
         Command::Dead(command) => dead::dead(command, outside, terminal),
         Command::Graph(args) => graph::graph(&GraphSettings::resolve(args, outside), outside, terminal),
         Command::Schema => schema::schema(terminal),

@@ -1,7 +1,7 @@
 //! `dflow-host report RUN`: what came of a run, as it was said at its end.
 
 use dflow_pipeline::exit;
-use dflow_run::History;
+use dflow_run::{History, RunReport};
 
 use crate::{
     commands::runs::ended,
@@ -11,6 +11,9 @@ use crate::{
     watch::{page::page, summary::summary},
     words,
 };
+
+/// Digits of a digest that are printed: enough to tell two apart.
+const SHORT: usize = 12;
 
 /// Prints the report of a run.
 pub(crate) fn report(settings: &JournalSettings, terminal: &Terminal) -> Result<u8, Failure> {
@@ -40,10 +43,25 @@ pub(crate) fn report(settings: &JournalSettings, terminal: &Terminal) -> Result<
     }
     let text = match settings.json {
         true => serde_json::to_string(report).map_err(|e| Failure::outside(e.to_string()))? + "\n",
-        false => summary(report, &settings.seen_from, terminal.stdout_width()),
+        false => summary(report, &settings.seen_from, terminal.stdout_width()) + &made_of(report),
     };
     terminal.print(text.as_bytes())?;
     Ok(exit::DONE)
+}
+
+/// What it was made of: digests, cut short.
+fn made_of(report: &RunReport) -> String {
+    let Some(of) = &report.made_of else { return String::new() };
+    let short = |digest: &str| format!("sha256:{}", digest.get(..SHORT).unwrap_or(digest));
+    let host = of.host_digest.as_deref().map(|digest| format!(" {}", short(digest))).unwrap_or_default();
+    let mut text = format!("made of dflow-host {}{host}, pipeline {}", of.host, short(&of.pipeline));
+    for (name, digest) in &of.plugins {
+        text.push_str(&format!(", `{name}` {}", short(digest)));
+    }
+    for (source, inputs) in &of.inputs {
+        text.push_str(&format!(", {} of `{source}` {}", words::plural(inputs.files, "file"), short(&inputs.digest)));
+    }
+    text + "\n"
 }
 
 /// How it ended, within a sentence.

@@ -63,6 +63,9 @@ fn table(runs: &[PastRun]) -> String {
 /// How a run ended, in words.
 pub(crate) fn ended(run: &PastRun) -> String {
     let first = run.first.map(|first| format!(" (`--first {first}`)")).unwrap_or_default();
+    if run.imported {
+        return "was an import".to_owned();
+    }
     match (run.exit, &run.message) {
         (None, _) if run.going_on => format!("is going on{first}"),
         (None, _) => format!("was killed{first}"),

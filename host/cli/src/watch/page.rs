@@ -41,6 +41,7 @@ pub(crate) fn page(report: &RunReport, started: &str, host: &str) -> Result<Stri
         tasks => words::plural((report.tasks + report.reused.tasks) as u64, "task"),
         before => words::some(report.reused.tasks as u64),
         memory => Bytes(report.memory).to_string(),
+        made_of => report.made_of.as_ref().map(Value::from_serialize),
         spilled => (report.spilled > 0).then(|| Bytes(report.spilled).to_string()),
         graph => graph(&report.stages),
         files => files.collect::<Vec<_>>(),

@@ -204,6 +204,7 @@ mod tests {
             seconds: 1.234,
             journal_seconds: 0.01,
             exit: 4,
+            made_of: None,
         }
     }
 

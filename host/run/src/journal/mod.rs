@@ -17,9 +17,11 @@ mod known;
 mod lock;
 mod migrate;
 mod open;
+mod packed;
 mod prints;
 mod recover;
 mod replay;
+mod reruns;
 mod runs;
 mod tasks;
 #[cfg(test)]
@@ -33,8 +35,10 @@ pub(crate) use self::{
     files::remove,
     known::{Known, PastOutput},
     open::Journal,
+    packed::{PackedFile, PackedPrint, PackedSplit, PackedTask, TakenIn},
     recover::drop_empty_folders,
     replay::{Dead, STALE},
+    reruns::{SinkFile, Standing as StandingFiles},
     runs::Begun,
     tasks::{PastSplit, PastTask, TaskId},
 };

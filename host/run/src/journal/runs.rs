@@ -20,6 +20,8 @@ pub(crate) struct Begun<'a> {
     pub(crate) first: Option<u64>,
     /// The pipeline's parameters.
     pub(crate) parameters: &'a IndexMap<Name, serde_json::Value>,
+    /// JSON: what it is made of.
+    pub(crate) made_of: Option<&'a str>,
 }
 
 impl Journal {
@@ -28,7 +30,7 @@ impl Journal {
         let run = self.run.clone();
         self.lazily(|db| {
             db.execute(
-                "INSERT INTO run (id, pipeline, host, pid, started, first, parameters) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO run (id, pipeline, host, pid, started, first, parameters, made_of) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     run,
                     begun.pipeline,
@@ -36,7 +38,8 @@ impl Journal {
                     std::process::id(),
                     int(now()),
                     begun.first.map(int),
-                    serde_json::to_string(begun.parameters)?
+                    serde_json::to_string(begun.parameters)?,
+                    begun.made_of
                 ],
             )?;
             Ok(())

@@ -76,7 +76,7 @@ impl PastSplit {
 
 /// What is kept of a result beside its files and failures, which have tables of their own.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+pub(super) struct Kept {
     counts: BTreeMap<Name, StageCounts>,
     again: BTreeMap<Name, StageCounts>,
     rows: BTreeMap<Name, u64>,

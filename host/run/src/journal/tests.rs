@@ -36,7 +36,9 @@ fn open(state: &Path, run: &str) -> Result<Journal, StepError> {
 fn begun(state: &Path, run: &str) -> Journal {
     let mut journal = open(state, run).expect("opens");
     let parameters = indexmap::IndexMap::new();
-    journal.begin_run(&Begun { pipeline: "p", first: None, parameters: &parameters }).expect("can be written");
+    journal
+        .begin_run(&Begun { pipeline: "p", first: None, parameters: &parameters, made_of: None })
+        .expect("can be written");
     journal
 }
 
@@ -290,7 +292,7 @@ fn a_journal_of_a_newer_version_is_refused() {
         db.pragma_update(None, "user_version", 99).expect("can be written");
     });
     let expected =
-        "the journal `<state>/dflow.db` was written by a newer dflow-host (its version is 99, this one knows 1)";
+        "the journal `<state>/dflow.db` was written by a newer dflow-host (its version is 99, this one knows 2)";
     assert!(said.starts_with(expected), "{said}");
 }
 
