@@ -1,4 +1,4 @@
--- Version 2: what a run was made of, and what was taken in from elsewhere.
+-- What a run was made of, and what was taken in from elsewhere.
 
 -- JSON: the pipeline in its resolved form, and digests of host, pipeline, plugins and inputs; null of runs before this version, and of
 -- an import.
