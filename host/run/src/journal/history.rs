@@ -58,11 +58,6 @@ const RUNS: &str = "SELECT id, pipeline, host, started, ended, exit, message, fi
     (SELECT count(*) FROM task WHERE run = run.id AND result IS NOT NULL),
     (SELECT count(*) FROM file WHERE run = run.id AND part = 0 AND state IN ('published', 'removed') AND temporary IS NOT NULL),
     pack IS NOT NULL FROM run";
-/// As [`RUNS`], of a journal of the first version, which knew no imports.
-const RUNS_AT_FIRST: &str = "SELECT id, pipeline, host, started, ended, exit, message, first, report,
-    (SELECT count(*) FROM task WHERE run = run.id AND result IS NOT NULL),
-    (SELECT count(*) FROM file WHERE run = run.id AND part = 0 AND state IN ('published', 'removed') AND temporary IS NOT NULL),
-    0 FROM run";
 
 impl History {
     /// Opens the journal in a state folder. `None` when nothing was run.
@@ -80,7 +75,7 @@ impl History {
     /// The journal can't be read.
     pub fn runs(&self) -> Result<Vec<PastRun>, StepError> {
         let read = || -> Result<Vec<PastRun>, Broken> {
-            let mut read = self.db.prepare(&format!("{} ORDER BY started DESC, id DESC", self.select()))?;
+            let mut read = self.db.prepare(&format!("{RUNS} ORDER BY started DESC, id DESC"))?;
             let runs = read.query_map([], |row| self.run_of(row))?;
             Ok(runs.collect::<Result<_, _>>()?)
         };
@@ -95,14 +90,10 @@ impl History {
         let read = || -> Result<Option<PastRun>, Broken> {
             Ok(self
                 .db
-                .query_row(&format!("{} WHERE id = ?", self.select()), [id], |row| self.run_of(row))
+                .query_row(&format!("{RUNS} WHERE id = ?"), [id], |row| self.run_of(row))
                 .optional()?)
         };
         read().map_err(|broken| broken.named(&self.path))
-    }
-
-    fn select(&self) -> &'static str {
-        if self.db.prepare("SELECT pack FROM run LIMIT 0").is_ok() { RUNS } else { RUNS_AT_FIRST }
     }
 
     fn run_of(&self, row: &Row<'_>) -> rusqlite::Result<PastRun> {

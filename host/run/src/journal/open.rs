@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
     lock::Lock,
-    migrate::{known, migrate},
+    migrate::{STEPS, known, migrate},
 };
 use crate::faults::Faults;
 
@@ -186,7 +186,8 @@ fn opened(path: &Path) -> Result<Connection, Broken> {
     Ok(db)
 }
 
-/// Opens the journal in a state folder to read it, also while a run writes. `None` when there is none.
+/// Opens the journal in a state folder to read it, also while a run writes. One of an earlier version is brought up to date. `None` when
+/// there is none.
 pub(super) fn open_to_read(state: &Path) -> Result<Option<(Connection, PathBuf)>, StepError> {
     let path = state.join(NAME);
     if !path.exists() {
@@ -196,7 +197,11 @@ pub(super) fn open_to_read(state: &Path) -> Result<Option<(Connection, PathBuf)>
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&path, flags)?;
         db.busy_timeout(PATIENCE)?;
-        known(&db)?;
+        if known(&db)? < STEPS.len() {
+            let mut older = Connection::open(&path)?;
+            older.busy_timeout(PATIENCE)?;
+            migrate(&mut older)?;
+        }
         Ok(db)
     };
     match open() {

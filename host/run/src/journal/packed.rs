@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    by_split,
     known::Known,
     open::{Broken, Journal},
     runs::{int, now, uint},
@@ -24,6 +25,9 @@ pub(crate) struct PackedTask {
     started: i64,
     ended: Option<i64>,
     result: Value,
+    /// The same split by split, as the journal says it.
+    #[serde(default)]
+    by_split: Option<String>,
     /// The task before this one whose failed rows it has tried again, counted from 0.
     pub(crate) replays: Option<usize>,
     replayed: Option<String>,
@@ -52,6 +56,9 @@ pub(crate) struct PackedFile {
     pub(crate) name: String,
     pub(crate) bytes: u64,
     pub(crate) rows: u64,
+    /// Of which splits they are.
+    #[serde(default)]
+    splits: Option<Vec<(u32, u64)>>,
     /// SHA-256.
     pub(crate) digest: String,
     /// Where it is here.
@@ -70,6 +77,8 @@ struct PackedDead {
     message: String,
     attempts: i64,
     at: i64,
+    #[serde(default)]
+    split: Option<u32>,
 }
 
 /// What is taken in of a saved stage.
@@ -94,7 +103,9 @@ pub(crate) struct PackedPrint {
 impl PackedTask {
     /// Whether what it says can stand in a journal.
     pub(crate) fn is_sound(&self, place: usize) -> bool {
-        serde_json::from_value::<Kept>(self.result.clone()).is_ok() && self.replays.is_none_or(|of| of < place)
+        serde_json::from_value::<Kept>(self.result.clone()).is_ok()
+            && self.by_split.as_ref().is_none_or(|counts| by_split::from_json(counts).is_ok())
+            && self.replays.is_none_or(|of| of < place)
     }
 }
 
@@ -105,17 +116,17 @@ impl Known<'_> {
             let mut ids: Vec<i64> = Vec::new();
             let mut tasks = Vec::new();
             let mut read = db.prepare(
-                "SELECT id, number, started, ended, result, replays, replayed FROM task
+                "SELECT id, number, started, ended, result, replays, replayed, by_split FROM task
                  WHERE fingerprint = ? AND state = 'done' AND complete IS NOT NULL ORDER BY id",
             )?;
             let mut splits = db.prepare(
                 "SELECT stage, place, identity, version, range_from, range_to FROM split WHERE task = ? ORDER BY stage, place",
             )?;
             let mut files = db.prepare(
-                "SELECT sink, part, path, bytes, rows FROM file WHERE task = ? AND state = 'published' AND part IN (0, 2) ORDER BY id",
+                "SELECT sink, part, path, bytes, rows, splits FROM file WHERE task = ? AND state = 'published' AND part IN (0, 2) ORDER BY id",
             )?;
             let mut dead = db.prepare(
-                "SELECT stage, row, uri, fault, kind, message, attempts, at FROM dead WHERE task = ? ORDER BY id",
+                "SELECT stage, row, uri, fault, kind, message, attempts, at, split FROM dead WHERE task = ? ORDER BY id",
             )?;
             let mut rows = read.query([fingerprint.as_str()])?;
             while let Some(row) = rows.next()? {
@@ -128,6 +139,7 @@ impl Known<'_> {
                     started: row.get(2)?,
                     ended: row.get(3)?,
                     result: serde_json::from_str(&result)?,
+                    by_split: row.get(7)?,
                     replays,
                     replayed: row.get(6)?,
                     splits: Vec::new(),
@@ -154,6 +166,7 @@ impl Known<'_> {
                         name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
                         bytes: uint(row.get(3)?),
                         rows: uint(row.get(4)?),
+                        splits: row.get::<_, Option<String>>(5)?.map(|splits| serde_json::from_str(&splits)).transpose()?,
                         digest: String::new(),
                         path,
                     });
@@ -170,6 +183,7 @@ impl Known<'_> {
                         message: row.get(5)?,
                         attempts: row.get(6)?,
                         at: row.get(7)?,
+                        split: row.get(8)?,
                     });
                 }
                 tasks.push(task);
@@ -182,13 +196,10 @@ impl Known<'_> {
     pub(crate) fn remembered(&self) -> Result<Vec<(Name, IndexMap<String, String>)>, StepError> {
         self.with(|db| {
             let mut sources = Vec::new();
-            // A journal of the first version has no such table.
-            if db.table_exists(None, "source")? {
-                let mut read = db.prepare("SELECT stage, columns FROM source")?;
-                let mut rows = read.query([])?;
-                while let Some(row) = rows.next()? {
-                    sources.push((name(row, 0)?, serde_json::from_str(&row.get::<_, String>(1)?)?));
-                }
+            let mut read = db.prepare("SELECT stage, columns FROM source")?;
+            let mut rows = read.query([])?;
+            while let Some(row) = rows.next()? {
+                sources.push((name(row, 0)?, serde_json::from_str(&row.get::<_, String>(1)?)?));
             }
             Ok(sources)
         })
@@ -258,8 +269,8 @@ impl Journal {
                 let mut ids: Vec<i64> = Vec::new();
                 for task in of.tasks {
                     take.execute(
-                        "INSERT INTO task (run, segment, fingerprint, number, state, started, ended, result, complete, replays, replayed)
-                         VALUES (?, ?, ?, ?, 'done', ?, ?, ?, ?, ?, ?)",
+                        "INSERT INTO task (run, segment, fingerprint, number, state, started, ended, result, complete, replays, replayed, by_split)
+                         VALUES (?, ?, ?, ?, 'done', ?, ?, ?, ?, ?, ?, ?)",
                         params![
                             run,
                             of.stage.as_str(),
@@ -270,7 +281,8 @@ impl Journal {
                             task.result.to_string(),
                             run,
                             task.replays.and_then(|of| ids.get(of)),
-                            task.replayed
+                            task.replayed,
+                            task.by_split
                         ],
                     )?;
                     let id = take.last_insert_rowid();
@@ -285,7 +297,8 @@ impl Journal {
                     for file in &task.files {
                         let path = place(of, file);
                         take.execute(
-                            "INSERT INTO file (run, task, sink, part, state, path, bytes, rows) VALUES (?, ?, ?, ?, 'published', ?, ?, ?)",
+                            "INSERT INTO file (run, task, sink, part, state, path, bytes, rows, splits)
+                             VALUES (?, ?, ?, ?, 'published', ?, ?, ?, ?)",
                             params![
                                 run,
                                 id,
@@ -293,17 +306,18 @@ impl Journal {
                                 if file.dead { 2 } else { 0 },
                                 text(&path)?,
                                 int(file.bytes),
-                                int(file.rows)
+                                int(file.rows),
+                                file.splits.as_ref().map(serde_json::to_string).transpose()?
                             ],
                         )?;
                         replaced.retain(|older| *older != path);
                     }
                     for dead in &task.dead {
-                        let PackedDead { stage, row, uri, fault, kind, message, attempts, at } = dead;
+                        let PackedDead { stage, row, uri, fault, kind, message, attempts, at, split } = dead;
                         take.execute(
-                            "INSERT INTO dead (run, task, stage, row, uri, fault, kind, message, attempts, at)
-                             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                            params![run, id, stage.as_str(), row, uri, fault.as_str(), kind, message, attempts, at],
+                            "INSERT INTO dead (run, task, stage, row, uri, fault, kind, message, attempts, at, split)
+                             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            params![run, id, stage.as_str(), row, uri, fault.as_str(), kind, message, attempts, at, split],
                         )?;
                     }
                 }
