@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dflow_operators::StepError;
-use dflow_pipeline::{Fault, Name};
+use dflow_pipeline::{Fault, Name, SourceSchema};
 use indexmap::IndexMap;
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -193,7 +193,7 @@ impl Known<'_> {
     }
 
     /// The columns of sources that are remembered, as names and types.
-    pub(crate) fn remembered(&self) -> Result<Vec<(Name, IndexMap<String, String>)>, StepError> {
+    pub(crate) fn remembered(&self) -> Result<Vec<(Name, SourceSchema)>, StepError> {
         self.with(|db| {
             let mut sources = Vec::new();
             let mut read = db.prepare("SELECT stage, columns FROM source")?;
