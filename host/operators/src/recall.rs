@@ -172,9 +172,15 @@ impl Results {
             }
             parents.resize(parents.len() + places.len() - before, row);
         }
+        let schema = self.columns.schema();
         let columns = match made {
+            // An operator that only filters has none.
+            _ if schema.fields().is_empty() => {
+                let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+                RecordBatch::try_new_with_options(schema, Vec::new(), &options)?
+            }
             Some((made, _)) => {
-                let made = RecordBatch::try_new(self.columns.schema(), made.columns().to_vec())?;
+                let made = RecordBatch::try_new(schema, made.columns().to_vec())?;
                 interleave_record_batch(&[&self.columns, &made], &places)?
             }
             None => interleave_record_batch(&[&self.columns], &places)?,
