@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use dflow_io::{Prepared, Split};
+use dflow_io::{Prepared, Split, is_object};
 use dflow_operators::{StageCounts, StepError};
 use dflow_pipeline::{Name, Verb};
 use dflow_plan::{Plan, Segment};
@@ -191,7 +191,8 @@ impl Looked<'_> {
     ) -> Result<Vec<Cutting>, StepError> {
         let mut singles = BTreeMap::new();
         for (name, sink) in self.sinks.iter().filter(|(_, sink)| !sink.is_folder()) {
-            let Some(path) = sink.single() else { return Ok(Vec::new()) };
+            // What is in a bucket isn't copied.
+            let Some(path) = sink.single().filter(|path| !is_object(path)) else { return Ok(Vec::new()) };
             let tasks = self.journal.assembled_of(name, &path)?;
             singles.insert(name.clone(), Single { path, codec: sink.codec(), tasks });
         }

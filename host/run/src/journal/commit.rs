@@ -118,23 +118,23 @@ impl Journal {
         self.lazily(|db| {
             let done = db.transaction()?;
             {
-                let mut older = done.prepare(
+                let mut older = done.prepare_cached(
                     "UPDATE file SET state = 'removed', replaced = (SELECT own.run FROM file AS own WHERE own.id = ?2)
                      WHERE path = ?1 AND state = 'published' AND id <> ?2",
                 )?;
-                let mut published = done.prepare("UPDATE file SET state = 'published' WHERE id = ?")?;
+                let mut published = done.prepare_cached("UPDATE file SET state = 'published' WHERE id = ?")?;
                 for (id, file) in &on_the_way.files {
                     older.execute(params![text(&file.path)?, id])?;
                     published.execute([id])?;
                 }
-                let mut removed = done.prepare(
+                let mut removed = done.prepare_cached(
                     "UPDATE file SET state = 'removed', replaced = (SELECT own.run FROM file AS own WHERE own.id = ?2)
                      WHERE path = ?1 AND state IN ('published', 'leaving')",
                 )?;
                 for (id, path) in &on_the_way.leaving {
                     removed.execute(params![text(path)?, id])?;
                 }
-                let mut task = done.prepare("UPDATE task SET state = 'done' WHERE id = ?")?;
+                let mut task = done.prepare_cached("UPDATE task SET state = 'done' WHERE id = ?")?;
                 for id in &on_the_way.tasks {
                     task.execute([id.0])?;
                 }
@@ -150,13 +150,13 @@ impl Journal {
 /// Names all files in the place of those that were begun.
 fn prepared(prepare: &Transaction<'_>, run: &str, made: &[Made<'_>]) -> Result<OnTheWay, Broken> {
     let mut on_the_way = OnTheWay::default();
-    let mut begun = prepare.prepare("DELETE FROM file WHERE task = ? AND sink = ? AND state = 'begun'")?;
-    let mut file = prepare.prepare(
+    let mut begun = prepare.prepare_cached("DELETE FROM file WHERE task = ? AND sink = ? AND state = 'begun'")?;
+    let mut file = prepare.prepare_cached(
         "INSERT INTO file (run, task, sink, part, state, temporary, path, bytes, rows, row, splits)
          VALUES (?, ?, ?, ?, 'prepared', ?, ?, ?, ?, ?, ?)",
     )?;
     let mut leaving =
-        prepare.prepare("INSERT INTO file (run, task, sink, part, state, path) VALUES (?, ?, ?, 0, 'leaving', ?)")?;
+        prepare.prepare_cached("INSERT INTO file (run, task, sink, part, state, path) VALUES (?, ?, ?, 0, 'leaving', ?)")?;
     for Made { task, sink, part, files } in made {
         let task = task.map(|task| task.0);
         begun.execute(params![task, sink.as_str()])?;

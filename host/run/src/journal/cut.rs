@@ -66,7 +66,7 @@ fn split_task(db: &Connection, task: TaskId) -> Result<Option<SplitTask>, Broken
     let Some(counted) = counted else { return Ok(None) };
     let by_split = by_split::from_json(&counted)?;
     let (mut files, mut parts, mut dead) = (Vec::new(), BTreeMap::new(), Vec::new());
-    let mut read = db.prepare(
+    let mut read = db.prepare_cached(
         "SELECT sink, path, rows, splits, part FROM file WHERE task = ?
          AND (state = 'published' OR (part = 1 AND state = 'removed')) ORDER BY id",
     )?;

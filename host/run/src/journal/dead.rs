@@ -55,7 +55,7 @@ pub(super) fn prepared_dead(
     dead: &[DeadFile],
 ) -> Result<Vec<(i64, Prepared)>, Broken> {
     prepare.execute("DELETE FROM file WHERE task = ? AND part = 2 AND state = 'begun'", [task.0])?;
-    let mut insert = prepare.prepare(
+    let mut insert = prepare.prepare_cached(
         "INSERT INTO file (run, task, sink, part, state, temporary, path, bytes, rows)
          VALUES (?, ?, ?, 2, 'prepared', ?, ?, ?, ?)",
     )?;
@@ -78,7 +78,7 @@ impl Journal {
                 "UPDATE task SET state = 'gone' WHERE fingerprint IS NULL AND state = 'done' AND run <> ?",
                 [&run],
             )?;
-            let mut read = db.prepare(
+            let mut read = db.prepare_cached(
                 "SELECT path FROM file WHERE part = 2 AND state = 'published'
                  AND task IN (SELECT id FROM task WHERE state = 'gone')",
             )?;
@@ -110,7 +110,7 @@ impl Known<'_> {
     ) -> Result<Vec<Prepared>, StepError> {
         let read = || -> Result<Vec<Prepared>, Broken> {
             let mut files = Vec::new();
-            let mut read = self.db.prepare(
+            let mut read = self.db.prepare_cached(
                 "SELECT path, bytes, rows FROM file
                  WHERE task = ? AND sink = ? AND part = 2 AND state = 'published' ORDER BY id",
             )?;
@@ -136,7 +136,7 @@ impl History {
     /// The journal can't be read.
     pub(crate) fn dead(&self) -> Result<Vec<DeadSource>, StepError> {
         let read = || -> Result<Vec<(String, DeadSource)>, Broken> {
-            let mut read = self.db.prepare(
+            let mut read = self.db.prepare_cached(
                 "WITH last AS (
                      SELECT segment, fingerprint,
                             max((fingerprint IS NOT 'stale') || coalesce(complete, run) || printf('%012d', id))

@@ -21,6 +21,8 @@ use crate::faults::Faults;
 const NAME: &str = "dflow.db";
 /// What kept the journal before there was a database.
 const LINES: &str = "journal.jsonl";
+/// Statements that are kept to be used again: each task needs the same ones.
+const STATEMENTS: usize = 64;
 /// How long to wait for somebody who reads, or for a `sqlite3` that writes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -182,6 +184,7 @@ fn opened(path: &Path) -> Result<Connection, Broken> {
     // What is committed is on the disk, before anything is done that relies on it.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
     migrate(&mut db)?;
     Ok(db)
 }

@@ -16,7 +16,7 @@ impl Journal {
         self.lazily(|db| {
             let print = db.transaction()?;
             {
-                let mut insert = print.prepare("INSERT OR IGNORE INTO fingerprint VALUES (?, ?, ?, ?)")?;
+                let mut insert = print.prepare_cached("INSERT OR IGNORE INTO fingerprint VALUES (?, ?, ?, ?)")?;
                 for (stage, Printed { fingerprint, form, reads }) in printed {
                     let reads: Vec<&str> = reads.iter().map(Fingerprint::as_str).collect();
                     let form = (!form.is_null()).then(|| form.to_string());

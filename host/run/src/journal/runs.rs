@@ -57,7 +57,7 @@ impl Journal {
                 "UPDATE run SET ended = ?, exit = ?, report = ? WHERE id = ?",
                 params![int(now()), report.exit, text, run],
             )?;
-            let mut line = end.prepare("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+            let mut line = end.prepare_cached("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
             for (place, stage) in report.stages.iter().enumerate() {
                 line.execute(params![
                     run,

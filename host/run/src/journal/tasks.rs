@@ -98,10 +98,10 @@ impl Journal {
             let begin = db.transaction()?;
             let mut ids = Vec::with_capacity(specs.len());
             {
-                let mut task = begin.prepare(
+                let mut task = begin.prepare_cached(
                     "INSERT INTO task (run, segment, fingerprint, number, state, started) VALUES (?, ?, ?, ?, 'begun', ?)",
                 )?;
-                let mut file = begin.prepare(
+                let mut file = begin.prepare_cached(
                     "INSERT INTO file (run, task, sink, part, state, temporary, path) VALUES (?, ?, ?, ?, 'begun', ?, ?)",
                 )?;
                 for spec in specs.iter().map(Borrow::borrow) {
@@ -143,8 +143,8 @@ impl Journal {
         self.with(|db| {
             let complete = db.transaction()?;
             {
-                let mut mark = complete.prepare("UPDATE task SET complete = ? WHERE id = ?")?;
-                let mut begun = complete.prepare("DELETE FROM file WHERE task = ? AND state = 'begun'")?;
+                let mut mark = complete.prepare_cached("UPDATE task SET complete = ? WHERE id = ?")?;
+                let mut begun = complete.prepare_cached("DELETE FROM file WHERE task = ? AND state = 'begun'")?;
                 for task in tasks {
                     mark.execute(params![run, task.0])?;
                     begun.execute([task.0])?;
@@ -196,7 +196,7 @@ pub(super) fn record(
     )?;
     // From what was cut to its first rows nobody goes on.
     if spec.first.is_none() {
-        let mut insert = commit.prepare("INSERT INTO split VALUES (?, ?, ?, ?, ?, ?, ?)")?;
+        let mut insert = commit.prepare_cached("INSERT INTO split VALUES (?, ?, ?, ?, ?, ?, ?)")?;
         for (stage, splits) in &spec.splits {
             for (place, split) in splits.iter().enumerate() {
                 let (from, to) = split.range.map_or((None, None), |(from, to)| (Some(int(from)), Some(int(to))));
@@ -205,7 +205,7 @@ pub(super) fn record(
             }
         }
     }
-    let mut insert = commit.prepare(
+    let mut insert = commit.prepare_cached(
         "INSERT INTO dead (run, task, stage, row, uri, fault, kind, message, attempts, at, split)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
@@ -226,7 +226,7 @@ pub(super) fn forget_splits(change: &Transaction<'_>) -> Result<(), Broken> {
 pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) -> Result<PastTask, Broken> {
     let kept: Kept = serde_json::from_str(result)?;
     let mut splits: BTreeMap<Name, Vec<PastSplit>> = BTreeMap::new();
-    let mut read = db.prepare(
+    let mut read = db.prepare_cached(
         "SELECT stage, identity, version, range_from, range_to FROM split WHERE task = ? ORDER BY stage, place",
     )?;
     let mut rows = read.query([id])?;
@@ -241,7 +241,7 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
     let mut files: BTreeMap<Name, SinkFiles> =
         kept.rows.keys().map(|sink| (sink.clone(), SinkFiles::default())).collect();
     let mut read =
-        db.prepare("SELECT sink, path, bytes, rows, row FROM file WHERE task = ? AND state = 'published' AND part <> 2 ORDER BY id")?;
+        db.prepare_cached("SELECT sink, path, bytes, rows, row FROM file WHERE task = ? AND state = 'published' AND part <> 2 ORDER BY id")?;
     let mut rows = read.query([id])?;
     while let Some(row) = rows.next()? {
         let path = PathBuf::from(row.get::<_, String>(1)?);
@@ -251,7 +251,7 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
         files.entry(name(row, 0)?).or_default().files.push(file);
     }
     let mut failures = Vec::new();
-    let mut read = db.prepare(
+    let mut read = db.prepare_cached(
         "SELECT stage, row, uri, fault, kind, message, attempts, split FROM dead WHERE task = ? ORDER BY id",
     )?;
     let mut rows = read.query([id])?;
