@@ -198,6 +198,7 @@ fn read_record(content: &mut impl BufRead, format: Format, record: &mut Vec<u8>)
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a file's rows are ranges, of which there may be one")]
 mod tests {
     use std::{fs, sync::Arc};
 

@@ -119,7 +119,18 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     });
     let stages = stages.collect();
     let warnings = Mistakes::collect(draft.text.clone(), warnings);
-    Ok(Plan { pipeline: pipeline.clone(), stages, segments, saved, routed, plugins, shapes, programs, absent, warnings })
+    Ok(Plan {
+        pipeline: pipeline.clone(),
+        stages,
+        segments,
+        saved,
+        routed,
+        plugins,
+        shapes,
+        programs,
+        absent,
+        warnings,
+    })
 }
 
 /// Segments, what is stored of saved stages, and what is read of the rows that fail at them.

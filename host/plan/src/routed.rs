@@ -16,7 +16,8 @@ use datafusion::{
 };
 use dflow_io::Stores;
 use dflow_operators::{
-    ID_FIELD_TYPE, OpenNode, OperatorNode, ParquetFiles, Partitions, Reader, Reads, SPLIT_COLUMN, SPLIT_TYPE, SourceSpec,
+    ID_FIELD_TYPE, OpenNode, OperatorNode, ParquetFiles, Partitions, Reader, Reads, SPLIT_COLUMN, SPLIT_TYPE,
+    SourceSpec,
 };
 use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError};
 

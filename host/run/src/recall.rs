@@ -60,7 +60,8 @@ impl Stored {
                 for SplitFile { path, splits, .. } in known.files.into_iter().filter(|file| file.sink == *stage) {
                     if source.saved.is_some() {
                         bytes += std::fs::metadata(&path).map_or(0, |file| file.len());
-                        stored.all.push(StoredRows { path, rows: vec![0..splits.iter().map(|(_, rows)| rows).sum()] });
+                        let rows = 0..splits.iter().map(|(_, rows)| rows).sum();
+                        stored.all.push(StoredRows { path, rows: vec![rows] });
                         continue;
                     }
                     let mut at = 0;

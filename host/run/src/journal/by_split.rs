@@ -6,8 +6,11 @@ use dflow_operators::{BySplit, StageCounts};
 use dflow_pipeline::Name;
 use serde::{Deserialize, Serialize};
 
+/// One of the counts.
+type Count = fn(&mut StageCounts) -> &mut u64;
+
 /// The counts that there are of rows, and the bytes.
-const COUNTS: [(&str, fn(&mut StageCounts) -> &mut u64); 10] = [
+const COUNTS: [(&str, Count); 10] = [
     ("rows_in", |counts| &mut counts.rows_in),
     ("rows_made", |counts| &mut counts.rows_made),
     ("rows_out", |counts| &mut counts.rows_out),
@@ -40,7 +43,7 @@ pub(super) fn from_json(text: &str) -> serde_json::Result<BySplit> {
 
 fn lists(counts: &BTreeMap<Name, Vec<StageCounts>>) -> Lists {
     let of_stage = |splits: &Vec<StageCounts>| {
-        let list = |(name, count): &(&str, fn(&mut StageCounts) -> &mut u64)| {
+        let list = |(name, count): &(&str, Count)| {
             let list: Vec<u64> = splits.iter().map(|counts| *count(&mut counts.clone())).collect();
             list.iter().any(|n| *n > 0).then(|| ((*name).to_owned(), list))
         };

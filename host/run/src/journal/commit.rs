@@ -155,8 +155,8 @@ fn prepared(prepare: &Transaction<'_>, run: &str, made: &[Made<'_>]) -> Result<O
         "INSERT INTO file (run, task, sink, part, state, temporary, path, bytes, rows, row, splits)
          VALUES (?, ?, ?, ?, 'prepared', ?, ?, ?, ?, ?, ?)",
     )?;
-    let mut leaving =
-        prepare.prepare_cached("INSERT INTO file (run, task, sink, part, state, path) VALUES (?, ?, ?, 0, 'leaving', ?)")?;
+    let mut leaving = prepare
+        .prepare_cached("INSERT INTO file (run, task, sink, part, state, path) VALUES (?, ?, ?, 0, 'leaving', ?)")?;
     for Made { task, sink, part, files } in made {
         let task = task.map(|task| task.0);
         begun.execute(params![task, sink.as_str()])?;

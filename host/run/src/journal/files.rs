@@ -24,7 +24,8 @@ impl Journal {
         self.with(|db| {
             let removed = db.transaction()?;
             {
-                let mut tasks = removed.prepare_cached("SELECT task FROM file WHERE path = ? AND state = 'published'")?;
+                let mut tasks =
+                    removed.prepare_cached("SELECT task FROM file WHERE path = ? AND state = 'published'")?;
                 let mut file = removed.prepare_cached(
                     // Who only forgets is no run.
                     "UPDATE file SET state = 'removed', replaced = (SELECT id FROM run WHERE id = ?)
@@ -64,7 +65,8 @@ impl Journal {
     pub(crate) fn parts(&mut self, sinks: &[&Name]) -> Result<Vec<PathBuf>, StepError> {
         self.with(|db| {
             let mut parts = Vec::new();
-            let mut read = db.prepare_cached("SELECT path FROM file WHERE sink = ? AND part = 1 AND state = 'published'")?;
+            let mut read =
+                db.prepare_cached("SELECT path FROM file WHERE sink = ? AND part = 1 AND state = 'published'")?;
             for sink in sinks {
                 let paths = read.query_map([sink.as_str()], |row| row.get::<_, String>(0))?;
                 parts.extend(paths.collect::<Result<Vec<_>, _>>()?.into_iter().map(PathBuf::from));

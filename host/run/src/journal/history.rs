@@ -88,10 +88,7 @@ impl History {
     /// The journal can't be read.
     pub fn run(&self, id: &str) -> Result<Option<PastRun>, StepError> {
         let read = || -> Result<Option<PastRun>, Broken> {
-            Ok(self
-                .db
-                .query_row(&format!("{RUNS} WHERE id = ?"), [id], |row| self.run_of(row))
-                .optional()?)
+            Ok(self.db.query_row(&format!("{RUNS} WHERE id = ?"), [id], |row| self.run_of(row)).optional()?)
         };
         read().map_err(|broken| broken.named(&self.path))
     }

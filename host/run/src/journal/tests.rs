@@ -46,7 +46,7 @@ fn begun(state: &Path, run: &str) -> Journal {
 fn file(folder: &Path, name: &str) -> Prepared {
     let temporary = folder.join(format!(".{name}.tmp"));
     fs::write(&temporary, name).expect("can be written");
-    Prepared { temporary, path: folder.join(name), bytes: name.len() as u64, rows: 1, row: None }
+    Prepared { temporary, path: folder.join(name), bytes: name.len() as u64, rows: 1, row: None, splits: Vec::new() }
 }
 
 /// A task that reads `a.txt` and writes a file of this name for the stage `sink`.
@@ -89,6 +89,7 @@ fn spec(folder: &Path, number: u32, file: &str) -> TaskSpec {
 fn result(files: Vec<Prepared>) -> TaskResult {
     let counts = StageCounts { rows_in: 2, rows_out: 1, failed: 1, ..StageCounts::default() };
     let failure = RowFailure {
+        split: None,
         stage: name("pages"),
         id: Some("00ff".to_owned()),
         uri: None,
