@@ -13,6 +13,7 @@ A case is copied to an empty folder and run there. In its folder are
     stdout, stderr  what is expected there, empty when there is none; times, sizes, ids and the folder's path are taken out
     out/            the files that must come out, all of them, by name; NAME.parquet.jsonl is the content of NAME.parquet
     once            optional: why the case isn't run again with --again; it tells of tasks, files or bytes
+    needs           optional: shell lines that fail where the case can't be run; then it is left out, which is said
     sorted          optional: the order of lines is left open, in out/ and on stdout
 
 Shell lines end at the first that fails (`bash -e`). No temporary file may be left behind, whatever happens.
@@ -35,7 +36,7 @@ from common import DFLOW, PYTHON, ROOT, Tally, dflow, environment, needs_dflow, 
 
 CASES = ROOT / "tests/cases"
 BLESS = bool(os.environ.get("DFLOW_BLESS"))
-EXPECTED = {"cmd", "exit", "stdout", "stderr", "out", "once", "sorted"}
+EXPECTED = {"cmd", "exit", "stdout", "stderr", "out", "once", "sorted", "needs"}
 SECONDS = 120
 
 # What differs from run to run. Numbers of rows and files are not among it.
@@ -212,6 +213,12 @@ def repeatable(case):
     return not any("RUN" in p.name for p in (case / "out").rglob("*"))
 
 
+def possible(case):
+    """Whether what a case needs is there."""
+    needs = text_of(case / "needs")
+    return not needs or subprocess.run(["bash", "-e", "-c", needs], capture_output=True).returncode == 0
+
+
 def main():
     needs_dflow()
     arguments = sys.argv[1:]
@@ -228,6 +235,9 @@ def main():
         cases = [p for p in cases if repeatable(p)]
     if any("PYTHON" in text_of(case / "pipeline.toml") for case in cases):
         needs_pyarrow()
+    for case in [case for case in cases if not possible(case)]:
+        cases.remove(case)
+        print(f"left out {case.name}: `{text_of(case / 'needs').strip()}` fails here", flush=True)
     tally = Tally()
 
     def test(case, problems):
