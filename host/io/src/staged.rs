@@ -187,6 +187,8 @@ impl Prepared {
         match fs::rename(&self.temporary, &self.path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.path.is_file() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(IoError::os("publish", &self.path, error)
+                .hint("somebody has removed it before it was whole; run again: what is done stays, the rest is made")),
             Err(error) => Err(IoError::os("publish", &self.path, error)),
         }
     }
