@@ -33,7 +33,7 @@ pub struct RunReport {
     pub spilled: u64,
     /// Seconds from beginning to end.
     pub seconds: f64,
-    /// Of them those in which the journal was read or written, while other tasks went on or not.
+    /// Processor time that the journal took, in seconds (on Linux).
     #[serde(default)]
     pub journal_seconds: f64,
     /// The exit code.

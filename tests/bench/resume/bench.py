@@ -68,19 +68,18 @@ def run(options):
 
 
 def journal(report, options, out):
-    """What the journal takes of the main job: on disk beside one in memory, where to be written costs nothing, and of that one all the time in
-    which the driver was at it, also while tasks went on."""
+    """What the journal takes of the main job: its processor time as a part of all, and the time on disk beside one in memory, where to be written costs nothing."""
     folder, size = pages(600 if options.small else 6000)
     component("validator")
     memory = Path("/dev/shm/dflow-resume")
     states = {"journal on disk": out / "state", "journal in memory": memory}
     contenders = [Contender(name, dflow("pages/pipeline.toml", state, pages=folder, out=f"{out}/pages/"), out / "pages", [state]) for name, state in states.items()]
-    if len(race(contenders, options.rounds * 3)) < 2:
+    if len(race(contenders, options.rounds * 4)) < 2:
         report.check("pages run", False, contenders[0].failed or contenders[1].failed)
         return
     report.table(f"{size['files']:,} pages", contenders, first="journal in memory", size=size["bytes"])
     synced = contenders[0].median() / contenders[1].median() - 1
-    found = [last(sample) for sample in contenders[1].samples]
-    at_it = statistics.median(one["journal_seconds"] / one["seconds"] for one in found)
-    report.target(f"the journal takes {JOURNAL:.0%} at most", synced + at_it <= JOURNAL, f"{synced:.1%} for the disk, and less than {at_it:.1%} for all else")
+    found = [last(sample) for sample in contenders[0].samples]
+    cpu = statistics.median(one["journal_seconds"] for one in found) / contenders[0].median("cpu")
+    report.target(f"the journal takes {JOURNAL:.0%} at most", max(cpu, synced) <= JOURNAL, f"{cpu:.1%} of processor time; on disk {synced:+.1%} of the time in memory")
     shutil.rmtree(memory, ignore_errors=True)

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dflow_io::{IoError, Stores};
@@ -36,7 +36,7 @@ pub(crate) struct Journal {
     pub(super) faults: Faults,
     /// Where files are that aren't here: none can be reached before this is said.
     pub(crate) stores: Option<Stores>,
-    /// How long it was worked on.
+    /// The processor time that was spent on it.
     pub(crate) spent: Duration,
     _lock: Lock,
 }
@@ -154,9 +154,9 @@ impl Journal {
 
     /// Does something with the database; its errors name the file.
     pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T, Broken>) -> Result<T, StepError> {
-        let started = Instant::now();
+        let before = on_processor();
         let done = work(&mut self.db).map_err(|broken| broken.named(&self.path));
-        self.spent += started.elapsed();
+        self.spent += on_processor().saturating_sub(before);
         done
     }
 
@@ -173,6 +173,13 @@ impl Journal {
             done
         })
     }
+}
+
+/// The processor time of this thread until now; nothing where the system doesn't say.
+fn on_processor() -> Duration {
+    let said = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = said.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
 }
 
 fn opened(path: &Path) -> Result<Connection, Broken> {
