@@ -7,6 +7,7 @@
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
 mod alone;
+mod by_split;
 mod command;
 mod command_answer;
 mod command_exec;
@@ -43,6 +44,7 @@ mod template;
 mod unique;
 mod worker;
 
+pub use by_split::{BySplit, SplitCounts};
 pub use command::Program;
 pub use command_exec::CommandExec;
 pub use command_node::{CommandNode, CommandSpec};
@@ -64,7 +66,7 @@ pub use partitions::{PartitionedReader, Partitions};
 pub use planner::StepPlanner;
 pub use reads::Reads;
 pub use recall::{Recall, StoredRows};
-pub use scope::{BySplit, Failed, RowFailure, StageCounters, StageCounts, TaskScope};
+pub use scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope};
 pub use sized::{gathered_bytes, sized};
 pub use source::{Reader, SourceExec, SourceSpec, deal, source_schema};
 pub use split_column::{SPLIT_COLUMN, SPLIT_TYPE, is_split, split_column, splits_of};

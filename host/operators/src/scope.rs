@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,7 +15,13 @@ use dflow_pipeline::{BatchLimits, Fault, Name, OnError};
 use dflow_wasm::Cancel;
 use serde::{Deserialize, Serialize};
 
-use crate::{dead_letters::DeadLetters, error::StepError, first_rows::FirstRows, recall::Recall};
+use crate::{
+    by_split::{BySplit, SplitCounts},
+    dead_letters::DeadLetters,
+    error::StepError,
+    first_rows::FirstRows,
+    recall::Recall,
+};
 
 /// How many failed rows of a stage one task describes; all are counted.
 const DESCRIBED: usize = 100;
@@ -94,15 +101,6 @@ pub struct Failed {
     pub of: usize,
 }
 
-/// The rows of a task's stages by the splits that they come from: by their places in the task.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BySplit {
-    /// Of each stage once.
-    pub counts: BTreeMap<Name, Vec<StageCounts>>,
-    /// Of stages where they ran once more.
-    pub again: BTreeMap<Name, Vec<StageCounts>>,
-}
-
 /// Live counters of one stage in one task.
 #[derive(Debug, Default)]
 pub struct StageCounters {
@@ -119,7 +117,7 @@ pub struct StageCounters {
     nanos: AtomicU64,
     aside: AtomicU64,
     /// Of the rows those of each of the task's splits, as far as they are told apart.
-    splits: Mutex<Vec<StageCounts>>,
+    splits: Mutex<SplitCounts>,
 }
 
 /// What was counted of one stage.
@@ -173,12 +171,6 @@ impl StageCounts {
         }
     }
 
-    /// Without the time.
-    #[must_use]
-    pub fn rows(&self) -> Self {
-        self.times(1)
-    }
-
     /// Adds another task's.
     pub fn add(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
@@ -217,7 +209,7 @@ impl StageCounters {
     /// Counts rows of one of the task's splits.
     pub fn add_to(&self, split: u32, counts: &StageCounts) {
         self.add(counts);
-        of_split(&mut self.splits.lock().unwrap_or_else(PoisonError::into_inner), split).add(&counts.rows());
+        self.splits.lock().unwrap_or_else(PoisonError::into_inner).add(split, counts);
     }
 
     /// Counts rows by what is counted of each; `splits` says which of the task's splits each comes from, where that is followed.
@@ -226,18 +218,16 @@ impl StageCounters {
         let Some(splits) = splits.filter(|splits| !splits.is_empty()) else { return };
         let mut counted = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
         for run in splits.chunk_by(|a, b| a == b) {
-            of_split(&mut counted, run[0]).add(&one.times(run.len() as u64));
+            counted.add(run[0], &one.times(run.len() as u64));
         }
     }
 
-    /// The rows of each of the task's splits, if all are told apart.
-    fn by_split(&self) -> Option<Vec<StageCounts>> {
-        let splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut sum = StageCounts::default();
-        splits.iter().for_each(|counts| sum.add(counts));
+    /// The rows of each of the task's splits, if all are told apart. They are given once: nothing more is to be counted.
+    fn by_split(&self) -> Option<SplitCounts> {
+        let splits = mem::take(&mut *self.splits.lock().unwrap_or_else(PoisonError::into_inner));
         // Of the bytes only those are told apart that were read.
-        let rows = |counts: StageCounts| StageCounts { bytes: 0, ..counts.rows() };
-        (rows(sum) == rows(self.counts())).then_some(splits)
+        let rows = |counts: StageCounts| StageCounts { bytes: 0, ..counts.times(1) };
+        (rows(splits.sum()) == rows(self.counts())).then_some(splits)
     }
 
     /// The counts at this moment.
@@ -352,14 +342,6 @@ impl TaskScope {
         let failures = self.books.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.values().flatten().cloned().collect()
     }
-}
-
-fn of_split(counted: &mut Vec<StageCounts>, split: u32) -> &mut StageCounts {
-    let split = split as usize;
-    if counted.len() <= split {
-        counted.resize(split + 1, StageCounts::default());
-    }
-    &mut counted[split]
 }
 
 fn counted(counters: &Mutex<BTreeMap<Name, Arc<StageCounters>>>) -> BTreeMap<Name, StageCounts> {

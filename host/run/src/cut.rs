@@ -19,7 +19,9 @@ use datafusion::arrow::{
     error::ArrowError,
 };
 use dflow_io::{Codec, Encoder, Excerpt, Prepared, StagedFile, StagedFolder, copy_rows, is_object};
-use dflow_operators::{BySplit, DeadFile, DeadPlace, RowFailure, SPLIT_COLUMN, StageCounts, StepError, is_split};
+use dflow_operators::{
+    BySplit, DeadFile, DeadPlace, RowFailure, SPLIT_COLUMN, SplitCounts, StageCounts, StepError, is_split,
+};
 use dflow_pipeline::{Fault, Format, Name};
 use dflow_wasm::Cancel;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -88,7 +90,7 @@ impl<'a> Divisible<'a> {
         let mut parts = Vec::new();
         for part in std::iter::once(task).chain(&task.replays) {
             let Some(known) = journal.by_split(part.id)? else { return Ok(None) };
-            let counted = |counts: &BTreeMap<Name, StageCounts>, known: &BTreeMap<Name, Vec<StageCounts>>| {
+            let counted = |counts: &BTreeMap<Name, StageCounts>, known: &BTreeMap<Name, SplitCounts>| {
                 counts.keys().all(|stage| known.contains_key(stage))
             };
             let whole = counted(&part.result.counts, &known.by_split.counts)
@@ -150,18 +152,18 @@ impl<'a> Divisible<'a> {
 
 /// Adds what was counted of the splits that stay, at their new places. Rows that `replayed` got had failed there before.
 fn add(
-    to: &mut BTreeMap<Name, Vec<StageCounts>>,
-    known: &BTreeMap<Name, Vec<StageCounts>>,
+    to: &mut BTreeMap<Name, SplitCounts>,
+    known: &BTreeMap<Name, SplitCounts>,
     stages: &BTreeMap<Name, StageCounts>,
     places: &BTreeMap<u32, u32>,
     replayed: Option<&Name>,
 ) {
     for (stage, splits) in known.iter().filter(|(stage, _)| stages.contains_key(*stage)) {
-        let kept = to.entry(stage.clone()).or_insert_with(|| vec![StageCounts::default(); places.len()]);
+        let kept = to.entry(stage.clone()).or_default();
         for (from, at) in places {
-            let Some(counts) = splits.get(*from as usize) else { continue };
+            let counts = splits.of(*from);
             let again = if replayed == Some(stage) { counts.rows_in } else { 0 };
-            kept[*at as usize].add(&StageCounts { replayed: counts.replayed + again, ..*counts });
+            kept.add(*at, &StageCounts { replayed: counts.replayed + again, ..counts });
         }
     }
 }
@@ -193,13 +195,8 @@ impl Cut {
         });
         let dead = made.and_then(|()| dead.map_or_else(|| Ok(Vec::new()), |place| self.dead(place)));
         let dead = dead.inspect_err(|_| files.values().for_each(SinkFiles::discard))?;
-        let sum = |splits: &BTreeMap<Name, Vec<StageCounts>>| -> BTreeMap<Name, StageCounts> {
-            let total = |splits: &Vec<StageCounts>| {
-                let mut total = StageCounts::default();
-                splits.iter().for_each(|counts| total.add(counts));
-                total
-            };
-            splits.iter().map(|(stage, splits)| (stage.clone(), total(splits))).collect()
+        let sum = |splits: &BTreeMap<Name, SplitCounts>| -> BTreeMap<Name, StageCounts> {
+            splits.iter().map(|(stage, splits)| (stage.clone(), splits.sum())).collect()
         };
         let (mut counts, again) = (sum(&self.by_split.counts), sum(&self.by_split.again));
         for (sink, made) in &files {

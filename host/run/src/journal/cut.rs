@@ -10,7 +10,6 @@ use dflow_pipeline::Name;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    by_split,
     known::Known,
     open::Broken,
     runs::uint,
@@ -64,7 +63,7 @@ impl Known<'_> {
 fn split_task(db: &Connection, task: TaskId) -> Result<Option<SplitTask>, Broken> {
     let counted: Option<String> = db.query_row("SELECT by_split FROM task WHERE id = ?", [task.0], |row| row.get(0))?;
     let Some(counted) = counted else { return Ok(None) };
-    let by_split = by_split::from_json(&counted)?;
+    let by_split = serde_json::from_str(&counted)?;
     let (mut files, mut parts, mut dead) = (Vec::new(), BTreeMap::new(), Vec::new());
     let mut read = db.prepare_cached(
         "SELECT sink, path, rows, splits, part FROM file WHERE task = ?

@@ -7,7 +7,6 @@
 //!
 //! Deliberately absent: which tasks are done again (`reuse.rs`), and where files go (`sink.rs`).
 
-mod by_split;
 mod commit;
 mod cut;
 mod dead;

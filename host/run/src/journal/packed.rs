@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dflow_operators::StepError;
+use dflow_operators::{BySplit, StepError};
 use dflow_pipeline::{Fault, Name, SourceSchema};
 use indexmap::IndexMap;
 use rusqlite::{OptionalExtension, params};
@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    by_split,
     known::Known,
     open::{Broken, Journal},
     runs::{int, now, uint},
@@ -104,7 +103,7 @@ impl PackedTask {
     /// Whether what it says can stand in a journal.
     pub(crate) fn is_sound(&self, place: usize) -> bool {
         serde_json::from_value::<Kept>(self.result.clone()).is_ok()
-            && self.by_split.as_ref().is_none_or(|counts| by_split::from_json(counts).is_ok())
+            && self.by_split.as_ref().is_none_or(|counts| serde_json::from_str::<BySplit>(counts).is_ok())
             && self.replays.is_none_or(|of| of < place)
     }
 }

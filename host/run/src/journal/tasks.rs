@@ -14,7 +14,6 @@ use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    by_split,
     dead::begin_dead,
     open::{Broken, Journal, Why},
     replay::STALE,
@@ -189,7 +188,7 @@ pub(super) fn record(
 ) -> Result<(), Broken> {
     let rows = result.files.iter().map(|(sink, made)| (sink.clone(), made.rows())).collect();
     let kept = Kept { counts: result.counts.clone(), again: result.again.clone(), rows, elapsed: result.elapsed };
-    let by_split = result.by_split.as_ref().filter(|_| spec.first.is_none()).map(by_split::to_json).transpose()?;
+    let by_split = result.by_split.as_ref().filter(|_| spec.first.is_none()).map(serde_json::to_string).transpose()?;
     commit.execute(
         "UPDATE task SET state = ?, ended = ?, result = ?, by_split = ? WHERE id = ?",
         params![state, int(now()), serde_json::to_string(&kept)?, by_split, id.0],
