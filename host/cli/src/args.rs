@@ -1,10 +1,14 @@
 //! What can be typed. Arguments are data: nothing here looks at a file or at the environment.
 
+mod dead;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use dflow_pipeline::{Bytes, Name};
 use dflow_run::{CrashPoint, Selection};
+
+pub(crate) use self::dead::{DeadCommand, DeadExportArgs, DeadListArgs, DeadReplayArgs, DeadShowArgs};
 
 /// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.
 #[derive(Debug, Parser)]
@@ -153,10 +157,17 @@ pub(crate) struct RunArgs {
     /// Keep what is saved of a stage although the stage has changed, now and later. Can be repeated.
     #[arg(long, value_name = "STAGE", value_parser = Name::whole)]
     pub(crate) accept: Vec<Name>,
+    #[command(flatten)]
+    pub(crate) drive: DriveArgs,
+}
+
+/// How tasks are done, and what is told of them: of what does some.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DriveArgs {
     /// Let stages with `command` run their programs. Nothing keeps them in: they can do all that you can.
     #[arg(long)]
     pub(crate) allow_commands: bool,
-    /// Print what happens as JSON, one event a line, on stdout.
+    /// Print what happens as JSON, on stdout; of `run` one event a line.
     #[arg(long)]
     pub(crate) json: bool,
     /// End as if killed at this point: for tests of what comes after.
@@ -403,97 +414,6 @@ pub(crate) struct RerunArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) work: WorkArgs,
-}
-
-/// `dead`.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum DeadCommand {
-    /// List what was wrong with rows, by stage, with how many rows each.
-    List(DeadListArgs),
-    /// Show rows that failed, one after the other.
-    #[command(after_help = "Examples:
-  dflow-host dead show --stage valid
-  dflow-host dead show -n 1000 --json | jq .error_message")]
-    Show(DeadShowArgs),
-    /// Write the rows that failed into a file: Parquet, JSON lines, JSON, CSV or Arrow, as its name says.
-    #[command(after_help = "Examples:
-  dflow-host dead export --to failed.parquet
-  dflow-host dead export --stage valid --to failed.csv.gz")]
-    Export(DeadExportArgs),
-    /// Try rows again that failed: what passes goes into the same sinks.
-    #[command(after_help = "Rows that passed before are kept as they are, also when a plugin has changed since.
-
-Examples:
-  dflow-host dead replay
-  dflow-host dead replay pages.toml --stage valid")]
-    Replay(DeadReplayArgs),
-}
-
-/// `dead list`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct DeadListArgs {
-    #[command(flatten)]
-    pub(crate) journal: JournalArgs,
-}
-
-/// `dead show`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct DeadShowArgs {
-    #[command(flatten)]
-    pub(crate) journal: JournalArgs,
-    /// Only rows that failed at this stage.
-    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
-    pub(crate) stage: Option<Name>,
-    /// Only the row with this `__id__`.
-    #[arg(long, value_name = "ID")]
-    pub(crate) row: Option<String>,
-    /// How many rows at most.
-    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
-    pub(crate) rows: u64,
-}
-
-/// `dead export`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct DeadExportArgs {
-    /// The pipeline; it need not be there any more.
-    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
-    pub(crate) file: PathBuf,
-    /// The folder of the journal [default: `.dflow` beside the pipeline].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
-    /// Only rows that failed at this stage.
-    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
-    pub(crate) stage: Option<Name>,
-    /// The file; one that is there is replaced.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) to: PathBuf,
-}
-
-/// `dead replay`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct DeadReplayArgs {
-    /// The pipeline.
-    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) pipeline: PipelineArgs,
-    /// Only rows that failed at this stage.
-    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
-    pub(crate) stage: Option<Name>,
-    /// Let stages with `command` run their programs.
-    #[arg(long)]
-    pub(crate) allow_commands: bool,
-    /// Print what came of it as JSON, on stdout.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// End as if killed at this point: for tests of what comes after.
-    #[arg(long, value_name = "POINT", hide = true)]
-    pub(crate) crash_at: Option<CrashPoint>,
-    /// Say nothing but what went wrong.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
 }
