@@ -21,11 +21,15 @@ A URL is SITE/MODE/PATH, where PATH is a file's in FOLDER and MODE says how it i
     redirect      to good
     loop          to itself, for ever
     slow          half of the file, and then nothing
+    echo          what was asked: method, path, headers and body, as JSON
+    welcome       to those alone that have the header `X-Key: Bearer open sesame`
+    to            to the URL that PATH is; with 307 and not 302 as `to-again`
 """
 
 import collections
 import email.utils
 import http.server
+import json
 import os
 import socketserver
 import subprocess
@@ -82,6 +86,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(int(mode), {}, b"a page with secrets in it")
         if mode == "redirect":
             return self.answer(302, {"Location": "/good/" + urllib.parse.quote(path)})
+        if mode == "echo":
+            length = int(self.headers.get("Content-Length") or 0)
+            said = {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": self.rfile.read(length).decode()}
+            return self.answer(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
+        if mode == "welcome":
+            return self.answer(200 if self.headers.get("X-Key") == "Bearer open sesame" else 401, {}, b"come in")
+        if mode in ("to", "to-again"):
+            return self.answer(302 if mode == "to" else 307, {"Location": path})
         if mode == "loop":
             return self.answer(302, {"Location": self.path})
         if mode == "403-twice" and seen(self.path) < 2:
@@ -133,7 +145,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(body)}"
         self.answer(206, headers, body[first:end])
 
-    do_GET = do_HEAD = serve
+    do_GET = do_HEAD = do_POST = serve
 
     def do_PROPFIND(self):
         mode, _, path = urllib.parse.unquote(self.path).lstrip("/").partition("/")

@@ -46,6 +46,21 @@ impl StagedFolder {
         StagedFile::below(&self.temporary, &self.folder, name)
     }
 
+    /// Takes in a file that is there, under this name; it stays where it is, too.
+    ///
+    /// # Errors
+    /// It isn't there; it can't be written here (fault `Outside`).
+    pub fn take_in(&self, name: &str, file: &Path) -> Result<Prepared, IoError> {
+        let staged = self.begin(name)?.close()?;
+        fs::remove_file(&staged.temporary).map_err(|error| IoError::os("write", &staged.path, error))?;
+        // Not every file system has files of several names.
+        if fs::hard_link(file, &staged.temporary).is_err() {
+            fs::copy(file, &staged.temporary).map_err(|error| IoError::os("copy", file, error))?;
+        }
+        let bytes = fs::metadata(&staged.temporary).map_err(|error| IoError::os("read", file, error))?.len();
+        Ok(Prepared { bytes, ..staged })
+    }
+
     /// Syncs the files that were [closed](StagedFile::close).
     ///
     /// # Errors

@@ -9,12 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use dflow_pipeline::{Codec, Fault, Pipeline};
+use dflow_pipeline::{Codec, Fault, Grant, Pipeline};
 use object_store::{ObjectStore, local::LocalFileSystem};
 use tokio::runtime::Handle;
 
 use crate::{
-    IoError, Split,
+    GrantedHttp, IoError, Split,
     bucket::{Bucket, Variables},
     content::Content,
     location::{ABSOLUTE, Location, RELATIVE},
@@ -32,6 +32,7 @@ pub struct Stores {
 struct Inner {
     roots: BTreeMap<String, Root>,
     disk: Arc<LocalFileSystem>,
+    variables: Variables,
     io: Handle,
 }
 
@@ -92,7 +93,15 @@ impl Stores {
         }
         roots.insert(ABSOLUTE.to_owned(), Root::Folder(PathBuf::from("/")));
         roots.insert(RELATIVE.to_owned(), Root::Folder(folder));
-        Ok(Self { inner: Arc::new(Inner { roots, disk: Arc::new(LocalFileSystem::new()), io }) })
+        Ok(Self { inner: Arc::new(Inner { roots, disk: Arc::new(LocalFileSystem::new()), variables, io }) })
+    }
+
+    /// What makes the requests that a plugin is granted; `None` when it is granted none.
+    ///
+    /// # Errors
+    /// As of [`GrantedHttp::new`].
+    pub fn granted_http(&self, plugin: &str, grant: &Grant) -> Result<Option<GrantedHttp>, IoError> {
+        GrantedHttp::new(plugin, grant, self.inner.variables, self.inner.io.clone())
     }
 
     /// The runtime on which reading happens.

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::Arc,
 };
 
@@ -87,4 +89,43 @@ pub(crate) fn read_all(
     limits: BatchLimits,
 ) -> Vec<SourceBatch> {
     block_on(reader.open(Arc::from(splits), Arc::from(projection), limits).map(Result::unwrap).collect())
+}
+
+/// A server, `tests/servers/web.py`, for as long as this lives.
+pub(crate) struct Server {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    pub(crate) site: String,
+}
+
+impl Server {
+    pub(crate) fn of(ground: &Ground) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/servers/web.py");
+        let mut child = Command::new("python3")
+            .arg(script)
+            .arg(ground.path("docs"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is there");
+        let mut site = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut site).unwrap();
+        let stdin = child.stdin.take();
+        Self { child, stdin, site: site.trim().to_owned() }
+    }
+
+    /// Stores with a volume for each way of serving.
+    pub(crate) fn stores(&self, ground: &Ground, modes: &[&str]) -> Stores {
+        let volumes: Vec<_> =
+            modes.iter().map(|mode| (mode.replace('-', "_"), format!("{}/{mode}", self.site))).collect();
+        let volumes: Vec<_> = volumes.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
+        ground.stores(&volumes)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        self.child.wait().unwrap();
+    }
 }

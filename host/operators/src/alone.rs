@@ -1,10 +1,14 @@
-//! What one row of a batch does to an operator is that row's failure: the batch is halved until the row stands alone.
+//! What one row of a batch does to an operator is that row's failure: the rows that aren't done yet are halved, on fresh guests, until the
+//! row stands alone.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use datafusion::arrow::array::RecordBatch;
-use dflow_pipeline::Fault;
-use dflow_wasm::{Piece, Processed, WasmError};
+use dflow_pipeline::{BatchLimits, Fault};
+use dflow_wasm::{Piece, Processed, Stopped, TIME, WasmError};
 
 use crate::{error::StepError, operator_node::OperatorSpec};
 
@@ -56,33 +60,76 @@ impl Outcome {
     }
 }
 
+/// How a stage's operator fares with its rows, over all tasks of a run.
+#[derive(Debug)]
+pub struct Health {
+    /// Rows that broke it or met a limit when they were alone.
+    poisoned: AtomicU32,
+    /// The rows that a batch may have.
+    rows: AtomicU32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { poisoned: AtomicU32::new(0), rows: AtomicU32::new(u32::MAX) }
+    }
+}
+
 impl OperatorSpec {
+    /// How batches are cut: smaller than the stage says when they took too long.
+    pub(crate) fn batch_limits(&self) -> BatchLimits {
+        BatchLimits { rows: self.batch.rows.min(self.health.rows.load(Ordering::Relaxed)), ..self.batch }
+    }
+
     /// What becomes of rows. With `whole`, whatever a row does to the operator ends the batch.
     pub(crate) async fn outcome(&self, input: &RecordBatch, whole: bool) -> Result<Outcome, StepError> {
         let mut outcome = Outcome::default();
         let mut left = vec![(0, input.num_rows())];
+        // Whether a part took too long, whether one row alone did, and the largest part that didn't.
+        let (mut late, mut late_alone, mut in_time) = (false, false, 0);
         while let Some((start, rows)) = left.pop() {
-            let (part, place) = (input.slice(start, rows), start as u32);
-            let error = match self.once(&part).await {
+            let part = input.slice(start, rows);
+            let Stopped { error, done, processed } = match self.operator.process(&part).await {
                 Ok(processed) => {
-                    outcome.add(place, 1, processed);
+                    in_time = in_time.max(rows);
+                    outcome.add(start as u32, 1, processed);
                     continue;
                 }
-                Err(error) => error,
+                Err(stopped) => stopped,
             };
             let Some(kind) = error.of_a_row else { return Err(error.into()) };
-            if rows > 1 && (!whole || self.retries > 0) {
+            late |= kind == TIME;
+            let again = rows > 1 && (!whole || self.retries > 0);
+            if again {
+                // Those that were done are, and nobody sees them twice.
+                let done = done as usize;
+                in_time = in_time.max(done);
+                outcome.add(start as u32, 1, processed);
+                let (start, rows) = (start + done, rows - done);
                 let half = rows / 2;
-                left.extend([(start + half, rows - half), (start, half)]);
+                let parts = [(start + half, rows - half), (start, half)];
+                left.extend(parts.into_iter().filter(|(_, rows)| *rows > 0));
                 continue;
             }
             let last = if rows == 1 { self.again(&part, error, kind).await? } else { Last::Failed(error, kind, 1) };
             match last {
-                Last::Done(processed, attempts) => outcome.add(place, attempts, processed),
+                Last::Done(processed, attempts) => outcome.add(start as u32, attempts, processed),
                 Last::Failed(error, ..) if whole => return Err(error.into()),
-                Last::Failed(WasmError { fault, message, .. }, kind, attempts) => {
-                    outcome.lost.push(Lost { row: place, fault, kind: kind.to_owned(), message, attempts });
+                Last::Failed(error, kind, attempts) => {
+                    late_alone |= kind == TIME;
+                    self.poisoned(&error)?;
+                    let WasmError { fault, message, .. } = error;
+                    outcome.lost.push(Lost { row: start as u32, fault, kind: kind.to_owned(), message, attempts });
                 }
+            }
+        }
+        if late && !late_alone && in_time > 0 {
+            // No row is to blame: the operator is slow, and needs smaller batches to be in time.
+            if self.health.rows.fetch_min(in_time as u32, Ordering::Relaxed) > in_time as u32 {
+                let (stage, rows) = (&self.stage, input.num_rows());
+                tracing::warn!(
+                    "stage `{stage}`: a batch of {rows} rows took longer than `limits.time`; from now on they have {in_time} at most"
+                );
             }
         }
         Ok(outcome)
@@ -93,9 +140,9 @@ impl OperatorSpec {
         let mut last = (error, kind);
         for again in 1..=self.retries {
             tokio::time::sleep(wait(again)).await;
-            match self.once(row).await {
+            match self.operator.process(row).await {
                 Ok(processed) => return Ok(Last::Done(processed, again + 1)),
-                Err(error) => match error.of_a_row {
+                Err(Stopped { error, .. }) => match error.of_a_row {
                     Some(kind) => last = (error, kind),
                     None => return Err(error.into()),
                 },
@@ -104,8 +151,21 @@ impl OperatorSpec {
         Ok(Last::Failed(last.0, last.1, self.retries + 1))
     }
 
-    async fn once(&self, part: &RecordBatch) -> Result<Processed, WasmError> {
-        self.operator.process(part).await
+    /// Counts a row that failed alone. Each may have cost as much time as a row is allowed, so there mustn't be many.
+    fn poisoned(&self, error: &WasmError) -> Result<(), StepError> {
+        let most = self.operator.most_poisoned();
+        let count = self.health.poisoned.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if count <= most {
+            return Ok(());
+        }
+        let what = format!(
+            "stage `{}`: {count} rows broke its operator or met a limit, each alone, and {most} may; the last: {}",
+            self.stage, error.message
+        );
+        Err(StepError::new(error.fault, what).hint(format!(
+            "what is done stays done; `limits.poisoned` of the plugin moves it, and `dflow-host dead show --stage {}` shows such rows",
+            self.stage
+        )))
     }
 }
 

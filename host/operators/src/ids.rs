@@ -4,11 +4,11 @@
 //! its parent's id, the stage and its index among its siblings. Ids never depend on how batches or tasks were cut.
 
 use datafusion::arrow::{
-    array::{StringViewArray, builder::make_view},
+    array::{StringViewArray, UInt64Array, builder::make_view},
     buffer::Buffer,
     datatypes::DataType,
 };
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 /// The type of id columns.
 pub const ID_FIELD_TYPE: DataType = DataType::Utf8View;
@@ -45,6 +45,12 @@ impl Ids {
             .collect();
         StringViewArray::new(views.into(), vec![Buffer::from_vec(self.digits)], None)
     }
+}
+
+/// The seeds of rows for a stage: XXH3-64 of each row's id, seeded with that of the stage's name. So they travel with their rows.
+pub(crate) fn seeds(stage: &str, ids: &StringViewArray) -> UInt64Array {
+    let seed = xxh3_64(stage.as_bytes());
+    ids.iter().map(|id| Some(xxh3_64_with_seed(id.unwrap_or_default().as_bytes(), seed))).collect()
 }
 
 /// The id of a child row.

@@ -41,7 +41,7 @@ use crate::{
     cut::{cut, row_sizes},
     error::StepError,
     held::{Held, memory_of},
-    ids::{Ids, child_id},
+    ids::{Ids, child_id, seeds},
     operator_node::OperatorSpec,
     reads::Reads,
     scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope},
@@ -275,7 +275,7 @@ impl Work {
                 held: held.clone(),
             }
         };
-        Ok(cut(&sizes, &self.spec.batch).into_iter().map(part).collect())
+        Ok(cut(&sizes, &self.spec.batch_limits()).into_iter().map(part).collect())
     }
 
     /// Who holds memory, to a user.
@@ -331,10 +331,15 @@ impl Work {
             return self.results(&part.rows, part.ids.as_ref(), outcome);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(length));
-        let fields = self.spec.operator.input().fields().iter().zip(&part.ports);
+        let mut ports = part.ports.clone();
+        if self.spec.operator.is_seeded() {
+            let Some(ids) = &part.ids else { return internal_err!("seeds without ids") };
+            ports.push(Arc::new(seeds(self.spec.stage.as_str(), ids.as_string_view())));
+        }
+        let fields = self.spec.operator.input().fields().iter().zip(&ports);
         let fields: Vec<_> =
             fields.map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true)).collect();
-        let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), part.ports.clone(), &options)?;
+        let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), ports, &options)?;
         let whole = self.spec.on_error == OnError::Fail;
         let key = self.spec.key.as_ref().and_then(|key| Some((key, part.rows.column_by_name(key)?)));
         let outcome = match (self.scope.recalls.get(&self.spec.stage), key) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
-use dflow_wasm::{Operator, Processed, RowShape, WasmError};
+use dflow_wasm::{Operator, Processed, Profile, RowShape, Stopped, WasmError};
 
 use crate::{command::Program, error::StepError};
 
@@ -22,6 +22,14 @@ impl Worker {
         match self {
             Self::Operator(operator) => operator.input(),
             Self::Program(program) => &program.input,
+        }
+    }
+
+    /// Whether a seed for each row goes in, after the ports.
+    pub(crate) fn is_seeded(&self) -> bool {
+        match self {
+            Self::Operator(operator) => operator.description().profile == Profile::Seeded,
+            Self::Program(_) => false,
         }
     }
 
@@ -60,8 +68,16 @@ impl Worker {
         }
     }
 
+    /// How many rows may break it or meet a limit when they are alone, before the stage is given up.
+    pub(crate) fn most_poisoned(&self) -> u32 {
+        match self {
+            Self::Operator(operator) => operator.limits().poisoned,
+            Self::Program(_) => u32::MAX,
+        }
+    }
+
     /// What becomes of a batch, whose columns are those of its ports.
-    pub(crate) async fn process(&self, batch: &RecordBatch) -> Result<Processed, WasmError> {
+    pub(crate) async fn process(&self, batch: &RecordBatch) -> Result<Processed, Stopped> {
         match self {
             Self::Operator(operator) => {
                 // A guest that can't be made is no matter of rows.
@@ -74,7 +90,7 @@ impl Worker {
             // Neither is what a program does.
             Self::Program(program) => program.process(batch).await.map_err(|error| {
                 let StepError { fault, message, hint, .. } = error;
-                WasmError { fault, message, hint, of_a_row: None }
+                WasmError { fault, message, hint, of_a_row: None }.into()
             }),
         }
     }

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchLimits, Codec, Format, GuestLimits, Millis, Name};
+use crate::{BatchLimits, Codec, Format, Grant, GuestLimits, Millis, Name};
 
 /// What stands behind a stage's name, and a dot, for the rows that failed at it.
 pub const DEAD: &str = "dead";
@@ -90,6 +90,9 @@ pub struct Plugin {
     /// What its instances may use.
     #[serde(default)]
     pub limits: GuestLimits,
+    /// What it may reach beyond its rows. Default: nothing.
+    #[serde(default, skip_serializing_if = "Grant::is_nothing")]
+    pub grant: Grant,
 }
 
 /// One step: where its rows come from, what is done with them (exactly one verb), and how failures are met.

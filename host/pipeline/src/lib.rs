@@ -11,6 +11,7 @@ mod fault;
 mod file_names;
 mod form;
 mod format;
+mod grant;
 mod insert;
 mod limits;
 mod mistake;
@@ -30,6 +31,7 @@ pub use form::{
     SampleSize, Select, Set, Sort, SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb, Volume, Write,
 };
 pub use format::{Codec, Format};
+pub use grant::{Grant, HttpGrant};
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
 pub use mistake::{At, Mistake, Mistakes, SourceText, Sources};
 pub use name::{Name, NameError};

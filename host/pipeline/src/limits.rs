@@ -30,6 +30,16 @@ pub struct GuestLimits {
     pub description: Bytes,
     /// Lines a batch may log before the rest is dropped. Default 100.
     pub log_lines: u32,
+    /// How deep types of the columns that are emitted may be nested. Default 64.
+    pub nesting: u32,
+    /// Instances of a stage at a time. Default 64.
+    pub instances: u32,
+    /// How long a request may take that the host makes for the guest, with all that it leads to. Default `60s`.
+    pub wait: Millis,
+    /// Size of what one call of the host may bring into the guest. Default `64MiB`.
+    pub received: Bytes,
+    /// Rows of a run that may trap or meet a limit when they are alone; one more, and the stage is given up. Default 100.
+    pub poisoned: u32,
 }
 
 impl Default for GuestLimits {
@@ -41,6 +51,11 @@ impl Default for GuestLimits {
             message: Bytes(4 << 10),
             description: Bytes(1 << 20),
             log_lines: 100,
+            nesting: 64,
+            instances: 64,
+            wait: Millis(60_000),
+            received: Bytes(64 << 20),
+            poisoned: 100,
         }
     }
 }

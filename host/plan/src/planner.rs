@@ -10,9 +10,9 @@ use datafusion::{
     execution::{memory_pool::MemoryLimit, session_state::SessionState},
     logical_expr::LogicalPlan,
 };
-use dflow_operators::{ReadBy, is_split};
+use dflow_operators::{ReadBy, Requests, is_split};
 use dflow_pipeline::{At, BatchLimits, Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
-use dflow_wasm::{Plugin, RowShape, shipped, shipped_names};
+use dflow_wasm::{Granted, Plugin, RowShape, shipped, shipped_names};
 use indexmap::IndexMap;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     columns::Columns,
     edges::Edges,
     open::left_open,
-    problems::{of_sql, of_wasm},
+    problems::{of_io, of_sql, of_wasm},
     query::{self, Query},
     replay::Replay,
     routed,
@@ -408,8 +408,9 @@ impl Planning<'_> {
             )
             .hint("give yours another name")),
             (Some(shipped), None) => {
-                let loaded = sandbox.load(plugin, shipped.bytes, Some(shipped.digest), GuestLimits::default()).await;
-                loaded.map_err(|e| of_wasm(At::stage(stage).key("use"), &e))
+                let loaded =
+                    sandbox.load(plugin, shipped.bytes, Some(shipped.digest), GuestLimits::default(), Granted::Nothing);
+                loaded.await.map_err(|e| of_wasm(At::stage(stage).key("use"), &e))
             }
             (None, Some(named)) => {
                 let at = At::new(["plugin", plugin, "source"]);
@@ -418,7 +419,10 @@ impl Planning<'_> {
                     Mistake::new(at.clone(), format!("plugin `{plugin}`: can't read `{}`: {e}", path.display()))
                         .fault(Fault::Outside)
                 })?;
-                sandbox.load(plugin, &bytes, None, named.limits).await.map_err(|e| of_wasm(at, &e))
+                let http = self.environment.stores.granted_http(plugin, &named.grant);
+                let http = http.map_err(|e| of_io(At::new(["plugin", plugin, "grant"]), &e))?;
+                let granted = http.map_or(Granted::Nothing, |http| Granted::Http(Arc::new(Requests(http))));
+                sandbox.load(plugin, &bytes, None, named.limits, granted).await.map_err(|e| of_wasm(at, &e))
             }
             (None, None) => {
                 let at = At::stage(stage).key("use");

@@ -9,9 +9,9 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder},
 };
-use dflow_operators::{MeterNode, OperatorNode, OperatorSpec, ReadBy, Reads, SourceSpec, Worker};
+use dflow_operators::{Health, MeterNode, OperatorNode, OperatorSpec, ReadBy, Reads, SourceSpec, Worker};
 use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError, Stage, Use};
-use dflow_wasm::{OperatorDescription, Plugin, PortType, RowShape};
+use dflow_wasm::{OperatorDescription, Plugin, PortType, Profile, RowShape};
 use indexmap::IndexMap;
 
 use crate::{
@@ -262,15 +262,28 @@ impl Step {
         let children = if expands { columns.children_of(&self.columns) } else { None };
         let operator = Worker::Operator(operator);
         let (on_error, retries) = (stage.on_error, stage.retries);
+        if described.profile == Profile::Seeded && self.columns.id().is_none() {
+            let what = format!(
+                "`{}/{}` wants a seed for each row, made of its id, and these rows have none",
+                plugin.name(),
+                described.name
+            );
+            return Err(vec![
+                Mistake::new(at.key("use"), what).hint("`id = \"…\"` in the stage above names a column as the id"),
+            ]);
+        }
         let ports: Vec<Expr> = ports.into_iter().map(|(_, column, _)| flat(&column)).collect();
         // Of one parent's children it must be known which are the first.
-        let recalls =
-            recalls && described.profile == "pure" && on_error != OnError::Null && (children.is_some() || !expands);
+        let recalls = recalls
+            && described.profile == Profile::Pure
+            && on_error != OnError::Null
+            && (children.is_some() || !expands);
         let key = recalls.then(|| columns.flat_name(KEY_COLUMN));
         let keyed = key.iter().map(|key| id_of_values("key", ports.clone()).alias(key)).collect();
         let input = self.with_new(name, keyed, self.columns.clone())?.plan;
         let stage = name.clone();
-        let spec = OperatorSpec { stage, operator, columns: fields, on_error, retries, batch, children, key };
+        let health = Health::default();
+        let spec = OperatorSpec { stage, operator, columns: fields, on_error, retries, batch, children, key, health };
         let reads = Reads {
             ports,
             id: self.columns.id().map(Column::expr),

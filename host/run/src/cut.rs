@@ -18,7 +18,7 @@ use datafusion::arrow::{
     datatypes::UInt32Type,
     error::ArrowError,
 };
-use dflow_io::{Codec, Encoder, Excerpt, Prepared, StagedFile, StagedFolder, copy_rows, is_object};
+use dflow_io::{Codec, Encoder, Excerpt, IoError, Prepared, StagedFile, StagedFolder, copy_rows, is_object};
 use dflow_operators::{
     BySplit, DeadFile, DeadPlace, RowFailure, SPLIT_COLUMN, SplitCounts, StageCounts, StepError, is_split,
 };
@@ -95,7 +95,6 @@ impl<'a> Divisible<'a> {
             };
             let whole = counted(&part.result.counts, &known.by_split.counts)
                 && counted(&part.result.again, &known.by_split.again)
-                && known.files.iter().all(|file| !is_object(&file.path))
                 && part.rows.iter().all(|(sink, rows)| {
                     let here = |single: &Single| single.tasks.iter().any(|(id, of)| *id == part.id && of == rows);
                     match singles.get(sink) {
@@ -168,6 +167,15 @@ fn add(
     }
 }
 
+/// The place of a file in its sink's folder.
+fn below<'a>(path: &'a Path, output: &TaskOutput, sink: &Name) -> Result<&'a Path, StepError> {
+    let folder = std::path::absolute(&output.folder).map_err(|error| IoError::os("write", &output.folder, error))?;
+    path.strip_prefix(folder).map_err(|_| {
+        let what = format!("`{}` isn't in the folder of stage `{sink}`", path.display());
+        StepError::new(Fault::Internal, what)
+    })
+}
+
 /// How a file in a sink's folder is compressed, as its name says.
 fn codec_of(path: &Path) -> Codec {
     Codec::of_name(&path.to_string_lossy())
@@ -216,14 +224,12 @@ impl Cut {
             Files::One => {
                 let (excerpts, splits): (Vec<_>, Vec<_>) = excerpts.into_iter().unzip();
                 let splits = splits.concat();
-                let file = StagedFile::create(&output.folder, &output.name)?;
-                let file = copy_rows(output.format, output.codec, &excerpts, file)?.finish()?;
+                let file = copy_rows(output.format, output.codec, &excerpts, output.begin()?)?.finish()?;
                 let rows = splits.iter().map(|(_, rows)| rows).sum();
                 Ok(vec![Prepared { splits, ..file.with_rows(rows) }])
             }
             Files::Partitioned(_) => {
                 let staged = StagedFolder::create(&output.folder, &output.name)?;
-                let folder = std::path::absolute(&output.folder).unwrap_or_else(|_| output.folder.clone());
                 let (stem, ending) = output.name.split_at(output.name.find('.').unwrap_or(output.name.len()));
                 let mut made: Vec<Prepared> = Vec::new();
                 for (number, (excerpt, splits)) in excerpts.into_iter().enumerate() {
@@ -231,12 +237,8 @@ impl Cut {
                     if rows == 0 {
                         continue;
                     }
-                    let below = excerpt.path.strip_prefix(&folder).ok().and_then(Path::parent).and_then(Path::to_str);
-                    let Some(below) = below else {
-                        let what = format!("`{}` isn't in the folder of stage `{sink}`", excerpt.path.display());
-                        return Err(StepError::new(Fault::Internal, what));
-                    };
-                    let file = staged.begin(&format!("{below}/{stem}-{number}{ending}"))?;
+                    let place = below(&excerpt.path, output, sink)?.parent().unwrap_or(Path::new("")).to_string_lossy();
+                    let file = staged.begin(&format!("{place}/{stem}-{number}{ending}"))?;
                     let file = copy_rows(output.format, output.codec, &[excerpt], file)?.close()?;
                     made.push(Prepared { splits, ..file.with_rows(rows) });
                 }
@@ -245,7 +247,32 @@ impl Cut {
                 }
                 Ok(made)
             }
-            Files::Named(_) => Err(StepError::new(Fault::Internal, "files named by rows are made anew")),
+            Files::Named(_) => {
+                let staged = StagedFolder::create(&output.folder, &output.name)?;
+                let mut made: Vec<Prepared> = Vec::new();
+                for (excerpt, splits) in excerpts.into_iter().filter(|(_, splits)| !splits.is_empty()) {
+                    let name = below(&excerpt.path, output, sink)?.to_string_lossy();
+                    made.push(Prepared { splits, ..staged.take_in(&name, &excerpt.path)?.with_rows(1) });
+                }
+                if !made.is_empty() {
+                    staged.finish(&made)?;
+                }
+                Ok(made)
+            }
+        }
+    }
+
+    /// The objects of a sink that it copies rows of.
+    pub(crate) fn objects_of(&self, sink: &Name) -> impl Iterator<Item = &PathBuf> {
+        self.files.get(sink).into_iter().flatten().map(|file| &file.path).filter(|path| is_object(path))
+    }
+
+    /// Has objects read from files here.
+    pub(crate) fn read_from(&mut self, here: &BTreeMap<PathBuf, PathBuf>) {
+        for file in self.files.values_mut().flatten() {
+            if let Some(path) = here.get(&file.path) {
+                file.path.clone_from(path);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use dflow_io::{Stores, Variables};
 use dflow_operators::StepError;
 use dflow_pipeline::{Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline};
 use dflow_plan::{Environment, Plan, Replay, plan};
-use dflow_wasm::{Cancel, Plugin, Sandbox, SandboxSettings, shipped};
+use dflow_wasm::{Cancel, Granted, Plugin, Sandbox, SandboxSettings, shipped};
 use indexmap::IndexMap;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -193,7 +193,9 @@ impl Engine {
     pub fn plugin(&self, name_or_path: &str) -> Result<Arc<Plugin>, StepError> {
         let load = async {
             match shipped(name_or_path) {
-                Some(s) => self.sandbox.load(s.name, s.bytes, Some(s.digest), GuestLimits::default()).await,
+                Some(s) => {
+                    self.sandbox.load(s.name, s.bytes, Some(s.digest), GuestLimits::default(), Granted::Nominally).await
+                }
                 None => {
                     let path = PathBuf::from(name_or_path);
                     let bytes = std::fs::read(&path).map_err(|e| dflow_wasm::WasmError {
@@ -206,7 +208,7 @@ impl Engine {
                     })?;
                     let name =
                         path.file_stem().map_or_else(|| name_or_path.to_owned(), |n| n.to_string_lossy().into_owned());
-                    self.sandbox.load(&name, &bytes, None, GuestLimits::default()).await
+                    self.sandbox.load(&name, &bytes, None, GuestLimits::default(), Granted::Nominally).await
                 }
             }
         };

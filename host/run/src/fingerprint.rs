@@ -168,7 +168,9 @@ impl Known<'_> {
             Verb::Use(written) => {
                 let named = self.pipeline.plugin.get(written.plugin.as_str());
                 // What a guest may use decides at which row it gives up.
-                let limits = named.map_or_else(GuestLimits::default, |named| named.limits);
+                let GuestLimits { memory, time, emitted, message, nesting, .. } =
+                    named.map_or_else(GuestLimits::default, |named| named.limits);
+                let limits = json!([memory, time, emitted, message, nesting]);
                 form["code"] = json!([(self.code)(&written.plugin, &written.operator), limits]);
             }
             Verb::Command(_) => form["files"] = (self.files)(name),

@@ -3,14 +3,14 @@
 //!
 //! A task's result stands when its segment has the same fingerprint, all of its splits are listed now as they were, and all of its
 //! files are still there. Where rows go their way one by one into folders, tasks stand each for itself. What needs all tasks (a
-//! single file, files named by rows, `merge`, a segment that regroups) stands as a whole or not at all; of one that was cut
-//! short the parts that are there are taken. Of a task some of whose splits have changed the rows of the others stay ([`Cut`]), also
+//! single file, `merge`, a segment that regroups) stands as a whole or not at all; of one that was cut short the parts that are
+//! there are taken. Of a task some of whose splits have changed the rows of the others stay ([`Cut`]), also
 //! where sinks are single files. What goes to stdout is written again. A stage that opens files depends on more than its
 //! splits, so its results count only for going on with what was cut short.
 
 use std::collections::BTreeMap;
 
-use dflow_io::{Prepared, Split, is_object};
+use dflow_io::{Prepared, Split};
 use dflow_operators::{StageCounts, StepError};
 use dflow_pipeline::{Name, Verb};
 use dflow_plan::{Plan, Segment};
@@ -167,15 +167,14 @@ impl Looked<'_> {
                 standing.push(task);
             }
         }
-        let last = self.sinks.values().any(Sink::publishes_last);
-        let cuts = match self.opens || last || !(into_folders || singles) {
+        let cuts = match self.opens || !(into_folders || singles) {
             true => Vec::new(),
             false => self.cuts(&source.stage, &standing, &mut coverage)?,
         };
         let rest = coverage.rest();
         let nothing_left = rest.is_empty() && !(standing.is_empty() && cuts.is_empty());
         let all_there = nothing_left && cuts.is_empty();
-        if (last && !nothing_left) || (all_there && !self.shows_columns(&standing)) {
+        if all_there && !self.shows_columns(&standing) {
             return Ok(None);
         }
         let left = (!nothing_left).then(|| BTreeMap::from([(source.stage.clone(), rest)]));
@@ -191,8 +190,7 @@ impl Looked<'_> {
     ) -> Result<Vec<Cutting>, StepError> {
         let mut singles = BTreeMap::new();
         for (name, sink) in self.sinks.iter().filter(|(_, sink)| !sink.is_folder()) {
-            // What is in a bucket isn't copied.
-            let Some(path) = sink.single().filter(|path| !is_object(path)) else { return Ok(Vec::new()) };
+            let Some(path) = sink.single() else { return Ok(Vec::new()) };
             let tasks = self.journal.assembled_of(name, &path)?;
             singles.insert(name.clone(), Single { path, codec: sink.codec(), tasks });
         }

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use dflow_io::{Prepared, Split};
+use dflow_io::{Prepared, Split, Stores};
 use dflow_operators::{FirstRows, StageCounts, StepError};
 use dflow_pipeline::{Fault, Name};
 use dflow_plan::{Plan, Segment};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use indexmap::IndexMap;
 
 use crate::{
@@ -31,6 +31,8 @@ use crate::{
     writer::two_rows,
 };
 
+/// Objects that are fetched at a time, so that rows of theirs can be copied.
+const DOWNLOADS: usize = 8;
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(100);
 
@@ -56,6 +58,17 @@ pub(crate) struct Whole {
     pub(crate) files: Vec<PathBuf>,
     /// Its tasks, in the same order.
     pub(crate) tasks: Vec<TaskId>,
+}
+
+/// Where objects are here that rows are copied of. They go when it is dropped.
+#[derive(Default)]
+struct Fetched(BTreeMap<PathBuf, PathBuf>);
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        // What can't be removed goes with all that is staged there.
+        self.0.values().for_each(|file| drop(std::fs::remove_file(file)));
+    }
 }
 
 /// A task that is done, in this run or an earlier one.
@@ -146,9 +159,16 @@ impl SegmentRun<'_> {
             Err(e) => return Some(e),
         };
         let stores = journal.stores.clone();
+        let fetched = match self.fetched(stores.as_ref()).await {
+            Ok(fetched) => Arc::new(fetched),
+            Err(e) => return Some(e),
+        };
         let tasks = stream::iter(specs.into_iter().enumerate()).map(|(i, spec)| {
             // Each when it begins: of many files, all specs at once would be much.
-            let spec = spec.clone();
+            let mut spec = spec.clone();
+            if let Some(cut) = &mut spec.cut {
+                cut.read_from(&fetched.0);
+            }
             let (plan, live, cancel) = (self.plan.clone(), live.clone(), self.engine.cancel.clone());
             let (compute, faults) = (self.engine.compute().clone(), self.engine.settings.faults.clone());
             let stores = stores.clone();
@@ -203,8 +223,15 @@ impl SegmentRun<'_> {
                 }
                 let (position, spec) = &self.specs[i];
                 let kept = self.keep(ids[i], spec, &mut result, journal);
-                result.by_split = None;
-                result.files.values_mut().flat_map(|made| &mut made.files).for_each(|file| file.splits = Vec::new());
+                // It is in the journal now, unless that waits for the others.
+                if !self.waits() {
+                    result.by_split = None;
+                    result
+                        .files
+                        .values_mut()
+                        .flat_map(|made| &mut made.files)
+                        .for_each(|file| file.splits = Vec::new());
+                }
                 let reused = spec.cut.is_some();
                 if reused {
                     self.reused(&result, totals);
@@ -230,6 +257,24 @@ impl SegmentRun<'_> {
         }
     }
 
+    /// Fetches the objects that rows are copied of.
+    async fn fetched(&self, stores: Option<&Stores>) -> Result<Fetched, StepError> {
+        let mut here = Fetched::default();
+        let Some(stores) = stores else { return Ok(here) };
+        let fetched = &mut here.0;
+        for (name, sink) in &self.sinks {
+            let Some(staging) = sink.staging() else { continue };
+            let cuts = self.specs.iter().filter_map(|(_, spec)| spec.cut.as_ref());
+            for object in cuts.flat_map(|cut| cut.objects_of(name)) {
+                let file = staging.join(format!(".{}.was.tmp", fetched.len()));
+                fetched.entry(object.clone()).or_insert(file);
+            }
+        }
+        let downloads = stream::iter(&here.0).map(|(object, file)| stores.download(object, file));
+        downloads.buffer_unordered(DOWNLOADS).try_collect::<Vec<()>>().await?;
+        Ok(here)
+    }
+
     /// Publishes what a task made, but files without rows.
     fn keep(
         &self,
@@ -251,10 +296,13 @@ impl SegmentRun<'_> {
             !sink.publishes_last() && !sink.keeps_back(made)
         });
         let made: Vec<Made<'_>> = files.map(|(sink, files)| self.made(Some(id), sink, files)).collect();
-        // Before files that wait for those of other tasks are published, the task isn't done.
-        let waits = self.sinks.values().any(Sink::publishes_last);
         let done = [(id, spec, &*result)];
-        journal.commit(if waits { &[] } else { &done }, &made)
+        journal.commit(if self.waits() { &[] } else { &done }, &made)
+    }
+
+    /// Whether tasks have files that are published with those of others: before that they aren't done.
+    fn waits(&self) -> bool {
+        self.sinks.values().any(Sink::publishes_last)
     }
 
     fn made<'b>(&self, task: Option<TaskId>, sink: &'b Name, files: &'b SinkFiles) -> Made<'b> {
@@ -270,7 +318,7 @@ impl SegmentRun<'_> {
     ) -> Option<StepError> {
         let last = || self.sinks.iter().filter(|(_, sink)| sink.publishes_last());
         let new: Vec<&Finished<'_>> = done.iter().filter(|task| task.spec.is_some()).collect();
-        if last().next().is_none() || new.is_empty() {
+        if !self.waits() || new.is_empty() {
             return error;
         }
         let refused = error.or_else(|| last().find_map(|(name, sink)| together(sink, name, done).err()));

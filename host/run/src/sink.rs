@@ -247,6 +247,11 @@ impl Sink {
         }
     }
 
+    /// Of a place in a bucket: where files are staged here.
+    pub(crate) fn staging(&self) -> Option<&Path> {
+        self.bucket.as_ref().map(|bucket| bucket.staging.as_path())
+    }
+
     /// Whether its place is in a bucket.
     pub(crate) fn is_in_bucket(&self) -> bool {
         self.bucket.is_some()

@@ -38,6 +38,14 @@ pub struct TaskOutput {
 }
 
 impl TaskOutput {
+    /// Begins its one file.
+    pub(crate) fn begin(&self) -> Result<StagedFile, StepError> {
+        Ok(match &self.staging {
+            None => StagedFile::create(&self.folder, &self.name)?,
+            Some(staging) => StagedFile::of_object(staging, self.folder.join(&self.name))?,
+        })
+    }
+
     /// The name under which files are staged that hold what stays of older ones.
     pub(crate) fn kept(&self) -> Option<String> {
         self.merge.as_ref()?;
@@ -88,11 +96,7 @@ impl SinkWriter {
     pub(crate) fn create(sink: &Name, output: &TaskOutput, schema: SchemaRef) -> Result<Self, StepError> {
         Ok(match &output.files {
             Files::One => {
-                let file = match &output.staging {
-                    None => StagedFile::create(&output.folder, &output.name)?,
-                    Some(staging) => StagedFile::of_object(staging, output.folder.join(&output.name))?,
-                };
-                let encoder = Encoder::packed(output.format, output.codec, schema, file)?;
+                let encoder = Encoder::packed(output.format, output.codec, schema, output.begin()?)?;
                 Self::One(Box::new(One { encoder, splits: Vec::new() }))
             }
             Files::Partitioned(columns) => Self::Partitioned(Box::new(Partitioned::create(output, columns, &schema)?)),

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use dflow_boundary::type_name;
 use serde::{Deserialize, Serialize};
 
 use crate::{abi, error::WasmError, lower::goes_in};
+
+/// Capabilities whose answers nobody determines.
+const OUTSIDE: [&str; 2] = ["http", "models"];
 
 /// What is in a component. Keys that this host doesn't know are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,9 +56,9 @@ pub struct OperatorDescription {
     /// Capabilities it can use.
     #[serde(default)]
     pub wants: Vec<String>,
-    /// Claimed determinism: `pure`, `seeded`, `open`.
+    /// How determined it says its answers are.
     #[serde(default)]
-    pub profile: String,
+    pub profile: Profile,
     /// Whether one row's results may flow on before the row is done.
     #[serde(default)]
     pub streaming: bool,
@@ -82,6 +85,11 @@ pub struct PortDescription {
 pub struct PortType(pub String);
 
 impl OperatorDescription {
+    /// Whether it may make requests.
+    pub(crate) fn wants_http(&self) -> bool {
+        self.wants.iter().any(|wanted| wanted == "http")
+    }
+
     /// The schema in which columns of `input` go in. Errors name the column that its port doesn't take.
     pub(crate) fn goes_in(&self, input: &Schema) -> Result<Schema, String> {
         let any = [PortType("any".to_owned())];
@@ -98,9 +106,26 @@ impl OperatorDescription {
                 )),
             }
         });
-        Ok(Schema::new(fields.collect::<Result<Vec<_>, _>>()?))
+        let seed = (self.profile == Profile::Seeded).then(|| Ok(Field::new(SEED, DataType::UInt64, false)));
+        Ok(Schema::new(fields.chain(seed).collect::<Result<Vec<_>, _>>()?))
     }
 }
+
+/// How determined an operator's answers are: what it is linked with, and how its code is compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The answer depends on the row and the settings alone, to the last bit.
+    Pure,
+    /// It also depends on a seed that comes with the row.
+    Seeded,
+    /// It may differ from call to call. Who says nothing is of this kind.
+    #[default]
+    Open,
+}
+
+/// The column that holds the seed of each row, of a seeded operator the last one that goes in: uint64.
+pub const SEED: &str = "__seed__";
 
 /// How many rows come of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -159,6 +184,15 @@ impl Description {
                 abi::VERSION
             ))
             .hint("build it again with the SDK of this version"));
+        }
+        for operator in description.operators.iter().filter(|operator| operator.profile != Profile::Open) {
+            if let Some(wanted) = operator.wants.iter().find(|wanted| OUTSIDE.contains(&wanted.as_str())) {
+                return Err(WasmError::plugin(format!(
+                    "plugin `{name}`: its operator `{}` wants `{wanted}`, and says that its answers are determined",
+                    operator.name
+                ))
+                .hint("what asks others is of the profile `open`"));
+            }
         }
         Ok(description)
     }

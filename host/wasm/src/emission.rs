@@ -278,16 +278,31 @@ impl Collector {
 
     /// The result, once `process` has said that every row is done.
     pub(crate) fn finish(self) -> Result<Processed, String> {
+        self.balanced(self.input.num_rows() as u32)?;
+        Ok(self.done)
+    }
+
+    /// The results of the rows that were done when `process` ended before all were, and how many these are. A row that something
+    /// was emitted for may not be done, unless that was an error.
+    pub(crate) fn stop(mut self) -> Result<(u32, Processed), String> {
+        let done = self.last.map_or(0, |(row, erred)| row + u32::from(erred));
+        self.drop_output_of(done);
+        self.balanced(done)?;
+        Ok((done, self.done))
+    }
+
+    /// That each of the first rows has a result or an error, where the shape asks for one.
+    fn balanced(&self, rows: u32) -> Result<(), String> {
         if self.shape == RowShape::Map {
             let mut results = self.done.pieces.iter().flat_map(|p| &p.parents).copied().peekable();
             let mut errors = self.done.errors.iter().map(|e| e.row).peekable();
-            for row in 0..self.input.num_rows() as u32 {
+            for row in 0..rows {
                 if results.next_if_eq(&row).is_none() && errors.next_if_eq(&row).is_none() {
                     return Err(format!("row {row} has neither a result nor an error, a map gives one"));
                 }
             }
         }
-        Ok(self.done)
+        Ok(())
     }
 }
 
@@ -410,6 +425,22 @@ mod tests {
         let mut c = collector(RowShape::Map);
         emit(&mut c, &[(0, 0, 0)], false, &[]).expect("allowed");
         assert!(c.finish().expect_err("three rows are missing").contains("row 1"));
+    }
+
+    #[test]
+    fn of_a_batch_that_stops_stay_the_rows_that_were_done() {
+        let mut c = collector(RowShape::Expand);
+        emit(&mut c, &[(0, 0, 1), (0, 1, 2), (2, 0, 1)], true, &[1]).expect("allowed");
+        let (done, processed) = c.stop().expect("a row in work is no lie");
+        assert_eq!((done, rows(&processed).iter().map(|r| r.0).collect::<Vec<_>>()), (2, vec![0, 0]));
+        assert_eq!(processed.errors.len(), 1);
+        let mut c = collector(RowShape::Map);
+        emit(&mut c, &[], true, &[0]).expect("allowed");
+        assert_eq!(c.stop().expect("an error is an end").0, 1);
+        assert_eq!(collector(RowShape::Map).stop().expect("nothing is promised").0, 0);
+        let mut c = collector(RowShape::Map);
+        emit(&mut c, &[(0, 0, 0), (2, 0, 0)], true, &[]).expect("allowed");
+        assert!(c.stop().expect_err("row 1 was passed over").contains("row 1"));
     }
 
     #[test]

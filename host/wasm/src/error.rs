@@ -4,6 +4,9 @@ use std::fmt;
 
 use dflow_pipeline::Fault;
 
+/// [`WasmError::of_a_row`] of what used up its time.
+pub const TIME: &str = "time";
+
 /// An error of a plugin, of its limits, or of what it was given.
 #[derive(Clone, Debug)]
 pub struct WasmError {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arrow::{array::RecordBatch, compute::concat_batches};
 use dflow_boundary::Lent;
 use dflow_pipeline::{Bytes, GuestLimits, Millis};
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{
     Store, Trap, UpdateDeadline,
     component::{ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc},
@@ -13,7 +14,8 @@ use wasmtime::{
 use crate::{
     abi::{self, Failure, WireBatch, WireNode, WireOpened, WireSchema},
     emission::{Collector, Processed, Refusal},
-    error::WasmError,
+    error::{TIME, WasmError},
+    http::Http,
     lower::lend,
     plugin::Operator,
     sandbox::Sandbox,
@@ -41,7 +43,7 @@ impl Guest {
         label: Arc<str>,
     ) -> Result<Self, WasmError> {
         let state = State::new(limits, label.clone(), sandbox.cancel().clone(), sandbox.account());
-        let mut store = Store::new(sandbox.engine(), state);
+        let mut store = Store::new(pre.engine(), state);
         store.limiter(|state| state);
         // Each tick that passes while the guest computes calls back here; those that pass while the host works call once,
         // afterwards, so that the host's time isn't the guest's.
@@ -67,6 +69,11 @@ impl Guest {
     pub(crate) fn within(&mut self, limits: GuestLimits) {
         self.limits = limits;
         self.store.data_mut().limits = limits;
+    }
+
+    /// Has requests made for it from now on.
+    pub(crate) fn grant(&mut self, http: Option<Arc<dyn Http>>) {
+        self.store.data_mut().http = http;
     }
 
     /// A function of the exported interface.
@@ -97,12 +104,13 @@ impl Guest {
         self.store.set_epoch_deadline(1);
         // Guest time is counted in ticks; this is for a guest that waits in a host function, whose time isn't counted.
         let patience = self.limits.time.duration() * 2 + Duration::from_secs(1);
-        let result = tokio::time::timeout(patience, function.call_async(&mut self.store, params)).await;
+        let waiting = self.store.data().waiting.clone();
+        let result = waiting.within(patience, function.call_async(&mut self.store, params)).await;
         self.store.data_mut().flush_printed();
         match result {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(explain(self.store.data(), &self.label, self.limits, doing, &error)),
-            Err(_) => {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(explain(self.store.data(), &self.label, self.limits, doing, &error)),
+            None => {
                 self.store.data_mut().ticks = 0;
                 Err(explain(self.store.data(), &self.label, self.limits, doing, &Trap::Interrupt.into()))
             }
@@ -169,17 +177,23 @@ impl Ready {
 pub struct OperatorInstance {
     operator: Arc<Operator>,
     ready: Ready,
+    /// That there may be one more.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl OperatorInstance {
     /// One that was used before, or a new one.
     pub(crate) async fn new(operator: Arc<Operator>) -> Result<Self, WasmError> {
+        let permit = operator.permits.clone().acquire_owned().await;
+        let permit = permit.map_err(|e| WasmError::internal(format!("{}: {e}", operator.label)))?;
         let idle = operator.idle().pop();
         if let Some(ready) = idle {
-            return Ok(Self { operator, ready });
+            return Ok(Self { operator, ready, _permit: permit });
         }
         let plugin = &operator.plugin;
-        let mut guest = Guest::new(&plugin.sandbox, &plugin.pre, plugin.limits, operator.label.clone()).await?;
+        let pre = plugin.pre(operator.description().profile);
+        let mut guest = Guest::new(&plugin.sandbox, pre, plugin.limits, operator.label.clone()).await?;
+        guest.grant(plugin.http(operator.description()));
         let opened = guest.open(&operator.description().name.clone(), &operator.settings, &operator.wire).await?;
         if opened.as_ref().ok() != Some(&operator.opened) {
             return Err(WasmError::plugin(format!(
@@ -188,7 +202,7 @@ impl OperatorInstance {
             )));
         }
         guest.within(operator.limits);
-        Ok(Self { operator, ready: Ready::new(guest)? })
+        Ok(Self { operator, ready: Ready::new(guest)?, _permit: permit })
     }
 
     /// Gives it back for the operator's next batch, in whichever task that is. One that is only dropped is gone, and so is one that
@@ -197,7 +211,7 @@ impl OperatorInstance {
         if self.memory() > self.ready.opened + GROWN {
             return;
         }
-        let Self { operator, ready } = self;
+        let Self { operator, ready, _permit } = self;
         operator.idle().push(ready);
     }
 
@@ -214,7 +228,7 @@ impl OperatorInstance {
     /// Works on some rows, whose columns are the operator's ports (in any encoding of their types).
     ///
     /// Everything that comes back was checked. Errors name stage, operator, digest, rows and, for a trap, the guest's own words.
-    pub async fn process(&mut self, input: &RecordBatch) -> Result<Processed, WasmError> {
+    pub async fn process(&mut self, input: &RecordBatch) -> Result<Processed, Stopped> {
         let operator = &self.operator;
         let internal = |e: String| WasmError::internal(format!("{}: {e}", operator.label));
         let mut lent = Lent::without_views();
@@ -241,18 +255,40 @@ impl OperatorInstance {
         // parameters only during the call, and a typed function is a plain handle that can be typed again.
         let process = process.func().typed::<(WireBatch<'_>,), (Result<(), Failure>,)>(&guest.store);
         let process = process.map_err(|e| internal(format!("{e:#}")))?;
-        let (result,) = guest.call(&process, (batch,), &doing).await?;
-        let collector = guest.store.data_mut().collector.take();
-        if let Err(failure) = result {
-            let text = guest.store.data().cut(failure.text());
-            return Err(WasmError::plugin(format!(
-                "{} gave up on a batch of {rows} rows: {text}",
-                self.operator.label
-            ))
-            .of_a_row("gave-up"));
+        let ended = guest.call(&process, (batch,), &doing).await;
+        let state = guest.store.data_mut();
+        let collector = state.collector.take().ok_or_else(|| internal("the collector is gone".to_owned()))?;
+        let error = match ended {
+            Ok((Ok(()),)) => return Ok(collector.finish().map_err(|e| lie(&self.operator.label, &e))?),
+            Ok((Err(failure),)) => {
+                let text = state.cut(failure.text());
+                WasmError::plugin(format!("{} gave up on a batch of {rows} rows: {text}", self.operator.label))
+                    .of_a_row("gave-up")
+            }
+            Err(error) => error,
+        };
+        if error.of_a_row.is_none() {
+            return Err(error.into());
         }
-        let collector = collector.ok_or_else(|| internal("the collector is gone".to_owned()))?;
-        collector.finish().map_err(|e| lie(&self.operator.label, &e))
+        let (done, processed) = collector.stop().map_err(|e| lie(&self.operator.label, &e))?;
+        Err(Stopped { error, done, processed })
+    }
+}
+
+/// A batch that ended before all of its rows were done.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// Why.
+    pub error: WasmError,
+    /// How many rows were done, from the first on. None when it isn't a matter of one of the rows.
+    pub done: u32,
+    /// What came of them.
+    pub processed: Processed,
+}
+
+impl From<WasmError> for Stopped {
+    fn from(error: WasmError) -> Self {
+        Self { error, done: 0, processed: Processed::default() }
     }
 }
 
@@ -313,16 +349,21 @@ fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: 
         }
         let used = limits.time.0 - state.ticks.saturating_mul(TICK_MS).min(limits.time.0);
         let what = format!("{doing}: it used up its time");
-        return limit(label, &what, "time", limits.time, Millis(used)).of_a_row("time");
+        return limit(label, &what, "time", limits.time, Millis(used)).of_a_row(TIME);
     }
     let words = state.panic.as_deref().map(|p| format!(": {p}"));
     if let Some(refused) = state.refused.filter(|_| state.exhausted) {
-        let what = format!("{label} {doing}: it asked for {} of memory, and the run has no more", Bytes(refused));
+        let held = Bytes(state.memory);
+        let what = format!(
+            "{label} {doing}: it held {held} and asked for {} of memory, and the run has no more",
+            Bytes(refused)
+        );
         let hint = "`--memory` says how much a run may use, and `--workers` how much it does at a time";
         return WasmError::limit(what, hint);
     }
     if let Some(refused) = state.refused {
-        let what = format!("{doing}: it asked for more memory{}", words.unwrap_or_default());
+        let (words, held) = (words.unwrap_or_default(), Bytes(state.memory));
+        let what = format!("{doing}: it held {held} and asked for more memory{words}");
         return limit(label, &what, "memory", limits.memory, Bytes(refused)).of_a_row("memory");
     }
     let words = words.unwrap_or_else(|| match trap {

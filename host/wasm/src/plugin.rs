@@ -4,15 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dflow_pipeline::{GuestLimits, Millis};
+use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::{
     abi::{self, Failure, SliceColumn, WireOpened, WireSchema},
-    description::{Description, OperatorDescription, RowShape},
+    description::{Description, OperatorDescription, Profile, RowShape},
     error::WasmError,
+    http::{Granted, Http},
     instance::{Guest, OperatorInstance, Ready},
     lower::viewed_type,
-    sandbox::Sandbox,
+    sandbox::{Sandbox, World},
     schema,
     state::State,
 };
@@ -20,8 +22,12 @@ use crate::{
 /// A component that was loaded, and what it says is in it.
 pub struct Plugin {
     pub(crate) sandbox: Sandbox,
-    pub(crate) pre: InstancePre<State>,
+    /// Where its answers are determined.
+    pinned: InstancePre<State>,
+    /// Where it may answer as it likes, if it has operators of this kind.
+    open: Option<InstancePre<State>>,
     pub(crate) limits: GuestLimits,
+    granted: Granted,
     name: String,
     digest: String,
     size: u64,
@@ -37,22 +43,33 @@ impl Plugin {
         size: u64,
         component: &Component,
         limits: GuestLimits,
-    ) -> Result<Arc<Self>, WasmError> {
+        granted: Granted,
+    ) -> Result<Self, WasmError> {
         let component_type = component.component_type();
-        let imports: Vec<_> = component_type.imports(sandbox.engine()).map(|(name, _)| name.to_owned()).collect();
+        let imports: Vec<_> = component_type.imports(component.engine()).map(|(name, _)| name.to_owned()).collect();
         let known = |import: &str| {
             import.starts_with("wasi:")
                 || import == abi::EMITTING
                 || import == abi::LOGGING
+                || import == abi::HTTP
                 || import.starts_with("dflow:operator/types@")
         };
+        if imports.iter().any(|import| import == abi::HTTP) && matches!(granted, Granted::Nothing) {
+            return Err(WasmError::pipeline(format!(
+                "plugin `{name}` wants to make requests (`{}`), and the pipeline doesn't grant it any",
+                abi::HTTP
+            ))
+            .hint(format!(
+                "if it may: `grant = {{ http = [{{ origin = \"https://host\" }}] }}` in `[plugin.{name}]`"
+            )));
+        }
         if let Some(import) = imports.iter().find(|i| !known(i)) {
             return Err(WasmError::plugin(format!(
                 "plugin `{name}` wants `{import}`, which this host doesn't offer or grant"
             )));
         }
-        if !component_type.exports(sandbox.engine()).any(|(export, _)| export == abi::OPERATORS) {
-            let offered: Vec<_> = component_type.exports(sandbox.engine()).map(|(e, _)| format!("`{e}`")).collect();
+        if !component_type.exports(component.engine()).any(|(export, _)| export == abi::OPERATORS) {
+            let offered: Vec<_> = component_type.exports(component.engine()).map(|(e, _)| format!("`{e}`")).collect();
             return Err(WasmError::plugin(format!("plugin `{name}` doesn't export `{}`", abi::OPERATORS)).hint(
                 match offered.as_slice() {
                     [] => "it exports nothing".to_owned(),
@@ -62,14 +79,37 @@ impl Plugin {
                 },
             ));
         }
-        let pre = sandbox
-            .linker()
-            .instantiate_pre(component)
-            .map_err(|e| WasmError::plugin(format!("plugin `{name}` doesn't fit this host: {e:#}")))?;
-        let mut guest = Guest::new(&sandbox, &pre, limits, Arc::from(format!("plugin `{name}` ({digest})"))).await?;
+        let pinned = linked(name, sandbox.world(Profile::Pure)?, component)?;
+        let mut guest = Guest::new(&sandbox, &pinned, limits, Arc::from(format!("plugin `{name}` ({digest})"))).await?;
         let text = guest.describe().await?;
         let description = Description::parse(name, &text)?;
-        Ok(Arc::new(Self { sandbox, pre, limits, name: name.to_owned(), digest, size, imports, description }))
+        if matches!(granted, Granted::Http(_)) && !description.operators.iter().any(OperatorDescription::wants_http) {
+            return Err(WasmError::pipeline(format!(
+                "plugin `{name}` is granted requests, and none of its operators wants any"
+            ))
+            .hint(format!("take `http` out of the `grant` of `[plugin.{name}]`")));
+        }
+        let name = name.to_owned();
+        Ok(Self { sandbox, pinned, open: None, limits, granted, name, digest, size, imports, description })
+    }
+
+    /// Has its open operators run in `world`, for which the component was compiled.
+    pub(crate) fn run_open(&mut self, world: &World, component: &Component) -> Result<(), WasmError> {
+        self.open = Some(linked(&self.name, world, component)?);
+        Ok(())
+    }
+
+    /// Who makes an operator's requests.
+    pub(crate) fn http(&self, operator: &OperatorDescription) -> Option<Arc<dyn Http>> {
+        match &self.granted {
+            Granted::Http(http) if operator.wants_http() => Some(Arc::clone(http)),
+            _ => None,
+        }
+    }
+
+    /// What instances of an operator are made of.
+    pub(crate) fn pre(&self, profile: Profile) -> &InstancePre<State> {
+        self.open.as_ref().filter(|_| profile == Profile::Open).unwrap_or(&self.pinned)
     }
 
     /// What the pipeline calls it.
@@ -133,7 +173,9 @@ impl Plugin {
         let input = Arc::new(described.goes_in(input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?);
         let wire = schema::to_wire(&input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?;
         let settings = serde_json::to_string(settings).map_err(|e| WasmError::internal(e.to_string()))?;
-        let mut guest = Guest::new(&self.sandbox, &self.pre, self.limits, label.clone()).await?;
+        let pre = self.pre(described.profile);
+        let mut guest = Guest::new(&self.sandbox, pre, self.limits, label.clone()).await?;
+        guest.grant(self.http(described));
         let opened = guest.open(operator, &settings, &wire).await?.map_err(|failure| refused(&label, &failure))?;
         let lie = |e: String| WasmError::plugin(format!("{label}: what `open` returned is wrong: {e}"));
         let emitted = schema::from_wire(&opened.output).map_err(lie)?;
@@ -180,9 +222,16 @@ impl Plugin {
             shape,
             slices: Arc::from(opened.slices.as_slice()),
             opened,
+            permits: Arc::new(Semaphore::new(limits.instances as usize)),
             idle: Mutex::new(vec![Ready::new(guest)?]),
         }))
     }
+}
+
+/// A component with all that it imports.
+fn linked(name: &str, world: &World, component: &Component) -> Result<InstancePre<State>, WasmError> {
+    let linked = world.linker.instantiate_pre(component);
+    linked.map_err(|e| WasmError::plugin(format!("plugin `{name}` doesn't fit this host: {e:#}")))
 }
 
 impl std::fmt::Debug for Plugin {
@@ -222,6 +271,8 @@ pub struct Operator {
     pub(crate) shape: RowShape,
     pub(crate) slices: Arc<[SliceColumn]>,
     pub(crate) opened: WireOpened,
+    /// One for each instance that may live at a time.
+    pub(crate) permits: Arc<Semaphore>,
     /// Guests that nobody uses just now. What `open` does may cost as much as hundreds of batches (a JSON Schema is compiled),
     /// so they go from task to task.
     idle: Mutex<Vec<Ready>>,
@@ -236,6 +287,11 @@ impl Operator {
     /// What the plugin says about it.
     pub fn description(&self) -> &OperatorDescription {
         &self.described
+    }
+
+    /// What a batch may use.
+    pub fn limits(&self) -> &GuestLimits {
+        &self.limits
     }
 
     /// The columns it takes, plain, one for each port.
@@ -257,7 +313,8 @@ impl Operator {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An instance, opened: one that was [released](OperatorInstance::release), or else a fresh one.
+    /// An instance, opened: one that was [released](OperatorInstance::release), or else a fresh one. Waits while there are as many as
+    /// there may be.
     pub async fn instance(self: &Arc<Self>) -> Result<OperatorInstance, WasmError> {
         OperatorInstance::new(self.clone()).await
     }

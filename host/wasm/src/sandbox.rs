@@ -1,9 +1,9 @@
-//! The engine that runs guests, and what every guest may import.
+//! The engines that run guests, and what every guest may import.
 
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -20,7 +20,9 @@ use crate::{
     abi,
     account::MemoryAccount,
     cache::{Cache, hex},
+    description::Profile,
     error::WasmError,
+    http::{self, Granted},
     plugin::Plugin,
     state::{self, State, TICK_MS},
 };
@@ -77,29 +79,38 @@ pub struct SandboxSettings {
     pub account: Option<Arc<dyn MemoryAccount>>,
 }
 
-/// The engine that runs guests. Cheap to clone.
+/// The engines that run guests, one for each kind of determinism. Cheap to clone.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
-    linker: Linker<State>,
+    /// For operators whose answers are determined.
+    pinned: World,
+    /// For those that may answer as they like; made when the first is there.
+    open: OnceLock<World>,
     cache: Option<Cache>,
     cancel: Cancel,
     account: Option<Arc<dyn MemoryAccount>>,
-    /// Keeps the ticker going while it is there.
-    _alive: Arc<()>,
+    /// Keeps the tickers going while it is there.
+    alive: Arc<()>,
 }
 
-impl Sandbox {
-    /// Makes the engine and starts its clock. Fails when the folder for compiled code can't be used.
-    pub fn new(settings: SandboxSettings) -> Result<Self, WasmError> {
+/// An engine, and what guests on it may import.
+pub(crate) struct World {
+    engine: Engine,
+    pub(crate) linker: Linker<State>,
+}
+
+impl World {
+    /// With `pinned`, arithmetic gives the same bits on every machine.
+    fn new(pinned: bool, alive: &Arc<()>) -> Result<Self, WasmError> {
         let mut config = Config::new();
         config
             .epoch_interruption(true)
             // Nothing of the contract is concurrent inside a component; this makes a call three times cheaper.
             .concurrency_support(false)
-            .relaxed_simd_deterministic(true)
+            .cranelift_nan_canonicalization(pinned)
+            .relaxed_simd_deterministic(pinned)
             .wasm_memory64(false);
         let internal = |e: wasmtime::Error| WasmError::internal(format!("failed to make the wasm engine: {e:#}"));
         let engine = Engine::new(&config).map_err(internal)?;
@@ -119,11 +130,20 @@ impl Sandbox {
                 )
             })
             .map_err(internal)?;
+        http::add_to_linker(&mut linker).map_err(internal)?;
+        tick(engine.clone(), Arc::downgrade(alive))?;
+        Ok(Self { engine, linker })
+    }
+}
+
+impl Sandbox {
+    /// Makes an engine and starts its clock. Fails when the folder for compiled code can't be used.
+    pub fn new(settings: SandboxSettings) -> Result<Self, WasmError> {
         let cache = settings.cache.as_deref().map(Cache::open).transpose()?;
         let alive = Arc::new(());
-        tick(engine.clone(), Arc::downgrade(&alive))?;
+        let (pinned, open) = (World::new(true, &alive)?, OnceLock::new());
         let SandboxSettings { cancel, account, .. } = settings;
-        Ok(Self(Arc::new(Inner { engine, linker, cache, cancel, account, _alive: alive })))
+        Ok(Self(Arc::new(Inner { pinned, open, cache, cancel, account, alive })))
     }
 
     /// The flag that ends guests.
@@ -135,12 +155,16 @@ impl Sandbox {
         self.0.account.clone()
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.0.engine
-    }
-
-    pub(crate) fn linker(&self) -> &Linker<State> {
-        &self.0.linker
+    /// Where an operator of this profile runs.
+    pub(crate) fn world(&self, profile: Profile) -> Result<&World, WasmError> {
+        match (profile, self.0.open.get()) {
+            (Profile::Pure | Profile::Seeded, _) => Ok(&self.0.pinned),
+            (Profile::Open, Some(open)) => Ok(open),
+            (Profile::Open, None) => {
+                let made = World::new(false, &self.0.alive)?;
+                Ok(self.0.open.get_or_init(|| made))
+            }
+        }
     }
 
     /// Loads a component from its bytes (compiling it if that wasn't done before) and asks it what it holds.
@@ -153,24 +177,35 @@ impl Sandbox {
         bytes: &[u8],
         digest: Option<&str>,
         limits: GuestLimits,
+        granted: Granted,
     ) -> Result<Arc<Plugin>, WasmError> {
         let digest = digest.map_or_else(|| format!("sha256:{}", hex(&Sha256::digest(bytes))), str::to_owned);
-        let cached = self.0.cache.as_ref().and_then(|c| c.get(&self.0.engine, &digest));
-        let component = match cached {
-            Some(component) => component,
-            None => {
-                looks_like_a_component(name, bytes)?;
-                let started = std::time::Instant::now();
-                let component = Component::new(&self.0.engine, bytes)
-                    .map_err(|e| WasmError::plugin(format!("plugin `{name}` is not a valid component: {e:#}")))?;
-                tracing::info!("compiled plugin `{name}` in {:.1} s", started.elapsed().as_secs_f64());
-                if let Some(cache) = &self.0.cache {
-                    cache.put(&self.0.engine, &digest, &component);
-                }
-                component
-            }
-        };
-        Plugin::new(self.clone(), name, digest, bytes.len() as u64, &component, limits).await
+        // What is in it is asked where nothing can differ; operators that may answer as they like run elsewhere.
+        let component = self.compiled(&self.0.pinned, name, bytes, &digest)?;
+        let mut plugin =
+            Plugin::new(self.clone(), name, digest, bytes.len() as u64, &component, limits, granted).await?;
+        if plugin.description().operators.iter().any(|operator| operator.profile == Profile::Open) {
+            let open = self.world(Profile::Open)?;
+            plugin.run_open(open, &self.compiled(open, name, bytes, plugin.digest())?)?;
+        }
+        Ok(Arc::new(plugin))
+    }
+
+    /// A component's code, from the cache if it is there.
+    fn compiled(&self, world: &World, name: &str, bytes: &[u8], digest: &str) -> Result<Component, WasmError> {
+        let cache = self.0.cache.as_ref();
+        if let Some(component) = cache.and_then(|cache| cache.get(&world.engine, digest)) {
+            return Ok(component);
+        }
+        looks_like_a_component(name, bytes)?;
+        let started = std::time::Instant::now();
+        let component = Component::new(&world.engine, bytes)
+            .map_err(|e| WasmError::plugin(format!("plugin `{name}` is not a valid component: {e:#}")))?;
+        tracing::info!("compiled plugin `{name}` in {:.1} s", started.elapsed().as_secs_f64());
+        if let Some(cache) = cache {
+            cache.put(&world.engine, digest, &component);
+        }
+        Ok(component)
     }
 }
 

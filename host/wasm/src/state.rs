@@ -10,8 +10,10 @@ use crate::{
     abi::{EmittedOutput, Level},
     account::MemoryAccount,
     emission::{Collector, Emission, Refusal, RowError},
+    http::Http,
     inert,
     sandbox::Cancel,
+    waiting::Waiting,
 };
 
 /// Length of an epoch's tick in milliseconds.
@@ -43,6 +45,9 @@ pub(crate) struct State {
     /// Present while a batch is processed.
     pub(crate) collector: Option<Collector>,
     pub(crate) refusal: Option<Refusal>,
+    /// Who makes its requests, if it may have some made.
+    pub(crate) http: Option<Arc<dyn Http>>,
+    pub(crate) waiting: Waiting,
 }
 
 impl State {
@@ -70,6 +75,8 @@ impl State {
             cancel,
             collector: None,
             refusal: None,
+            http: None,
+            waiting: Waiting::default(),
         }
     }
 

@@ -6,11 +6,11 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, AsArray, RecordBatch, StringViewArray},
-    datatypes::{DataType, Field, Schema},
+    array::{ArrayRef, AsArray, RecordBatch, StringViewArray, UInt64Array},
+    datatypes::{DataType, Field, Schema, UInt64Type},
 };
 use dflow_pipeline::{Bytes, Fault, GuestLimits, Millis};
-use dflow_wasm::{Cancel, Operator, Sandbox, SandboxSettings, WasmError, shipped};
+use dflow_wasm::{Cancel, Granted, Operator, Profile, SEED, Sandbox, SandboxSettings, WasmError, shipped};
 
 /// A guest that `sdk/rust/build tests/guests` made.
 fn guest(name: &str) -> Vec<u8> {
@@ -46,7 +46,7 @@ async fn open(
     operator: &str,
     settings: serde_json::Value,
 ) -> Result<Arc<Operator>, WasmError> {
-    let plugin = sandbox().load(name, bytes, None, limits()).await?;
+    let plugin = sandbox().load(name, bytes, None, limits(), Granted::Nothing).await?;
     let settings = settings.as_object().cloned().unwrap_or_default();
     plugin.open("a_stage", operator, &settings, &utf8()).await
 }
@@ -78,7 +78,7 @@ async fn fault(operator: &str) -> WasmError {
     let fine = instance.process(&texts(&["a", "b"])).await.expect("nothing set it off");
     let fine = fine.joined().expect("fits").expect("two rows").0;
     assert_eq!(fine.column(0).as_string_view().iter().flatten().collect::<Vec<_>>(), ["a", "b"]);
-    instance.process(&texts(&["a", operator, "c"])).await.expect_err("one row set it off")
+    instance.process(&texts(&["a", operator, "c"])).await.expect_err("one row set it off").error
 }
 
 #[tokio::test]
@@ -102,19 +102,70 @@ async fn what_breaks_names_the_stage_the_operator_the_rows_and_the_guests_own_wo
 }
 
 #[tokio::test]
+async fn rows_that_were_done_before_a_trap_stay_done() {
+    let opened = open("faulty", &guest("faulty"), "stumble", serde_json::json!({})).await.expect("opens");
+    let mut instance = opened.instance().await.expect("starts");
+    let stopped = instance.process(&texts(&["a", "b", "c", "stumble", "d"])).await.expect_err("one row set it off");
+    assert!(stopped.error.to_string().contains("row 3 of 5"), "{}", stopped.error);
+    // That of `c` isn't done: the row might have had an error still.
+    assert_eq!(stopped.done, 2);
+    let rows = stopped.processed.joined().expect("fits").expect("two rows").0;
+    assert_eq!(rows.column(0).as_string_view().iter().flatten().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn no_more_instances_live_at_a_time_than_may() {
+    let limits = GuestLimits { instances: 1, ..limits() };
+    let plugin = sandbox().load("faulty", &guest("faulty"), None, limits, Granted::Nothing).await.expect("loads");
+    let operator = plugin.open("a_stage", "panic", &serde_json::Map::new(), &utf8()).await.expect("opens");
+    let first = operator.instance().await.expect("starts");
+    let mut second = Box::pin(operator.instance());
+    assert!(futures::poll!(&mut second).is_pending());
+    first.release();
+    assert!(futures::poll!(&mut second).is_ready());
+}
+
+#[tokio::test]
 async fn a_guest_ends_within_a_tick_when_the_user_says_so() {
     let cancel = Cancel::new();
     let sandbox = Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: cancel.clone(), account: None })
         .expect("the sandbox starts");
-    let plugin = sandbox.load("faulty", &guest("faulty"), None, GuestLimits::default()).await.expect("loads");
+    let plugin =
+        sandbox.load("faulty", &guest("faulty"), None, GuestLimits::default(), Granted::Nothing).await.expect("loads");
     let operator = plugin.open("a_stage", "spin", &serde_json::Map::new(), &utf8()).await.expect("opens");
     let mut instance = operator.instance().await.expect("starts");
     std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(50));
         cancel.raise();
     });
-    let error = instance.process(&texts(&["spin"])).await.expect_err("it was ended");
+    let error = instance.process(&texts(&["spin"])).await.expect_err("it was ended").error;
     assert!(error.to_string().contains("was interrupted"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_determined_is_so_to_the_last_bit_and_seeds_come_with_their_rows() {
+    let bytes = guest("profiles");
+    for (operator, profile) in [("pure", Profile::Pure), ("open", Profile::Open)] {
+        let opened = open("profiles", &bytes, operator, serde_json::json!({})).await.expect("opens");
+        assert_eq!(opened.description().profile, profile);
+        let mut instance = opened.instance().await.expect("starts");
+        let rows =
+            instance.process(&texts(&["a", "bc"])).await.expect("works").joined().expect("fits").expect("rows").0;
+        let shown = rows.column(0).as_primitive::<UInt64Type>();
+        // A product with a NaN is one; which one is open, but where answers are determined.
+        assert!(shown.values().iter().all(|bits| f64::from_bits(*bits).is_nan()), "{shown:?}");
+        if profile == Profile::Pure {
+            assert_eq!(shown.values().as_ref(), [0x7ff8_0000_0000_0000; 2]);
+        }
+    }
+    let opened = open("profiles", &bytes, "seeded", serde_json::json!({})).await.expect("opens");
+    assert_eq!(opened.input().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["text", SEED]);
+    let seeds: ArrayRef = Arc::new(UInt64Array::from(vec![7, u64::MAX]));
+    let text = texts(&["a", "b"]).column(0).clone();
+    let input = RecordBatch::try_from_iter([("text", text), (SEED, seeds.clone())]).expect("two columns");
+    let mut instance = opened.instance().await.expect("starts");
+    let rows = instance.process(&input).await.expect("works").joined().expect("fits").expect("rows").0;
+    assert_eq!(rows.column(0), &seeds);
 }
 
 #[tokio::test]
@@ -129,7 +180,7 @@ async fn what_is_no_component_is_refused_in_plain_words() {
         (&[0, b'a', b's', b'm', 0x0d, 0, 1, 0], "doesn't export `dflow:operator/operators@0.1.0`"),
     ];
     for (bytes, expected) in cases {
-        let error = sandbox().load("mine", bytes, None, limits()).await.expect_err(expected);
+        let error = sandbox().load("mine", bytes, None, limits(), Granted::Nothing).await.expect_err(expected);
         assert_eq!(error.fault, Fault::Plugin, "{error}");
         assert!(error.to_string().contains("plugin `mine`") && error.to_string().contains(expected), "{error}");
     }
@@ -154,12 +205,12 @@ async fn compiled_code_is_found_again_and_a_broken_file_is_compiled_anew() {
             .expect("the sandbox starts")
     };
     let bytes = guest("faulty");
-    make().load("faulty", &bytes, None, limits()).await.expect("loads");
+    make().load("faulty", &bytes, None, limits(), Granted::Nothing).await.expect("loads");
     let files =
         || std::fs::read_dir(&folder).expect("it is there").map(|e| e.expect("an entry").path()).collect::<Vec<_>>();
     let [compiled] = files().try_into().expect("one file");
-    make().load("faulty", &bytes, None, limits()).await.expect("loads from the cache");
+    make().load("faulty", &bytes, None, limits(), Granted::Nothing).await.expect("loads from the cache");
     std::fs::write(&compiled, b"not code").expect("can be written");
-    make().load("faulty", &bytes, None, limits()).await.expect("compiles anew");
+    make().load("faulty", &bytes, None, limits(), Granted::Nothing).await.expect("compiles anew");
     assert!(std::fs::metadata(&compiled).expect("it is there").len() > 1000);
 }

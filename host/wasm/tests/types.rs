@@ -12,7 +12,7 @@ use arrow::{
 };
 use dflow_boundary::unviewed;
 use dflow_pipeline::{Bytes, Fault, GuestLimits};
-use dflow_wasm::{Cancel, Operator, Plugin, Sandbox, SandboxSettings};
+use dflow_wasm::{Cancel, Granted, Operator, Plugin, Sandbox, SandboxSettings};
 
 #[path = "../../../sdk/rust/boundary/tests/random/mod.rs"]
 mod random;
@@ -30,7 +30,7 @@ async fn plugin() -> Arc<Plugin> {
     let sandbox = Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: Cancel::new(), account: None })
         .expect("it starts");
     let limits = GuestLimits { emitted: Bytes(16 << 20), ..GuestLimits::default() };
-    sandbox.load("types", &bytes, None, limits).await.expect("loads")
+    sandbox.load("types", &bytes, None, limits, Granted::Nothing).await.expect("loads")
 }
 
 async fn open(plugin: &Arc<Plugin>, operator: &str, settings: serde_json::Value, schema: &Schema) -> Arc<Operator> {

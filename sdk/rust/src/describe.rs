@@ -31,7 +31,7 @@ impl Shape {
 pub enum Profile {
     /// The answer depends on the row and the settings alone.
     Pure,
-    /// It also depends on a seed that the host gives with the row.
+    /// It also depends on a seed that the host gives with the row ([`seeds`](crate::seeds)).
     Seeded,
     /// It may differ from call to call.
     Open,
@@ -97,6 +97,8 @@ pub struct Description {
     pub rejects_rows: bool,
     /// How determined its answers are.
     pub profile: Profile,
+    /// The capabilities that it can use, such as `http`; the pipeline must grant them.
+    pub wants: Vec<&'static str>,
 }
 
 impl Description {
@@ -111,6 +113,7 @@ impl Description {
             shape,
             rejects_rows: false,
             profile: Profile::Pure,
+            wants: Vec::new(),
         }
     }
 
@@ -141,6 +144,12 @@ impl Description {
     /// It may emit row errors.
     pub fn rejects_rows(mut self) -> Self {
         self.rejects_rows = true;
+        self
+    }
+
+    /// It can use a capability: `http`.
+    pub fn wants(mut self, capability: &'static str) -> Self {
+        self.wants.push(capability);
         self
     }
 

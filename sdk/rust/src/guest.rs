@@ -16,7 +16,7 @@ use crate::{Failure, Opened, Plugin, Running};
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "operator",
+        world: "operator-with-capabilities",
         ownership: Borrowing { duplicate_if_necessary: true },
         pub_export_macro: true,
         export_macro_name: "export_component",

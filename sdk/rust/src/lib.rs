@@ -84,7 +84,7 @@
 //! reach the stage's log, and a panic's message and line too.
 //!
 //! **Deliberately absent.** State between rows, files, clocks, randomness: an operator's answer depends on the row and the
-//! settings alone.
+//! settings alone. One that must choose by chance is [seeded](Profile::Seeded), one that must ask a service [sends requests](http).
 
 #![cfg_attr(
     not(any(target_arch = "wasm32", feature = "testing")),
@@ -106,6 +106,7 @@ pub mod guest;
 #[cfg(all(target_arch = "wasm32", getrandom_backend = "custom"))]
 mod random;
 
+pub mod http;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -113,7 +114,7 @@ pub use describe::{Description, Port, Profile, Shape};
 pub use emit::{Emitter, RowError, Rows};
 pub use failure::Failure;
 pub use log;
-pub use operator::{Opened, Operator, SliceColumn, bytes, text};
+pub use operator::{Opened, Operator, SEED, SliceColumn, bytes, seeds, text};
 pub use plugin::{INTERFACE, OpenOperator, OperatorEntry, Plugin, Running};
 
 /// The parts of Arrow that operators are written with, so that a plugin needs no dependency of its own for them.

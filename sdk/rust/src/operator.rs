@@ -1,7 +1,7 @@
 //! The trait that an author implements.
 
 use arrow_array::cast::AsArray;
-use arrow_array::{BinaryArray, RecordBatch, StringArray};
+use arrow_array::{BinaryArray, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{Field, Fields, Schema};
 
 use crate::{Description, Emitter, Failure, Shape};
@@ -99,6 +99,20 @@ pub fn text(batch: &RecordBatch, index: usize) -> Result<&StringArray, Failure> 
         .get(index)
         .and_then(|column| column.as_string_opt())
         .ok_or_else(|| Failure::Schema(format!("input column {index} is not utf8")))
+}
+
+/// The column that holds the rows' seeds: the last one that a [seeded](crate::Profile::Seeded) operator gets.
+pub const SEED: &str = "__seed__";
+
+/// The seed of each row of a batch, for a [seeded](crate::Profile::Seeded) operator: the same for the same row in every run, and in
+/// every batch. What is chosen by chance is to depend on nothing else.
+///
+/// # Errors
+///
+/// When the operator's description doesn't say that it is seeded.
+pub fn seeds(batch: &RecordBatch) -> Result<&UInt64Array, Failure> {
+    let column = batch.column_by_name(SEED).and_then(|column| column.as_primitive_opt());
+    column.ok_or_else(|| Failure::Schema("no seeds came in; does the description say `Profile::Seeded`?".to_owned()))
 }
 
 /// Column `index` of a batch as bytes.

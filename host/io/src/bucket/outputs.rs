@@ -16,10 +16,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{
     GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion, aws::AmazonS3,
 };
-use tokio::{fs::File, io::AsyncReadExt, task::JoinSet};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
 use super::{Bucket, Manifest, listing::is_manifest};
-use crate::{IoError, Prepared, Stores};
+use crate::{IoError, Prepared, Stores, staged::make_folders};
 
 /// Bytes of a part of an upload; a file of at most two of them goes as one.
 const PART: u64 = 8 << 20;
@@ -155,6 +159,20 @@ impl Stores {
             self.io().spawn(upload).await.map_err(IoError::lost)??;
         }
         Ok(())
+    }
+
+    /// Downloads an object into a file here, whose folder is made.
+    ///
+    /// # Errors
+    /// It isn't there, the server fails, or the file can't be written (fault `Outside`).
+    pub async fn download(&self, object: &Path, file: &Path) -> Result<(), IoError> {
+        let (bucket, path) = self.holding(object)?;
+        let file = file.to_owned();
+        let download = async move {
+            file.parent().map_or(Ok(()), make_folders)?;
+            bucket.get_file(&path, &file).await
+        };
+        self.io().spawn(download).await.map_err(IoError::lost)?
     }
 
     /// Gives files their final names, wherever they are to be; doing it again does nothing.
@@ -335,6 +353,18 @@ impl Bucket {
                 Err(error)
             }
         }
+    }
+
+    async fn get_file(&self, path: &str, file: &Path) -> Result<(), IoError> {
+        let unwritten = |error| IoError::os("write", file, error);
+        let refused = |error: object_store::Error| self.refused("read", &self.uri(path), &error);
+        let (store, key) = (self.here()?, self.key(path)?);
+        let mut parts = store.get(&key).await.map_err(refused)?.into_stream();
+        let mut into = File::create(file).await.map_err(unwritten)?;
+        while let Some(part) = parts.try_next().await.map_err(refused)? {
+            into.write_all(&part).await.map_err(unwritten)?;
+        }
+        into.flush().await.map_err(unwritten)
     }
 
     async fn remove(&self, paths: &[String]) -> Result<(), IoError> {

@@ -1,56 +1,12 @@
 //! Tests against a real server, `tests/servers/web.py`, that serves well and badly.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, ChildStdin, Command, Stdio},
-};
-
 use dflow_pipeline::{BatchLimits, Fault};
 use object_store::ObjectStoreExt;
 
 use crate::{
     FileReader, LineReader, SourceBatch, SourceReader, Stores,
-    testing::{Ground, block_on, limits, read_all},
+    testing::{Ground, Server, block_on, limits, read_all},
 };
-
-/// A server, for as long as this lives.
-struct Server {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    site: String,
-}
-
-impl Server {
-    fn of(ground: &Ground) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/servers/web.py");
-        let mut child = Command::new("python3")
-            .arg(script)
-            .arg(ground.path("docs"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 is there");
-        let mut site = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut site).unwrap();
-        let stdin = child.stdin.take();
-        Self { child, stdin, site: site.trim().to_owned() }
-    }
-
-    /// Stores with a volume for each way of serving.
-    fn stores(&self, ground: &Ground, modes: &[&str]) -> Stores {
-        let volumes: Vec<_> =
-            modes.iter().map(|mode| (mode.replace('-', "_"), format!("{}/{mode}", self.site))).collect();
-        let volumes: Vec<_> = volumes.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
-        ground.stores(&volumes)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        self.child.wait().unwrap();
-    }
-}
 
 /// Texts of a batch's first column and messages of what failed.
 fn outcome(batches: &[SourceBatch]) -> (Vec<String>, Vec<String>) {

@@ -7,6 +7,7 @@
 mod command;
 mod dead;
 mod flow;
+mod grant;
 mod graph;
 mod open;
 mod operator;

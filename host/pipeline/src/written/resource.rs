@@ -80,10 +80,11 @@ fn keys(table: &Table<'_>, volume: &Volume, found: &mut Vec<Mistake>) {
 
 /// Reads `[plugin.NAME]`.
 pub(super) fn plugin(entry: &Entry, found: &mut Vec<Mistake>) -> Option<Plugin> {
-    let table = Table::only(&entry.node, &["source", "limits"], &["grant"], found)?;
+    let table = Table::only(&entry.node, &["source", "limits", "grant"], &[], found)?;
     let limits = table.get("limits", found).unwrap_or_default();
+    let grant = table.get("grant", found).unwrap_or_default();
     let source = table.required("source", "\"path/to/component.wasm\"", found)?;
-    place::plugin_source(source, found).map(|source| Plugin { source, limits })
+    place::plugin_source(source, found).map(|source| Plugin { source, limits, grant })
 }
 
 /// The entries of a table of named resources, such as `[volume.NAME]`.
@@ -133,7 +134,19 @@ pub(super) fn batch(node: &Node, default: BatchLimits, found: &mut Vec<Mistake>)
 
 impl FromNode for GuestLimits {
     fn from_node(node: &Node, found: &mut Vec<Mistake>) -> Option<Self> {
-        let known = ["memory", "time", "emitted", "message", "description", "log_lines"];
+        let known = [
+            "memory",
+            "time",
+            "emitted",
+            "message",
+            "description",
+            "log_lines",
+            "nesting",
+            "instances",
+            "wait",
+            "received",
+            "poisoned",
+        ];
         let table = Table::only(node, &known, &[], found)?;
         let default = Self::default();
         let limits = Self {
@@ -143,8 +156,20 @@ impl FromNode for GuestLimits {
             message: table.get("message", found).unwrap_or(default.message),
             description: table.get("description", found).unwrap_or(default.description),
             log_lines: table.get("log_lines", found).unwrap_or(default.log_lines),
+            nesting: table.get("nesting", found).unwrap_or(default.nesting),
+            instances: table.get("instances", found).unwrap_or(default.instances),
+            wait: table.get("wait", found).unwrap_or(default.wait),
+            received: table.get("received", found).unwrap_or(default.received),
+            poisoned: table.get("poisoned", found).unwrap_or(default.poisoned),
         };
-        for (key, zero) in [("memory", limits.memory == Bytes(0)), ("time", limits.time == Millis(0))] {
+        let zeros = [
+            ("memory", limits.memory == Bytes(0)),
+            ("time", limits.time == Millis(0)),
+            ("wait", limits.wait == Millis(0)),
+            ("nesting", limits.nesting == 0),
+            ("instances", limits.instances == 0),
+        ];
+        for (key, zero) in zeros {
             if zero {
                 found.push(Mistake::new(table.at.key(key), format!("`{key}` must be more than 0")));
             }

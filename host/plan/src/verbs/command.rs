@@ -9,7 +9,7 @@ use datafusion::{
     },
     logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder},
 };
-use dflow_operators::{CommandNode, CommandSpec, OperatorNode, OperatorSpec, Program, Reads, Worker};
+use dflow_operators::{CommandNode, CommandSpec, Health, OperatorNode, OperatorSpec, Program, Reads, Worker};
 use dflow_pipeline::{At, BatchLimits, Command, CommandRows, Mistake, Name, OnError, Stage};
 use dflow_wasm::{PortType, RowShape, goes_in};
 
@@ -77,6 +77,7 @@ impl Step {
             batch,
             children,
             key: None,
+            health: Health::default(),
         };
         let reads = Reads {
             ports: reads,

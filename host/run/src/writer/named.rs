@@ -101,7 +101,8 @@ impl Named {
                 Some(Ok(named)) => StepError::from(*named),
                 _ => StepError::new(Fault::Outside, format!("can't write `{name}`")),
             })?;
-            self.files.push(Prepared { row: id, ..file.close()?.with_rows(1) });
+            let splits = splits.map_or_else(Vec::new, |splits| vec![(splits[row], 1)]);
+            self.files.push(Prepared { row: id, splits, ..file.close()?.with_rows(1) });
         }
         let leading = lost.iter().enumerate().take_while(|(i, row)| *i == **row as usize).count();
         let of = batch.num_rows();

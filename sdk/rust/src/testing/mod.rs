@@ -1,15 +1,18 @@
 //! Runs operators natively, as strictly as the host does: for a plain `cargo test`.
 //!
 //! [`run`] gives what an operator makes of one batch. [`cases!`](crate::cases) makes a test of every file in a plugin's folder
-//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] is for benchmarks. Batches go through the same boundary code as in a component.
+//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] is for benchmarks. [`answering`] stands for servers. Batches go through the same boundary code as in a component.
 
 pub mod cases;
 mod collect;
+mod http;
 mod measure;
 mod rows;
 mod run;
 
 pub use crate::cases;
+pub(crate) use http::answer;
+pub use http::answering;
 pub use measure::emitted;
 pub use run::{Ran, run, run_entry};
 

@@ -1,12 +1,12 @@
 //! One operator on one batch.
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use dflow_boundary::type_name;
 
 use super::collect::Collector;
 use crate::boundary;
-use crate::{Description, Emitter, Failure, Operator, OperatorEntry, RowError};
+use crate::{Description, Emitter, Failure, Operator, OperatorEntry, Profile, RowError, SEED};
 
 /// What an operator made of a batch.
 #[derive(Clone, Debug)]
@@ -71,8 +71,13 @@ fn check_ports(description: &Description, input: &Schema) -> Result<(), Failure>
             None => return Err(Failure::schema(format!("there is no column for port `{}`", port.name))),
         }
     }
+    let seeded = description.profile == Profile::Seeded;
+    let last = input.fields().last().filter(|field| field.name() == SEED && *field.data_type() == DataType::UInt64);
+    if seeded && last.is_none() {
+        return Err(Failure::schema(format!("the last column must be `{SEED}`, the rows' seeds, as uint64")));
+    }
     match fields.next() {
-        Some(field) if !description.any_columns => Err(Failure::schema(format!(
+        Some(field) if !description.any_columns && !(seeded && field.name() == SEED) => Err(Failure::schema(format!(
             "column `{}` is no port of `{}`, or out of order",
             field.name(),
             description.name

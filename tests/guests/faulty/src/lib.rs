@@ -115,9 +115,49 @@ impl Fault for GiveUp {
     }
 }
 
+/// Emits row by row, and panics amid them.
+struct Stumble;
+
+impl Fault for Stumble {
+    const NAME: &'static str = "stumble";
+    fn happen(emit: &mut Emitter<'_>, input: &RecordBatch) -> Result<bool, Failure> {
+        let text = input.column(0).as_string::<i32>();
+        for i in 0..text.len() {
+            assert_ne!(text.value(i), Self::NAME, "row {i} of {}", text.len());
+            emit.map(vec![input.column(0).slice(i, 1)])?;
+        }
+        Ok(true)
+    }
+}
+
+/// Takes some milliseconds for each such row, and does what it is asked for.
+struct Slow;
+
+impl Fault for Slow {
+    const NAME: &'static str = "slow";
+    fn happen(_: &mut Emitter<'_>, input: &RecordBatch) -> Result<bool, Failure> {
+        let mut turns = 0u64;
+        for _ in input.column(0).as_string::<i32>().iter().filter(|text| *text == Some(Self::NAME)) {
+            for _ in 0..10_000_000 {
+                turns = black_box(turns + 1);
+            }
+        }
+        Ok(false)
+    }
+}
+
 dflow_plugin::export!(
     plugin = "faulty",
     version = env!("CARGO_PKG_VERSION"),
     summary = "operators that break what can be broken",
-    operators = [Faulty<Panic>, Faulty<Spin>, Faulty<Grow>, Faulty<Recurse>, Faulty<Lie>, Faulty<GiveUp>]
+    operators = [
+        Faulty<Panic>,
+        Faulty<Spin>,
+        Faulty<Grow>,
+        Faulty<Recurse>,
+        Faulty<Lie>,
+        Faulty<GiveUp>,
+        Faulty<Stumble>,
+        Faulty<Slow>
+    ]
 );

@@ -1,7 +1,7 @@
 //! `dflow-host plugin inspect`: all about one plugin.
 
 use dflow_pipeline::{Bytes, exit};
-use dflow_run::{Engine, OperatorDescription, Plugin, SCHEMA_VERSION};
+use dflow_run::{Engine, OperatorDescription, Plugin, Profile, SCHEMA_VERSION};
 use serde_json::json;
 
 use crate::{
@@ -52,11 +52,28 @@ fn shown(plugin: &Plugin, width: Option<usize>) -> String {
         imports => imports.join(", "),
     };
     text.push_str(&format!("  imports    {imports}\n"));
+    text.push_str(&format!("  reaches    {}\n", reaches(plugin.imports())));
     for operator in &description.operators {
         text.push('\n');
         text.push_str(&shown_operator(plugin.name(), operator, width));
     }
     text
+}
+
+/// What a component can do beyond its rows with what it imports.
+fn reaches(imports: &[String]) -> String {
+    let imports = |begin: &str| imports.iter().any(|import| import.starts_with(begin));
+    let mut words = Vec::new();
+    if imports("dflow:operator/http@") {
+        words.push("servers, as far as `grant.http` of the pipeline names them");
+    }
+    if words.is_empty() {
+        words.push("nothing: rows come in, results and words for the log go out");
+    }
+    if imports("wasi:") {
+        words.push("WASI is there and inert: no files, no network, no environment, clocks that stand still, one fixed random stream");
+    }
+    words.join("; ")
 }
 
 fn shown_operator(plugin: &str, operator: &OperatorDescription, width: Option<usize>) -> String {
@@ -69,9 +86,14 @@ fn shown_operator(plugin: &str, operator: &OperatorDescription, width: Option<us
         dflow_run::RowShape::Filter => "filter: at most a row for each row".to_owned(),
         dflow_run::RowShape::Expand => "expand: any number of rows for each row".to_owned(),
     }];
-    if !operator.profile.is_empty() {
-        words.push(operator.profile.clone());
-    }
+    words.push(
+        match operator.profile {
+            Profile::Pure => "pure",
+            Profile::Seeded => "seeded: its answer also depends on a seed that comes with the row",
+            Profile::Open => "open: its answer may differ from call to call",
+        }
+        .to_owned(),
+    );
     if operator.rejects_rows {
         words.push("may reject rows".to_owned());
     }

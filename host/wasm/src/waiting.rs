@@ -1,0 +1,81 @@
+//! The time that the host waits for others on a guest's behalf: it isn't the guest's.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+
+/// What was waited during one call of a guest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting(Arc<Mutex<Waited>>);
+
+#[derive(Debug, Default)]
+struct Waited {
+    before: Duration,
+    /// Since when it waits now.
+    since: Option<Instant>,
+}
+
+/// Waits for as long as it lives.
+pub(crate) struct Waits(Waiting);
+
+impl Waiting {
+    /// Begins to wait.
+    pub(crate) fn begin(&self) -> Waits {
+        self.waited().since = Some(Instant::now());
+        Waits(self.clone())
+    }
+
+    /// What comes of a call that takes at most so long, what was waited left out; `None` when it takes longer.
+    pub(crate) async fn within<T>(&self, most: Duration, call: impl Future<Output = T>) -> Option<T> {
+        let started = Instant::now();
+        *self.waited() = Waited::default();
+        let mut call = pin!(call);
+        let mut left = most;
+        loop {
+            if let Ok(done) = timeout(left, &mut call).await {
+                return Some(done);
+            }
+            let own = started.elapsed().saturating_sub(self.total());
+            left = most.checked_sub(own).filter(|left| !left.is_zero())?;
+        }
+    }
+
+    fn total(&self) -> Duration {
+        let waited = self.waited();
+        waited.before + waited.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn waited(&self) -> MutexGuard<'_, Waited> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let mut waited = self.0.waited();
+        let since = waited.since.take();
+        waited.before += since.map_or(Duration::ZERO, |since| since.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_waited_does_not_count() {
+        let waiting = Waiting::default();
+        let most = Duration::from_millis(40);
+        let slow = waiting.within(most, async {
+            let _waits = waiting.begin();
+            tokio::time::sleep(most * 3).await;
+        });
+        assert!(slow.await.is_some());
+        assert!(waiting.within(most, tokio::time::sleep(most * 3)).await.is_none());
+    }
+}
