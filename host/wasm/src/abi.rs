@@ -130,6 +130,18 @@ pub(crate) struct WireOpened {
     pub slices: Vec<SliceColumn>,
 }
 
+impl WireOpened {
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        let field = |field: &WireField| {
+            let metadata =
+                field.metadata.iter().map(|(key, value)| key.len() + value.len() + size_of::<(String, String)>());
+            size_of::<WireField>() + field.name.len() + field.format.len() + metadata.sum::<usize>()
+        };
+        self.output.fields.iter().map(field).sum::<usize>() + self.shape.len() + size_of_val(&*self.slices)
+    }
+}
+
 /// `emitting.slice`, in guest memory.
 #[derive(ComponentType, Lift)]
 #[component(record)]

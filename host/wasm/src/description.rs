@@ -4,9 +4,18 @@ use std::fmt;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use dflow_boundary::type_name;
+use dflow_pipeline::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{abi, error::WasmError, lower::goes_in};
+use crate::{
+    abi,
+    error::WasmError,
+    lower::goes_in,
+    state::{controls, cut},
+};
+
+/// Bytes of a name or a version.
+const LONGEST_NAME: usize = 256;
 
 /// Capabilities whose answers nobody determines.
 const OUTSIDE: [&str; 2] = ["http", "models"];
@@ -169,8 +178,8 @@ impl fmt::Display for RowShape {
 impl Description {
     /// Reads and checks the document.
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, WasmError> {
-        let description: Self = serde_json::from_str(text)
-            .map_err(|e| WasmError::plugin(format!("plugin `{name}`: its description can't be read: {e}")))?;
+        let wrong = |e: String| WasmError::plugin(format!("plugin `{name}`: its description {}", cut(&e, Bytes(1024))));
+        let description: Self = serde_json::from_str(text).map_err(|e| wrong(format!("can't be read: {e}")))?;
         if description.describe != 1 {
             return Err(WasmError::plugin(format!(
                 "plugin `{name}`: its description is of version {}, this host reads version 1",
@@ -180,11 +189,12 @@ impl Description {
         if description.interface != abi::VERSION {
             return Err(WasmError::plugin(format!(
                 "plugin `{name}` was built for `dflow:operator` {}, this host speaks {}",
-                description.interface,
+                cut(&description.interface, Bytes(LONGEST_NAME as u64)),
                 abi::VERSION
             ))
             .hint("build it again with the SDK of this version"));
         }
+        description.check().map_err(wrong)?;
         for operator in description.operators.iter().filter(|operator| operator.profile != Profile::Open) {
             if let Some(wanted) = operator.wants.iter().find(|wanted| OUTSIDE.contains(&wanted.as_str())) {
                 return Err(WasmError::plugin(format!(
@@ -195,6 +205,32 @@ impl Description {
             }
         }
         Ok(description)
+    }
+
+    /// That its names can be shown, and told apart. Errors are phrases that follow `its description`.
+    fn check(&self) -> Result<(), String> {
+        let shown = |what: &str, name: &str| match name {
+            "" => Err(format!("has an empty {what}")),
+            name if name.len() > LONGEST_NAME || name.chars().any(controls) => {
+                Err(format!("has the {what} {name:?}, which is none"))
+            }
+            _ => Ok(()),
+        };
+        shown("name", &self.plugin)?;
+        shown("version", &self.version)?;
+        for (i, operator) in self.operators.iter().enumerate() {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            shown("operator", &operator.name)?;
+            shown("version", &operator.version)?;
+            if !operator.name.chars().all(word) {
+                return Err(format!("has the operator `{}`, which is no word", operator.name));
+            }
+            if self.operators[..i].iter().any(|earlier| earlier.name == operator.name) {
+                return Err(format!("has two operators `{}`", operator.name));
+            }
+            operator.ports.iter().try_for_each(|port| shown("port", &port.name))?;
+        }
+        Ok(())
     }
 
     /// An operator by name.

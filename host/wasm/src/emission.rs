@@ -67,6 +67,11 @@ pub(crate) enum Refusal {
     TooMuch(u64),
 }
 
+/// What an emission takes of the host's memory beside what is in it, ...
+const EMISSION: u64 = 512;
+/// ... and what each of its nodes, buffers, slices and errors does: bytes, about.
+const PART: u64 = 128;
+
 /// Gathers the emissions of one batch.
 pub(crate) struct Collector {
     input: RecordBatch,
@@ -95,18 +100,34 @@ impl Collector {
         Self { input, emitted, output, slices, shape, most, bytes: 0, last: None, done: Processed::default() }
     }
 
+    /// Counts an emission before its lists are read: how many nodes, buffers, slices and errors it has. Otherwise lists of nothing
+    /// would cost the guest little and the host much.
+    pub(crate) fn admit(&mut self, lists: [usize; 4]) -> Result<(), Refusal> {
+        let [.., slices, errors] = lists;
+        if slices > self.slices.len() {
+            return Err(Refusal::Lie(format!("{slices} slice columns, {} were announced", self.slices.len())));
+        }
+        if errors > self.input.num_rows() {
+            return Err(Refusal::Lie(format!("{errors} row errors for a batch of {}", self.input.num_rows())));
+        }
+        self.count(EMISSION + PART * lists.iter().map(|length| *length as u64).sum::<u64>())
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.bytes += bytes;
+        if self.bytes > self.most.0 { Err(Refusal::TooMuch(self.bytes)) } else { Ok(()) }
+    }
+
     /// Takes one emission in.
     pub(crate) fn emit(&mut self, emission: Emission<'_>) -> Result<(), Refusal> {
         let lists =
             emission.buffers.iter().map(|b| b.len()).chain(emission.slices.iter().map(|s| s.1.len() + s.2.len()));
-        let errors = emission.errors.iter().map(|e| e.kind.len() + e.message.len() + size_of::<RowError>());
-        // Values that take no bytes (nulls, runs, structs of nothing) count as a bit, so that none can claim to be billions.
-        let claimed = emission.nodes.iter().map(|node| node.length as usize / 8);
-        self.bytes +=
-            (lists.chain(errors).chain(claimed).sum::<usize>() + emission.parents.map_or(0, <[u8]>::len)) as u64;
-        if self.bytes > self.most.0 {
-            return Err(Refusal::TooMuch(self.bytes));
-        }
+        let errors = emission.errors.iter().map(|e| e.kind.len() + e.message.len());
+        // Values that take no bytes (nulls, runs, structs of nothing) count as one, so that none can claim to be billions.
+        let claimed = emission.nodes.iter().map(|node| node.length as usize);
+        self.count(
+            (lists.chain(errors).chain(claimed).sum::<usize>() + emission.parents.map_or(0, <[u8]>::len)) as u64,
+        )?;
         self.take(emission).map_err(Refusal::Lie)
     }
 

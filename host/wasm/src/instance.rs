@@ -10,6 +10,7 @@ use wasmtime::{
     Store, Trap, UpdateDeadline,
     component::{ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc},
 };
+use wasmtime_wasi::I32Exit;
 
 use crate::{
     abi::{self, Failure, WireBatch, WireNode, WireOpened, WireSchema},
@@ -22,7 +23,7 @@ use crate::{
     state::{State, TICK_MS},
 };
 
-/// Room for lists' own records beside the bytes that may be emitted.
+/// Room for lists' own records beside the bytes that may be handed over, and for what is logged.
 const HOSTCALL_MARGIN: usize = 16 << 20;
 /// A guest that holds so much more than when it was opened isn't kept: its memory never shrinks, and the next batches need less.
 const GROWN: u64 = 24 << 20;
@@ -56,7 +57,8 @@ impl Guest {
             Ok(UpdateDeadline::Continue(1))
         });
         store.set_epoch_deadline(1);
-        store.set_hostcall_fuel((limits.emitted.0 as usize).saturating_add(HOSTCALL_MARGIN));
+        // What a guest hands over is counted before it is copied.
+        store.set_hostcall_fuel((limits.description.0 as usize).saturating_add(HOSTCALL_MARGIN));
         store.data_mut().begin_call();
         let instance = match pre.instantiate_async(&mut store).await {
             Ok(instance) => instance,
@@ -117,19 +119,17 @@ impl Guest {
         }
     }
 
+    /// That an answer isn't longer than those of `describe` and `open` may be.
+    fn not_too_long(&self, what: &str, bytes: usize) -> Result<(), WasmError> {
+        let (most, bytes) = (self.limits.description, Bytes(bytes as u64));
+        if bytes > most { Err(limit(&self.label, what, "description", most, bytes)) } else { Ok(()) }
+    }
+
     /// The document that says what is in the component.
     pub(crate) async fn describe(&mut self) -> Result<String, WasmError> {
         let function = self.function::<(), (String,)>("describe")?;
         let (text,) = self.call(&function, (), "failed to describe itself").await?;
-        if text.len() as u64 > self.limits.description.0 {
-            return Err(limit(
-                &self.label,
-                "its description is too long",
-                "description",
-                self.limits.description,
-                Bytes(text.len() as u64),
-            ));
-        }
+        self.not_too_long("its description is too long", text.len())?;
         Ok(text)
     }
 
@@ -142,6 +142,7 @@ impl Guest {
     ) -> Result<Result<WireOpened, Failure>, WasmError> {
         let function = self.function::<(&str, &str, &WireSchema), (Result<WireOpened, Failure>,)>("open")?;
         let (opened,) = self.call(&function, (operator, settings, input), "failed while it was opened").await?;
+        self.not_too_long("what `open` returned is too long", opened.as_ref().map_or(0, WireOpened::size))?;
         Ok(opened.map_err(|failure| {
             let text = self.store.data().cut(failure.text());
             match failure {
@@ -169,6 +170,7 @@ impl Ready {
     pub(crate) fn new(mut guest: Guest) -> Result<Self, WasmError> {
         let process = guest.function("process")?;
         let opened = guest.store.data().memory;
+        guest.store.set_hostcall_fuel((guest.limits.emitted.0 as usize).saturating_add(HOSTCALL_MARGIN));
         Ok(Self { guest, opened, process })
     }
 }
@@ -366,9 +368,26 @@ fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: 
         let what = format!("{doing}: it held {held} and asked for more memory{words}");
         return limit(label, &what, "memory", limits.memory, Bytes(refused)).of_a_row("memory");
     }
-    let words = words.unwrap_or_else(|| match trap {
+    let ended = match trap {
         Some(trap) => format!(": {trap}"),
-        None => format!(": {error:#}"),
-    });
+        None if error.is::<I32Exit>() => ": it called `exit`".to_owned(),
+        None => return gave(state, label, limits, doing, &error.root_cause().to_string()),
+    };
+    let words = words.unwrap_or(ended);
     WasmError::plugin(format!("{label} {doing}{words}")).of_a_row("trap")
+}
+
+/// What a guest handed over, or asked of WASI, was too much, or nothing that the host could take.
+fn gave(state: &State, label: &str, limits: GuestLimits, doing: &str, why: &str) -> WasmError {
+    if !why.contains("fuel allocated for hostcalls") {
+        return lie(label, &format!("what it handed over can't be taken: {}", state.cut(why)));
+    }
+    // How much it would have been isn't known: it wasn't read.
+    let (key, most) = match state.collector {
+        Some(_) => ("emitted", limits.emitted),
+        None => ("description", limits.description),
+    };
+    let what = format!("{label}: {doing}: it handed over more at a time than the limit, {most}");
+    let error = WasmError::limit(what, format!("`limits.{key}` of the plugin moves it"));
+    if state.collector.is_some() { error.of_a_row("emitted") } else { error }
 }

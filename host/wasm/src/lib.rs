@@ -13,11 +13,14 @@ mod cache;
 mod description;
 mod emission;
 mod error;
+#[doc(hidden)]
+pub mod fuzzed;
 mod http;
 mod inert;
 mod instance;
 mod lower;
 mod plugin;
+mod printed;
 mod sandbox;
 mod schema;
 mod shipped;

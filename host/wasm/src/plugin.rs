@@ -16,7 +16,7 @@ use crate::{
     lower::viewed_type,
     sandbox::{Sandbox, World},
     schema,
-    state::State,
+    state::{State, cut},
 };
 
 /// A component that was loaded, and what it says is in it.
@@ -177,14 +177,19 @@ impl Plugin {
         let mut guest = Guest::new(&self.sandbox, pre, self.limits, label.clone()).await?;
         guest.grant(self.http(described));
         let opened = guest.open(operator, &settings, &wire).await?.map_err(|failure| refused(&label, &failure))?;
-        let lie = |e: String| WasmError::plugin(format!("{label}: what `open` returned is wrong: {e}"));
+        let lie = |e: String| {
+            WasmError::plugin(format!("{label}: what `open` returned is wrong: {}", cut(&e, self.limits.message)))
+        };
         let emitted = schema::from_wire(&opened.output).map_err(lie)?;
         let shape =
             RowShape::parse(&opened.shape).ok_or_else(|| lie(format!("it has the row shape `{}`", opened.shape)))?;
         if !described.shape.includes(shape) {
             return Err(lie(format!("its row shape is `{shape}`, `describe` says at most `{}`", described.shape)));
         }
-        for slice in &opened.slices {
+        for (i, slice) in opened.slices.iter().enumerate() {
+            if opened.slices[..i].iter().any(|earlier| earlier.column == slice.column) {
+                return Err(lie(format!("column {} is announced twice as a slice", slice.column)));
+            }
             let column = emitted
                 .fields()
                 .get(slice.column as usize)

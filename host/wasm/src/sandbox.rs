@@ -23,6 +23,7 @@ use crate::{
     description::Profile,
     error::WasmError,
     http::{self, Granted},
+    inert,
     plugin::Plugin,
     state::{self, State, TICK_MS},
 };
@@ -115,21 +116,9 @@ impl World {
         let internal = |e: wasmtime::Error| WasmError::internal(format!("failed to make the wasm engine: {e:#}"));
         let engine = Engine::new(&config).map_err(internal)?;
         let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(internal)?;
+        inert::add_to_linker(&mut linker).map_err(internal)?;
         linker.instance(abi::EMITTING).and_then(|mut i| i.func_wrap("emit", state::emit)).map_err(internal)?;
-        linker
-            .instance(abi::LOGGING)
-            .and_then(|mut i| {
-                i.func_wrap(
-                    "log",
-                    |mut store: wasmtime::StoreContextMut<'_, State>,
-                     (level, target, message): (abi::Level, String, String)| {
-                        store.data_mut().log(level, &target, &message);
-                        Ok(())
-                    },
-                )
-            })
-            .map_err(internal)?;
+        linker.instance(abi::LOGGING).and_then(|mut i| i.func_wrap("log", state::log)).map_err(internal)?;
         http::add_to_linker(&mut linker).map_err(internal)?;
         tick(engine.clone(), Arc::downgrade(alive))?;
         Ok(Self { engine, linker })

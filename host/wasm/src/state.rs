@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use dflow_pipeline::{Bytes, GuestLimits};
-use wasmtime::{ResourceLimiter, StoreContextMut, component::ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
+use wasmtime::{
+    ResourceLimiter, StoreContextMut,
+    component::{ResourceTable, WasmStr},
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::{
     abi::{EmittedOutput, Level},
@@ -12,21 +15,27 @@ use crate::{
     emission::{Collector, Emission, Refusal, RowError},
     http::Http,
     inert,
+    printed::Printed,
     sandbox::Cancel,
     waiting::Waiting,
 };
 
 /// Length of an epoch's tick in milliseconds.
 pub(crate) const TICK_MS: u64 = 10;
-/// How much a guest may print before the rest is dropped.
-const PRINTED: usize = 64 << 10;
+/// A log line's target, or an error's kind.
+const LONGEST_TARGET: Bytes = Bytes(64);
+/// Resources of WASI that a guest may hold: the host has memory of its own for each.
+const MOST_RESOURCES: usize = 10_000;
+/// Memories, tables and core instances of one component. Python's interpreter has some twenty of them.
+const MOST_PARTS: usize = 200;
+/// What an element of a table takes.
+const ELEMENT: usize = size_of::<usize>();
 
 /// The state of one guest instance.
 pub(crate) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
-    printed: MemoryOutputPipe,
-    printed_before: usize,
+    printed: Printed,
     pub(crate) limits: GuestLimits,
     /// Who this is, for the log: `stage (plugin/operator)`.
     label: Arc<str>,
@@ -57,12 +66,13 @@ impl State {
         cancel: Cancel,
         account: Option<Arc<dyn MemoryAccount>>,
     ) -> Self {
-        let printed = MemoryOutputPipe::new(PRINTED);
+        let printed = Printed::default();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MOST_RESOURCES);
         Self {
             wasi: inert::context(&printed),
-            table: ResourceTable::new(),
+            table,
             printed,
-            printed_before: 0,
             limits,
             label,
             lines: 0,
@@ -90,14 +100,18 @@ impl State {
         self.refusal = None;
     }
 
+    /// The resources of WASI that the guest holds.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
     /// Cuts a message of a guest's to its limit and takes control characters out.
     pub(crate) fn cut(&self, text: &str) -> String {
         cut(text, self.limits.message)
     }
 
     /// Takes a line for the stage's log.
-    pub(crate) fn log(&mut self, level: Level, target: &str, message: &str) {
-        let message = self.cut(message);
+    fn log(&mut self, level: Level, target: &str, message: String) {
         if target == "panic" {
             self.panic = Some(message);
             return;
@@ -109,7 +123,6 @@ impl State {
         }
         self.lines += 1;
         let stage = &*self.label;
-        let target = cut(target, Bytes(64));
         match self.lines.cmp(&self.limits.log_lines.saturating_add(1)) {
             std::cmp::Ordering::Less => match level {
                 Level::Trace | Level::Debug | Level::Info => tracing::info!(stage, target, "{message}"),
@@ -125,20 +138,24 @@ impl State {
 
     /// After each call: what the guest printed goes to the log.
     pub(crate) fn flush_printed(&mut self) {
-        let printed = self.printed.contents();
-        let new = String::from_utf8_lossy(&printed[self.printed_before.min(printed.len())..]).into_owned();
-        self.printed_before = printed.len();
-        for line in new.lines() {
+        let printed = self.printed.take();
+        for line in String::from_utf8_lossy(&printed).lines() {
+            let line = self.cut(line);
             self.log(Level::Info, "print", line);
         }
     }
 }
 
+/// Whether a character does something to what is around it: controls, and those that change the direction of writing.
+pub(crate) fn controls(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// At most `most` bytes of a text, on a character boundary, without control characters.
-fn cut(text: &str, most: Bytes) -> String {
+pub(crate) fn cut(text: &str, most: Bytes) -> String {
     let most = most.0 as usize;
     let clean = |t: &str| {
-        t.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect::<String>()
+        t.chars().map(|c| if controls(c) && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect::<String>()
     };
     if text.len() <= most {
         return clean(text);
@@ -161,25 +178,48 @@ impl WasiView for State {
     }
 }
 
-impl ResourceLimiter for State {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // A component may hold several memories: what counts is their sum.
-        let total = self.memory - (current as u64).min(self.memory) + desired as u64;
-        if total > self.limits.memory.0 || maximum.is_some_and(|m| desired > m) {
+impl State {
+    /// Takes memory for what grows from `current` bytes to `desired`. A component may hold several memories and tables: what
+    /// counts is their sum.
+    fn grows(&mut self, current: usize, desired: usize) -> bool {
+        let total = (self.memory - (current as u64).min(self.memory)).saturating_add(desired as u64);
+        if total > self.limits.memory.0 {
             self.refused = Some(total);
-            return Ok(false);
+            return false;
         }
         if self.account.as_ref().is_some_and(|account| !account.try_take(total.saturating_sub(self.memory))) {
             (self.refused, self.exhausted) = (Some(total), true);
-            return Ok(false);
+            return false;
         }
         self.memory = total;
-        Ok(true)
+        true
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|m| desired > m) {
+            self.refused = Some(desired as u64);
+            return Ok(false);
+        }
+        Ok(self.grows(current, desired))
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        const MOST_ELEMENTS: usize = 1 << 20;
-        Ok(desired <= MOST_ELEMENTS && maximum.is_none_or(|m| desired <= m))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let within = maximum.is_none_or(|m| desired <= m);
+        Ok(within && self.grows(current.saturating_mul(ELEMENT), desired.saturating_mul(ELEMENT)))
+    }
+
+    fn instances(&self) -> usize {
+        MOST_PARTS
+    }
+
+    fn tables(&self) -> usize {
+        MOST_PARTS
+    }
+
+    fn memories(&self) -> usize {
+        MOST_PARTS
     }
 }
 
@@ -200,19 +240,35 @@ pub(crate) fn emit(mut store: StoreContextMut<'_, State>, (output,): (EmittedOut
     }
 }
 
+/// `logging.log`: reads the words in guest memory, so that long ones aren't copied only to be cut.
+pub(crate) fn log(
+    mut store: StoreContextMut<'_, State>,
+    (level, target, message): (Level, WasmStr, WasmStr),
+) -> wasmtime::Result<()> {
+    let most = store.data().limits.message;
+    let short = |text: WasmStr, most: Bytes| text.to_str(&store).map(|text| cut(&text, most));
+    let (target, message) = (short(target, LONGEST_TARGET)?, short(message, most)?);
+    store.data_mut().log(level, &target, message);
+    Ok(())
+}
+
 fn view(
     store: &mut StoreContextMut<'_, State>,
     output: &EmittedOutput,
     collector: &mut Collector,
 ) -> wasmtime::Result<Result<(), Refusal>> {
     let limit = store.data().limits.message;
+    let lists = [output.nodes.len(), output.buffers.len(), output.slices.len(), output.errors.len()];
+    if let Err(refusal) = collector.admit(lists) {
+        return Ok(Err(refusal));
+    }
     let nodes = output.nodes.iter(&mut *store)?.map(|node| Ok(node?.into())).collect::<wasmtime::Result<Vec<_>>>()?;
     let buffers = output.buffers.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
     let slices = output.slices.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
     let emitted = output.errors.iter(&mut *store)?.collect::<wasmtime::Result<Vec<_>>>()?;
     let mut errors = Vec::with_capacity(emitted.len());
     for error in &emitted {
-        let kind = cut(&error.kind.to_str(&*store)?, Bytes(64));
+        let kind = cut(&error.kind.to_str(&*store)?, LONGEST_TARGET);
         errors.push(RowError { row: error.row, kind, message: cut(&error.message.to_str(&*store)?, limit) });
     }
     let store = &*store;
