@@ -1,25 +1,27 @@
 //! Turns core modules built with `dflow-plugin` into components. `sdk/rust/build` calls it; a plugin's author needn't.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{borrow::Cow, fs, path::Path, process::ExitCode};
 
 use wit_component::ComponentEncoder;
 
 /// The prefix of every interface that a component may import: anything else would have to be granted, and nobody grants it.
+/// Further prefixes are named by who knows better.
 const GRANTED: &str = "dflow:operator/";
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let [from, to] = arguments.as_slice() else {
-        return fail("usage: dflow-componentize MODULE.wasm COMPONENT.wasm");
+    let [from, to, more @ ..] = arguments.as_slice() else {
+        return fail("usage: dflow-componentize MODULE.wasm COMPONENT.wasm [IMPORTS_THAT_BEGIN_SO…]");
     };
-    match componentize(from.as_ref(), to.as_ref()) {
+    let more: Vec<_> = more.iter().map(|start| start.to_string_lossy()).collect();
+    match componentize(from.as_ref(), to.as_ref(), &more) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
     }
 }
 
 /// Encodes, validates and writes a component; a file with the same content is left alone, so that its time doesn't change.
-fn componentize(from: &Path, to: &Path) -> Result<(), String> {
+fn componentize(from: &Path, to: &Path, more: &[Cow<'_, str>]) -> Result<(), String> {
     let module = fs::read(from).map_err(|e| format!("failed to read `{}`: {e}", from.display()))?;
     let encode = || ComponentEncoder::default().validate(true).module(&module)?.encode();
     let component = encode().map_err(|e| {
@@ -29,7 +31,7 @@ fn componentize(from: &Path, to: &Path) -> Result<(), String> {
             from.display()
         )
     })?;
-    check_imports(&component).map_err(|e| format!("failed to make a component of `{}`: {e}", from.display()))?;
+    check_imports(&component, more).map_err(|e| format!("failed to make a component of `{}`: {e}", from.display()))?;
     if fs::read(to).is_ok_and(|there| there == component) {
         return Ok(());
     }
@@ -41,12 +43,13 @@ fn componentize(from: &Path, to: &Path) -> Result<(), String> {
         .map_err(|e| format!("failed to write `{}`: {e}", to.display()))
 }
 
-/// Whether a component asks for nothing but what the contract's world offers.
-fn check_imports(component: &[u8]) -> Result<(), String> {
+/// Whether a component asks for nothing but what the contract's world offers, or what begins like one of `more`.
+fn check_imports(component: &[u8], more: &[Cow<'_, str>]) -> Result<(), String> {
     let decoded = wit_component::decode(component).map_err(|e| format!("{e:#}"))?;
     let resolve = decoded.resolve();
     let worlds = resolve.worlds.iter().flat_map(|(_, world)| world.imports.keys());
-    match worlds.map(|key| resolve.name_world_key(key)).find(|name| !name.starts_with(GRANTED)) {
+    let allowed = |name: &str| name.starts_with(GRANTED) || more.iter().any(|start| name.starts_with(&**start));
+    match worlds.map(|key| resolve.name_world_key(key)).find(|name| !allowed(name)) {
         Some(name) => Err(format!("it imports `{name}`\nhint: a plugin may import interfaces of `{GRANTED}` only")),
         None => Ok(()),
     }
