@@ -72,7 +72,9 @@ impl Cache {
     /// Keeps a compiled component. A failure costs the next run time and nothing else, so it is only logged.
     pub(crate) fn put(&self, engine: &Engine, digest: &str, component: &Component) {
         let path = self.path(engine, digest);
-        let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+        // Several threads may have compiled the same component.
+        let who = (std::process::id(), std::thread::current().id());
+        let temporary = path.with_extension(format!("tmp{}-{:?}", who.0, who.1));
         let written = component.serialize().map_err(|e| e.to_string()).and_then(|code| {
             let write = || {
                 let mut file = fs::File::create(&temporary)?;

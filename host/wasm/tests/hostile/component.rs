@@ -76,8 +76,5 @@ async fn a_component_of_a_hundred_thousand_functions_is_compiled_like_any_other(
     let functions = (0..100_000).map(|i| format!("(func (result i32) (i32.const {i}))\n")).collect::<String>();
     let made = Made { more: functions, ..Made::default() };
     arena.load("a hundred thousand functions", &made.component()).await.expect("it works");
-    let instances = "(table 10 funcref) (memory 1) ".repeat(200);
-    let error = arena.load("hundreds of memories", &Made { more: instances, ..Made::default() }.component()).await;
-    error.expect_err("too many");
     arena.shown("component-of-many");
 }

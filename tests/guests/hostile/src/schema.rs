@@ -1,18 +1,10 @@
 //! An `open` whose answer is no schema, or not that of what it emits.
 
-use std::cell::Cell;
-
 use crate::attack::{Attack, Emission, bytes, field, opened, unknown};
 use crate::bindings::dflow::operator::types::{Batch, Failure};
 use crate::bindings::exports::dflow::operator::operators::Opened;
 
 pub(crate) struct Schemas;
-
-thread_local! {
-    /// Where the host keeps nothing, a guest could: the address of this differs from nothing, but its content says whether this
-    /// instance was opened before.
-    static OPENED: Cell<u32> = const { Cell::new(0) };
-}
 
 impl Attack for Schemas {
     fn name(&self) -> &'static str {
@@ -20,7 +12,6 @@ impl Attack for Schemas {
     }
 
     fn open(&self, how: &str) -> Result<Opened, Failure> {
-        OPENED.set(OPENED.get() + 1);
         let one = || field("copy", "u", 0);
         let mut answer = opened("map", vec![one()]);
         let fields = &mut answer.output.fields;
