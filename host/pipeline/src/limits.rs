@@ -30,7 +30,7 @@ pub struct GuestLimits {
     pub description: Bytes,
     /// Lines a batch may log before the rest is dropped. Default 100.
     pub log_lines: u32,
-    /// How deep types of the columns that are emitted may be nested. Default 64.
+    /// How deep types of the columns that are emitted may be nested. Default 64, and no more than that.
     pub nesting: u32,
     /// Instances of a stage at a time. Default 64.
     pub instances: u32,

@@ -321,7 +321,8 @@ fn lie(label: &str, what: &str) -> WasmError {
         .hint("this is a mistake of the plugin's; tell its author")
 }
 
-fn limit(
+/// The error that a limit was met.
+pub(crate) fn limit(
     label: &str,
     what: &str,
     key: &str,

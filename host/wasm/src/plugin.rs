@@ -12,7 +12,7 @@ use crate::{
     description::{Description, OperatorDescription, Profile, RowShape},
     error::WasmError,
     http::{Granted, Http},
-    instance::{Guest, OperatorInstance, Ready},
+    instance::{Guest, OperatorInstance, Ready, limit},
     lower::viewed_type,
     sandbox::{Sandbox, World},
     schema,
@@ -181,6 +181,10 @@ impl Plugin {
             WasmError::plugin(format!("{label}: what `open` returned is wrong: {}", cut(&e, self.limits.message)))
         };
         let emitted = schema::from_wire(&opened.output).map_err(lie)?;
+        let (nesting, most) = (schema::nesting(&emitted), self.limits.nesting);
+        if nesting > most {
+            return Err(limit(&label, "types of its columns are nested too deeply", "nesting", most, nesting));
+        }
         let shape =
             RowShape::parse(&opened.shape).ok_or_else(|| lie(format!("it has the row shape `{}`", opened.shape)))?;
         if !described.shape.includes(shape) {

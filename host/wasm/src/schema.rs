@@ -42,6 +42,14 @@ pub(crate) fn from_wire(wire: &WireSchema) -> Result<Schema, String> {
     Ok(schema)
 }
 
+/// How deep types are nested: 0 where all columns hold plain values.
+pub(crate) fn nesting(schema: &Schema) -> u32 {
+    fn of(data_type: &DataType) -> u32 {
+        dflow_boundary::children(data_type).iter().map(|child| 1 + of(child.data_type())).max().unwrap_or(0)
+    }
+    schema.fields().iter().map(|field| of(field.data_type())).max().unwrap_or(0)
+}
+
 /// A time zone that nobody knows would only be noticed when a value is written out.
 fn known_zone(field: &Field) -> Result<(), String> {
     let mut data_type = field.data_type();
@@ -70,6 +78,15 @@ mod tests {
             children: 0,
             metadata: vec![],
         }
+    }
+
+    #[test]
+    fn types_are_as_deep_as_what_is_below_them() {
+        let list = |depth: u32| {
+            let fields = (0..depth).map(|_| WireField { children: 1, ..field("l", "+l") }).chain([field("u", "u")]);
+            nesting(&from_wire(&WireSchema { fields: fields.collect() }).expect("a list"))
+        };
+        assert_eq!([0, 1, 7].map(list), [0, 1, 7]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use arrow::{
 };
 use dflow_boundary::unviewed;
 use dflow_pipeline::{Bytes, Fault, GuestLimits};
-use dflow_wasm::{Cancel, Granted, Operator, Plugin, Sandbox, SandboxSettings};
+use dflow_wasm::{Cancel, Granted, Operator, Plugin, Sandbox, SandboxSettings, Stopped};
 
 #[path = "../../../sdk/rust/boundary/tests/random/mod.rs"]
 mod random;
@@ -78,7 +78,7 @@ async fn random_batches_come_back_as_they_were() {
         let mut instance = operator.instance().await.expect("starts");
         for _ in 0..5 {
             let batch = random_batch(random, &schema);
-            let done = instance.process(&batch).await.unwrap_or_else(|e| panic!("seed {seed}: {e}, of {schema:?}"));
+            let done = instance.process(&batch).await.unwrap_or_else(|e| panic!("seed {seed}: {}, of {schema:?}", e.error));
             assert_eq!(done.pieces.iter().map(|p| p.parents.len()).sum::<usize>(), batch.num_rows(), "seed {seed}");
             for (i, column) in batch.columns().iter().enumerate() {
                 let back: Vec<_> = done.pieces.iter().flat_map(|piece| values(piece.columns.column(i))).collect();
@@ -108,7 +108,7 @@ async fn lies_of_a_guest_at_random_are_refused_or_harmless() {
                     values(column);
                 }
             }
-            Err(error) => {
+            Err(Stopped { error, .. }) => {
                 refused += 1;
                 let text = error.to_string();
                 let named = match error.fault {

@@ -14,7 +14,7 @@ mod types;
 pub use lend::Lent;
 pub use receive::{Parts, Trust};
 pub use schema::{WireField, fields_of, schema_of};
-pub use types::{type_name, unviewed};
+pub use types::{children, type_name, unviewed};
 
 /// One array of a batch, as `types.node` of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, FieldRef, Fields, UnionFields, UnionMode};
 
 /// The fields below a type, in the order in which they cross; a dictionary's values are a field without a name.
-pub(crate) fn children(data_type: &DataType) -> Vec<FieldRef> {
+pub fn children(data_type: &DataType) -> Vec<FieldRef> {
     match data_type {
         DataType::List(item)
         | DataType::LargeList(item)
