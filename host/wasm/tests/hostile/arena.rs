@@ -134,7 +134,11 @@ impl Arena {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/.built/hostile.wasm");
         let bytes = fs::read(&path)
             .unwrap_or_else(|e| panic!("{}: {e}; run `sdk/rust/build tests/guests` first", path.display()));
-        let plugin = self.sandbox.load("hostile", &bytes, None, self.limits, Granted::Nothing).await.expect("it can describe itself");
+        let plugin = self
+            .sandbox
+            .load("hostile", &bytes, None, self.limits, Granted::Nothing)
+            .await
+            .expect("it can describe itself");
         self.hostile = Some(plugin.clone());
         plugin
     }
