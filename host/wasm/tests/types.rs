@@ -78,7 +78,8 @@ async fn random_batches_come_back_as_they_were() {
         let mut instance = operator.instance().await.expect("starts");
         for _ in 0..5 {
             let batch = random_batch(random, &schema);
-            let done = instance.process(&batch).await.unwrap_or_else(|e| panic!("seed {seed}: {}, of {schema:?}", e.error));
+            let done =
+                instance.process(&batch).await.unwrap_or_else(|e| panic!("seed {seed}: {}, of {schema:?}", e.error));
             assert_eq!(done.pieces.iter().map(|p| p.parents.len()).sum::<usize>(), batch.num_rows(), "seed {seed}");
             for (i, column) in batch.columns().iter().enumerate() {
                 let back: Vec<_> = done.pieces.iter().flat_map(|piece| values(piece.columns.column(i))).collect();

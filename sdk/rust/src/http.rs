@@ -62,7 +62,8 @@ pub fn send(requests: &[Request]) -> Vec<Result<Response, String>> {
         body: &request.body,
     });
     let answers = http::send(&requests.collect::<Vec<_>>());
-    let response = |answer: http::Response| Response { status: answer.status, headers: answer.headers, body: answer.body };
+    let response =
+        |answer: http::Response| Response { status: answer.status, headers: answer.headers, body: answer.body };
     answers.into_iter().map(|answer| answer.map(response)).collect()
 }
 

@@ -11,10 +11,7 @@ thread_local! {
 }
 
 /// Does something, during which `answers` answers the requests that are sent on this thread.
-pub fn answering<T>(
-    answers: impl Fn(&Request) -> Result<Response, String> + 'static,
-    what: impl FnOnce() -> T,
-) -> T {
+pub fn answering<T>(answers: impl Fn(&Request) -> Result<Response, String> + 'static, what: impl FnOnce() -> T) -> T {
     let before = ANSWERS.replace(Some(Box::new(answers)));
     let done = what();
     ANSWERS.set(before);

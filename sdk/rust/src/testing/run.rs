@@ -77,7 +77,7 @@ fn check_ports(description: &Description, input: &Schema) -> Result<(), Failure>
         return Err(Failure::schema(format!("the last column must be `{SEED}`, the rows' seeds, as uint64")));
     }
     match fields.next() {
-        Some(field) if !description.any_columns && !(seeded && field.name() == SEED) => Err(Failure::schema(format!(
+        Some(field) if !(description.any_columns || (seeded && field.name() == SEED)) => Err(Failure::schema(format!(
             "column `{}` is no port of `{}`, or out of order",
             field.name(),
             description.name

@@ -56,7 +56,9 @@ impl Operator for Sneaky {
     type Settings = Settings;
 
     fn describe() -> Description {
-        Description::new("sneaky", Shape::Map).summary("says nothing of requests").port(Port::utf8("url", "what to get"))
+        Description::new("sneaky", Shape::Map)
+            .summary("says nothing of requests")
+            .port(Port::utf8("url", "what to get"))
     }
 
     fn open(_settings: Settings, _input: &Schema) -> Result<(Self, Opened), Failure> {
