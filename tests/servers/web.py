@@ -81,14 +81,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return int(first), min(size, int(last) + 1) if last else size
 
     def serve(self):
+        # What was sent is read in any case: the next request follows it.
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         mode, _, path = urllib.parse.unquote(self.path).lstrip("/").partition("/")
         if mode.isdigit():
             return self.answer(int(mode), {}, b"a page with secrets in it")
         if mode == "redirect":
             return self.answer(302, {"Location": "/good/" + urllib.parse.quote(path)})
         if mode == "echo":
-            length = int(self.headers.get("Content-Length") or 0)
-            said = {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": self.rfile.read(length).decode()}
+            said = {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": sent.decode()}
             return self.answer(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
         if mode == "welcome":
             return self.answer(200 if self.headers.get("X-Key") == "Bearer open sesame" else 401, {}, b"come in")

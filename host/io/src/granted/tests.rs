@@ -14,7 +14,7 @@ use crate::testing::{Ground, Server, block_on};
 fn variables(name: &str) -> Option<String> {
     match name {
         "KEY" => Some("Bearer open sesame".to_owned()),
-        "OTHER" => Some("another secret".to_owned()),
+        "OTHER" => Some("another-one".to_owned()),
         "BROKEN" => Some("two\nlines".to_owned()),
         _ => None,
     }
