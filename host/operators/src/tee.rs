@@ -100,14 +100,23 @@ impl Tee {
     }
 
     /// One reader more. All that it gives waits for this one from now on.
-    pub(crate) fn reader(self: &Arc<Self>) -> Reader {
+    ///
+    /// Fails when the shared plan runs already: this reader would miss what the others have got.
+    pub(crate) fn reader(self: &Arc<Self>) -> Result<Reader> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        if plan.is_none() {
+            let what = format!("a reader of `{}` came when its rows were read already", self.stage);
+            let error = StepError::new(Fault::Internal, what).hint("this is a mistake of dflow's; please report it");
+            return Err(error.into());
+        }
         let mut number = 0;
         for lane in &self.lanes {
             let mut state = lane.state();
             number = state.queues.len();
             state.queues.push(Queue { open: true, ..Queue::default() });
         }
-        Reader { tee: self.clone(), number }
+        drop(plan);
+        Ok(Reader { tee: self.clone(), number })
     }
 
     /// Begins to run the shared plan, unless it was begun before.

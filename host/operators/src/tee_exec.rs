@@ -56,7 +56,7 @@ impl TeeExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { reader: Arc::new(tee.reader()), by, projection, filter, fetch, properties: Arc::new(properties) })
+        Ok(Self { reader: Arc::new(tee.reader()?), by, projection, filter, fetch, properties: Arc::new(properties) })
     }
 }
 

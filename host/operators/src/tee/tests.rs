@@ -101,10 +101,17 @@ fn shared(batches: usize, then: Then) -> Shared {
 }
 
 impl Shared {
-    /// Both partitions for a reader, which drives them only while it is read.
-    fn reader(&self, fetch: Option<usize>) -> Batches {
-        let exec = TeeExec::new(&self.tee, None, vec![0], None, fetch).expect("a reader");
-        stream::select_all((0..2).map(|i| exec.execute(i, self.context.clone()).expect("it runs"))).boxed()
+    /// A reader whose rows nobody has asked for yet.
+    fn planned(&self, fetch: Option<usize>) -> Result<TeeExec> {
+        TeeExec::new(&self.tee, None, vec![0], None, fetch)
+    }
+
+    /// Both partitions for each of some readers, which are driven only while they are read. All are there before the first
+    /// runs.
+    fn readers<const N: usize>(&self, fetches: [Option<usize>; N]) -> [Batches; N] {
+        fetches.map(|fetch| self.planned(fetch).expect("a reader")).map(|exec| {
+            stream::select_all((0..2).map(|i| exec.execute(i, self.context.clone()).expect("it runs"))).boxed()
+        })
     }
 
     fn made(&self) -> usize {
@@ -132,7 +139,7 @@ async fn rows(mut reader: Batches) -> Result<usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reader_gets_everything_and_the_plan_runs_once() {
     let shared = shared(100, Then::Ends);
-    let (a, b, c) = (shared.reader(None), shared.reader(None), shared.reader(None));
+    let [a, b, c] = shared.readers([None; 3]);
     let (a, b, c) = tokio::join!(rows(a), rows(b), rows(c));
     assert_eq!([a.ok(), b.ok(), c.ok()], [Some(200 * ROWS); 3]);
     assert_eq!(shared.made(), 200);
@@ -144,7 +151,7 @@ async fn every_reader_gets_everything_and_the_plan_runs_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slowest_reader_sets_the_pace_until_it_leaves() {
     let shared = shared(100, Then::Ends);
-    let (mut quick, slow) = (shared.reader(None), shared.reader(None));
+    let [mut quick, slow] = shared.readers([None; 2]);
     let mut read = 0;
     while let Ok(Some(batch)) = tokio::time::timeout(Duration::from_millis(200), quick.next()).await {
         read += batch.expect("a batch").num_rows();
@@ -163,9 +170,9 @@ async fn the_slowest_reader_sets_the_pace_until_it_leaves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_without_readers_ends() {
     let shared = shared(usize::MAX - 1, Then::Ends);
-    let (few, mut other) = (shared.reader(Some(10)), shared.reader(None));
     // A reader that never begins, as one whose rows turn out not to be needed.
-    let idle = TeeExec::new(&shared.tee, None, vec![0], None, None).expect("a reader");
+    let idle = shared.planned(None).expect("a reader");
+    let [few, mut other] = shared.readers([Some(10), None]);
     let few = rows(few).await.expect("the first rows");
     assert!((10..=20).contains(&few), "10 of each partition, if it was that quick: {few}");
     assert!(other.next().await.expect("a batch").is_ok());
@@ -178,11 +185,20 @@ async fn a_plan_without_readers_ends() {
 async fn errors_and_panics_reach_every_reader() {
     for (then, message) in [(Then::Fails, "broken"), (Then::Panics, "ended before their end")] {
         let shared = shared(1, then);
-        let (a, b) = (shared.reader(None), shared.reader(None));
+        let [a, b] = shared.readers([None; 2]);
         let (a, b) = tokio::join!(rows(a), rows(b));
         for result in [a, b] {
             let error = result.expect_err("it broke").to_string();
             assert!(error.contains(message), "{error}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_too_late_is_refused() {
+    let shared = shared(1, Then::Ends);
+    let [a] = shared.readers([None]);
+    let error = shared.planned(None).expect_err("rows may be gone already").to_string();
+    assert!(error.contains("a reader of `numbers` came when its rows were read already"), "{error}");
+    assert_eq!(rows(a).await.expect("all rows"), 2 * ROWS);
 }
