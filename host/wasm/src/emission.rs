@@ -7,16 +7,23 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions, StringViewArray, builder::make_view,
+        Array, ArrayRef, AsArray, BinaryViewArray, GenericByteArray, GenericByteViewArray, RecordBatch,
+        RecordBatchOptions, StringViewArray,
+        builder::make_view,
+        types::{ByteArrayType, ByteViewType},
     },
-    buffer::Buffer,
+    buffer::{Buffer, NullBuffer},
     compute::cast,
     datatypes::{DataType, Field, SchemaRef},
 };
 use dflow_boundary::{Parts, Trust, WireNode};
 use dflow_pipeline::Bytes;
 
-use crate::{abi::SliceColumn, description::RowShape, lower::viewed};
+use crate::{
+    abi::SliceColumn,
+    description::RowShape,
+    lower::{INLINE, view_of, viewed},
+};
 
 /// A row of the input that has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +169,6 @@ impl Collector {
             }
             None => {
                 // The results of the next rows that aren't done, one each; rows that err in this emission are done.
-                let mut errors = emission.errors.iter().map(|e| e.row).peekable();
                 let mut next = self.last.map_or(0, |(row, _)| row + 1);
                 if rows > self.input.num_rows().saturating_sub(next as usize) {
                     return Err(format!(
@@ -170,6 +176,10 @@ impl Collector {
                         self.input.num_rows().saturating_sub(next as usize)
                     ));
                 }
+                if emission.errors.is_empty() {
+                    return Ok((next..next + rows as u32).collect());
+                }
+                let mut errors = emission.errors.iter().map(|e| e.row).peekable();
                 Ok((0..rows)
                     .map(|_| {
                         while errors.next_if(|row| *row <= next).is_some_and(|row| row == next) {
@@ -249,37 +259,32 @@ impl Collector {
             None => return Err("is a slice, and its ranges are missing".to_owned()),
         };
         let port = self.input.column(slice.port as usize);
-        if field.data_type() == &DataType::Utf8 {
-            let port = cast(port, &DataType::Utf8View).map_err(|e| e.to_string())?;
-            let port = port.as_string_view();
-            let views = ranges(
-                parents,
-                &starts,
-                &ends,
-                port.views(),
-                |p| port.is_valid(p).then(|| port.value(p).as_bytes()),
-                |p, at| port.value(p).is_char_boundary(at),
-            )?;
-            // SAFETY: each view is a range of a valid value on its character boundaries, in the same buffers.
-            #[expect(unsafe_code, reason = "validating each view again would read all text")]
-            let ranges = unsafe { StringViewArray::new_unchecked(views.into(), port.data_buffers().to_vec(), None) };
-            Ok(Arc::new(ranges))
-        } else {
-            let port = cast(port, &DataType::BinaryView).map_err(|e| e.to_string())?;
-            let port = port.as_binary_view();
-            let views = ranges(
-                parents,
-                &starts,
-                &ends,
-                port.views(),
-                |p| port.is_valid(p).then(|| port.value(p)),
-                |_, _| true,
-            )?;
-            // SAFETY: as above, without characters.
-            #[expect(unsafe_code, reason = "as above")]
-            let ranges = unsafe { BinaryViewArray::new_unchecked(views.into(), port.data_buffers().to_vec(), None) };
-            Ok(Arc::new(ranges))
-        }
+        let text = field.data_type() == &DataType::Utf8;
+        let ranges = Ranges { parents, starts: &starts, ends: &ends, nulls: port.logical_nulls(), text };
+        let (views, buffers) = match port.data_type() {
+            DataType::Utf8 => ranges.of_plain(port.as_string::<i32>())?,
+            DataType::Binary => ranges.of_plain(port.as_binary::<i32>())?,
+            DataType::Utf8View => ranges.of_views(port.as_string_view())?,
+            DataType::BinaryView => ranges.of_views(port.as_binary_view())?,
+            // Other encodings of the port's type.
+            _ => {
+                let views = if text { DataType::Utf8View } else { DataType::BinaryView };
+                let port = cast(port, &views).map_err(|e| e.to_string())?;
+                match port.as_string_view_opt() {
+                    Some(port) => ranges.of_views(port)?,
+                    None => ranges.of_views(port.as_binary_view())?,
+                }
+            }
+        };
+        // SAFETY: each view is a range of a valid value, of text on its character boundaries, in the same buffers.
+        #[expect(unsafe_code, reason = "validating each view again would read all text")]
+        Ok(unsafe {
+            if text {
+                Arc::new(StringViewArray::new_unchecked(views.into(), buffers, None))
+            } else {
+                Arc::new(BinaryViewArray::new_unchecked(views.into(), buffers, None))
+            }
+        })
     }
 
     /// Drops what was emitted for a row that then erred; rows after it may have come in the same emission.
@@ -315,6 +320,11 @@ impl Collector {
     /// That each of the first rows has a result or an error, where the shape asks for one.
     fn balanced(&self, rows: u32) -> Result<(), String> {
         if self.shape == RowShape::Map {
+            // No row has two of them: what comes twice, or after an error, was refused, and what came before one dropped.
+            let results: usize = self.done.pieces.iter().map(|piece| piece.parents.len()).sum();
+            if results + self.done.errors.len() == rows as usize {
+                return Ok(());
+            }
             let mut results = self.done.pieces.iter().flat_map(|p| &p.parents).copied().peekable();
             let mut errors = self.done.errors.iter().map(|e| e.row).peekable();
             for row in 0..rows {
@@ -335,31 +345,81 @@ fn indices(bytes: &[u8], count: usize) -> Result<Vec<u32>, String> {
     Ok(bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect())
 }
 
-/// The views of ranges of values.
-fn ranges<'a>(
-    parents: &[u32],
-    starts: &[u32],
-    ends: &[u32],
-    views: &[u128],
-    value: impl Fn(usize) -> Option<&'a [u8]>,
-    boundary: impl Fn(usize, usize) -> bool,
-) -> Result<Vec<u128>, String> {
-    let mut out = Vec::with_capacity(parents.len());
-    for ((parent, start), end) in parents.iter().zip(starts).zip(ends) {
-        let (parent, from, to) = (*parent as usize, *start as usize, *end as usize);
-        let bytes = value(parent).unwrap_or_default();
-        if from > to || to > bytes.len() {
-            return Err(format!("has the range {from}..{to} of row {parent}, which has {} bytes", bytes.len()));
+/// Ranges of values.
+struct Ranges<'a> {
+    parents: &'a [u32],
+    starts: &'a [u32],
+    ends: &'a [u32],
+    nulls: Option<NullBuffer>,
+    /// Whether no character may be cut.
+    text: bool,
+}
+
+impl Ranges<'_> {
+    /// Of values that lie one after the other.
+    fn of_plain<T: ByteArrayType<Offset = i32>>(
+        &self,
+        port: &GenericByteArray<T>,
+    ) -> Result<(Vec<u128>, Vec<Buffer>), String> {
+        let (offsets, values) = (port.value_offsets(), port.value_data());
+        let views = self.views(|parent, from, to| {
+            let (start, end) = (offsets[parent] as usize, offsets[parent + 1] as usize);
+            self.checked(parent, &values[start..end], from, to)?;
+            Ok(view_of(values, start + from, to - from, 0))
+        })?;
+        Ok((views, vec![port.values().clone()]))
+    }
+
+    /// Of values that views point at.
+    fn of_views<T: ByteViewType>(&self, port: &GenericByteViewArray<T>) -> Result<(Vec<u128>, Vec<Buffer>), String> {
+        let buffers = port.data_buffers();
+        let views = self.views(|parent, from, to| {
+            let view = port.views()[parent];
+            let length = view as u32 as usize;
+            if from == 0 && to == length {
+                return Ok(view);
+            }
+            if length <= INLINE {
+                let bytes = view.to_le_bytes();
+                self.checked(parent, &bytes[4..4 + length], from, to)?;
+                return Ok(make_view(&bytes[4 + from..4 + to], 0, 0));
+            }
+            let (buffer, start) = ((view >> 64) as u32, (view >> 96) as u32 as usize);
+            let values = buffers[buffer as usize].as_slice();
+            self.checked(parent, &values[start..start + length], from, to)?;
+            Ok(view_of(values, start + from, to - from, buffer))
+        })?;
+        Ok((views, buffers.to_vec()))
+    }
+
+    /// One view for each row; `of` is asked for ranges of values that aren't null.
+    #[inline]
+    fn views(&self, of: impl Fn(usize, usize, usize) -> Result<u128, String>) -> Result<Vec<u128>, String> {
+        let mut out = Vec::with_capacity(self.parents.len());
+        for ((parent, start), end) in self.parents.iter().zip(self.starts).zip(self.ends) {
+            let (parent, from, to) = (*parent as usize, *start as usize, *end as usize);
+            if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(parent)) {
+                self.checked(parent, &[], from, to)?;
+                out.push(0);
+            } else {
+                out.push(of(parent, from, to)?);
+            }
         }
-        let whole = bytes.is_empty() || (boundary(parent, from) && boundary(parent, to));
-        if !whole {
+        Ok(out)
+    }
+
+    /// That a range is within a value and cuts no character.
+    #[inline]
+    fn checked(&self, parent: usize, value: &[u8], from: usize, to: usize) -> Result<(), String> {
+        if from > to || to > value.len() {
+            return Err(format!("has the range {from}..{to} of row {parent}, which has {} bytes", value.len()));
+        }
+        let boundary = |at: usize| value.get(at).is_none_or(|byte| (*byte as i8) >= -0x40);
+        if self.text && !(boundary(from) && boundary(to)) {
             return Err(format!("has the range {from}..{to} of row {parent}, which cuts a character"));
         }
-        // The offset only counts for values that aren't inline, and those aren't inline in the parent either.
-        let (buffer, offset) = ((views[parent] >> 64) as u32, (views[parent] >> 96) as u32);
-        out.push(make_view(&bytes[from..to], buffer, offset.wrapping_add(*start)));
+        Ok(())
     }
-    Ok(out)
 }
 
 #[cfg(test)]

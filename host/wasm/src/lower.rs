@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BinaryViewArray, DictionaryArray, PrimitiveArray, StringViewArray,
-        downcast_dictionary_array, types::ArrowDictionaryKeyType,
+        Array, ArrayRef, AsArray, BinaryViewArray, DictionaryArray, GenericByteArray, PrimitiveArray, StringViewArray,
+        builder::make_view,
+        downcast_dictionary_array,
+        types::{ArrowDictionaryKeyType, ByteArrayType},
     },
+    buffer::ScalarBuffer,
     compute::{can_cast_types, cast, take},
     datatypes::{ArrowNativeType, DataType, Field, FieldRef},
     error::ArrowError,
@@ -82,11 +85,50 @@ fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 /// Makes a column of a guest's the engine's own: text and bytes become views over the same buffer.
 pub(crate) fn viewed(array: ArrayRef) -> ArrayRef {
     match array.data_type() {
-        DataType::Utf8 => Arc::new(StringViewArray::from(array.as_string::<i32>())),
+        DataType::Utf8 => {
+            let array = array.as_string::<i32>();
+            // SAFETY: each view is of a value of this array.
+            #[expect(unsafe_code, reason = "checking each would read all text again")]
+            let views = unsafe {
+                StringViewArray::new_unchecked(views(array), vec![array.values().clone()], array.nulls().cloned())
+            };
+            Arc::new(views)
+        }
+        DataType::Binary => {
+            let array = array.as_binary::<i32>();
+            // SAFETY: as above.
+            #[expect(unsafe_code, reason = "as above")]
+            let views = unsafe {
+                BinaryViewArray::new_unchecked(views(array), vec![array.values().clone()], array.nulls().cloned())
+            };
+            Arc::new(views)
+        }
         DataType::LargeUtf8 => Arc::new(StringViewArray::from(array.as_string::<i64>())),
-        DataType::Binary => Arc::new(BinaryViewArray::from(array.as_binary::<i32>())),
         DataType::LargeBinary => Arc::new(BinaryViewArray::from(array.as_binary::<i64>())),
         _ => array,
+    }
+}
+
+/// A view of each value.
+fn views<T: ByteArrayType<Offset = i32>>(array: &GenericByteArray<T>) -> ScalarBuffer<u128> {
+    let values = array.value_data();
+    let ranges = array.value_offsets().windows(2).map(|pair| (pair[0] as usize, pair[1] as usize));
+    ranges.map(|(from, to)| view_of(values, from, to - from, 0)).collect()
+}
+
+/// Up to this length a view holds the value itself.
+pub(crate) const INLINE: usize = 12;
+
+/// The view of `length` bytes at `at` of the buffer with number `buffer`.
+#[inline]
+pub(crate) fn view_of(values: &[u8], at: usize, length: usize, buffer: u32) -> u128 {
+    match values.get(at..at + 16).and_then(|bytes| bytes.first_chunk::<16>()) {
+        // The same as below with loads of a fixed size.
+        Some(bytes) if length <= INLINE => {
+            let kept = u128::from_le_bytes(*bytes) & ((1 << (8 * length)) - 1);
+            kept << 32 | length as u128
+        }
+        _ => make_view(&values[at..at + length], buffer, at as u32),
     }
 }
 
