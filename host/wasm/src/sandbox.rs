@@ -92,6 +92,7 @@ struct Inner {
     cache: Option<Cache>,
     cancel: Cancel,
     account: Option<Arc<dyn MemoryAccount>>,
+    interruptible: bool,
     /// Keeps the tickers going while it is there.
     alive: Arc<()>,
 }
@@ -104,10 +105,10 @@ pub(crate) struct World {
 
 impl World {
     /// With `pinned`, arithmetic gives the same bits on every machine.
-    fn new(pinned: bool, alive: &Arc<()>) -> Result<Self, WasmError> {
+    fn new(pinned: bool, interruptible: bool, alive: &Arc<()>) -> Result<Self, WasmError> {
         let mut config = Config::new();
         config
-            .epoch_interruption(true)
+            .epoch_interruption(interruptible)
             // Nothing of the contract is concurrent inside a component; this makes a call three times cheaper.
             .concurrency_support(false)
             .cranelift_nan_canonicalization(pinned)
@@ -128,11 +129,21 @@ impl World {
 impl Sandbox {
     /// Makes an engine and starts its clock. Fails when the folder for compiled code can't be used.
     pub fn new(settings: SandboxSettings) -> Result<Self, WasmError> {
+        Self::interruptible_or_not(settings, true)
+    }
+
+    /// As [`new`](Self::new), but guests that loop are never ended: only to measure what it costs that they can be.
+    #[doc(hidden)]
+    pub fn uninterruptible(settings: SandboxSettings) -> Result<Self, WasmError> {
+        Self::interruptible_or_not(settings, false)
+    }
+
+    fn interruptible_or_not(settings: SandboxSettings, interruptible: bool) -> Result<Self, WasmError> {
         let cache = settings.cache.as_deref().map(Cache::open).transpose()?;
         let alive = Arc::new(());
-        let (pinned, open) = (World::new(true, &alive)?, OnceLock::new());
+        let (pinned, open) = (World::new(true, interruptible, &alive)?, OnceLock::new());
         let SandboxSettings { cancel, account, .. } = settings;
-        Ok(Self(Arc::new(Inner { pinned, open, cache, cancel, account, alive })))
+        Ok(Self(Arc::new(Inner { pinned, open, cache, cancel, account, interruptible, alive })))
     }
 
     /// The flag that ends guests.
@@ -150,7 +161,7 @@ impl Sandbox {
             (Profile::Pure | Profile::Seeded, _) => Ok(&self.0.pinned),
             (Profile::Open, Some(open)) => Ok(open),
             (Profile::Open, None) => {
-                let made = World::new(false, &self.0.alive)?;
+                let made = World::new(false, self.0.interruptible, &self.0.alive)?;
                 Ok(self.0.open.get_or_init(|| made))
             }
         }

@@ -107,6 +107,7 @@ pub mod guest;
 mod random;
 
 pub mod http;
+pub mod kernels;
 #[cfg(feature = "testing")]
 pub mod testing;
 
