@@ -20,7 +20,7 @@ use bytes::Bytes;
 use dflow_pipeline::{Fault, Volume};
 use futures::stream::BoxStream;
 use object_store::{
-    Attribute, BackoffConfig, ClientOptions, GetOptions, ObjectStore, RetryConfig,
+    Attribute, BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
     client::{ReqwestConnector, SpawnedReqwestConnector},
     path::Path,
@@ -263,10 +263,11 @@ impl Bucket {
     pub(crate) fn request(self: &Arc<Self>, split: &Split) -> Request {
         let (bucket, path) = (Arc::clone(self), split.path.clone());
         let etag = strong(&split.etag).map(str::to_owned);
+        let range = split.range.map(|(start, end)| GetRange::Bounded(start..end));
         Request(self.io.spawn(async move {
             let other = |error: IoError| std::io::Error::other(error.message);
             let (store, key) = (bucket.here().map_err(other)?, bucket.key(&path).map_err(other)?);
-            let options = GetOptions { if_match: etag.clone(), ..GetOptions::default() };
+            let options = GetOptions { if_match: etag.clone(), range, ..GetOptions::default() };
             let told = |error: object_store::Error| std::io::Error::other(bucket.refusal(&error).why);
             let answer = store.get_opts(&key, options).await.map_err(told)?;
             // Not every server minds what `If-Match` says.

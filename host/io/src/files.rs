@@ -18,6 +18,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::{
     IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores, content,
+    handle::{file_type, handles},
     prefetch::{chained, ordered},
     texts::{MAX_BUFFER, Span, binary_views, gather, known_text_views, not_utf8, text_views, uris},
     web::Request,
@@ -29,6 +30,7 @@ const MODIFIED: usize = 2;
 const ETAG: usize = 3;
 const TEXT: usize = 4;
 const BINARY: usize = 5;
+const FILE: usize = 6;
 
 /// What some editors put before UTF-8.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -36,7 +38,9 @@ pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Reads one row a file: `uri` (utf8), `size` (uint64, bytes), `modified` (timestamp in milliseconds, UTC), `etag` (utf8),
 /// `content` (utf8, without a byte order mark) and `content#bytes` (binary, all that is there).
 ///
-/// A file is opened only when one of the last two is asked for, once for both. The contents of a batch lie in one buffer.
+/// `content#file` stands for the file: by it parts are read later ([`Stores::read_part`]).
+///
+/// A file is opened only when `content` or `content#bytes` is asked for, once for both. The contents of a batch lie in one buffer.
 /// A file that can't be read, is larger than `max_row`, or is not UTF-8 when `content` is asked for, is a failure.
 ///
 /// Compressed files are decompressed: `content` and `max_row` are about what comes out, `size` is what is stored.
@@ -52,13 +56,14 @@ pub struct FileReader {
 impl FileReader {
     /// A reader of texts in some stores.
     pub fn new(stores: &Stores) -> Self {
-        let content = [("content", DataType::Utf8View), ("content#bytes", DataType::BinaryView)];
+        let content =
+            [("content", DataType::Utf8View), ("content#bytes", DataType::BinaryView), ("content#file", file_type())];
         Self { stores: stores.clone(), schema: schema(&content), codec: None, blob: false }
     }
 
     /// A reader of files of any kind: `content` is binary, all that is stored, and there is no `content#bytes`.
     pub fn blob(stores: &Stores) -> Self {
-        let content = [("content", DataType::BinaryView)];
+        let content = [("content", DataType::BinaryView), ("content#file", file_type())];
         Self { stores: stores.clone(), schema: schema(&content), codec: Some(Codec::None), blob: true }
     }
 
@@ -104,7 +109,7 @@ impl SourceReader for FileReader {
         limits: BatchLimits,
     ) -> BoxStream<'static, Result<SourceBatch, IoError>> {
         let schema = Arc::new(self.schema.project(&projection).expect("a projection is of the reader's columns"));
-        let content = |&column: &usize| if self.blob && column == TEXT { BINARY } else { column };
+        let content = |&column: &usize| if self.blob && column >= TEXT { column + 1 } else { column };
         let projection: Arc<[usize]> = projection.iter().map(content).collect();
         let max_row = limits.max_row.0.min(MAX_BUFFER - 1);
         let reads = projection.contains(&TEXT) || projection.contains(&BINARY);
@@ -303,6 +308,9 @@ impl Reading {
                     Arc::new(modified.with_timezone("UTC"))
                 }
                 ETAG => Arc::new(StringViewArray::from_iter_values(splits().map(|split| &split.etag))),
+                FILE => {
+                    Arc::new(handles(rows.iter().map(|&row| (&self.splits[row as usize], self.codecs[row as usize]))))
+                }
                 TEXT => Arc::clone(texts.as_ref().expect("content was read, since it is asked for")),
                 _ => Arc::clone(binaries.as_ref().expect("content was read, since it is asked for")),
             }

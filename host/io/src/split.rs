@@ -49,6 +49,11 @@ impl Split {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn location(&self) -> Location {
+        Location { volume: self.volume.clone(), path: self.path.clone() }
+    }
+
     /// What stays the same when its content changes or its volume moves.
     pub fn identity(&self) -> String {
         self.uri()

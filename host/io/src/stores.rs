@@ -277,6 +277,11 @@ impl Stores {
         below.min_by_key(|(_, below)| below.len())
     }
 
+    /// Whether there is a volume of this name, or it is one of those that always are.
+    pub(crate) fn knows(&self, volume: &str) -> bool {
+        self.inner.roots.contains_key(volume)
+    }
+
     fn root(&self, volume: &str) -> &Root {
         self.inner.roots.get(volume).expect("a location's volume is one of its pipeline's")
     }

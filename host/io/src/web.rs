@@ -20,7 +20,7 @@ use bytes::{Buf, Bytes};
 use dflow_pipeline::{Fault, Volume};
 use futures::stream::{BoxStream, StreamExt};
 use object_store::{
-    Attribute, BackoffConfig, ClientOptions, GetOptions, ObjectStore, RetryConfig,
+    Attribute, BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig,
     client::{HttpError, HttpErrorKind},
     http::HttpBuilder,
     path::Path,
@@ -132,13 +132,14 @@ impl Web {
         Ok(Answer { size, modified, etag, media_type, body })
     }
 
-    /// Asks for a file. When the server has begun to answer, what it says can be read.
+    /// Asks for a file, or the part of it that is meant. When the server has begun to answer, what it says can be read.
     pub(crate) fn request(&self, split: &Split) -> Request {
         let (location, store, io) = (self.location(&split.path), self.store(), self.io.clone());
         let etag = strong(&split.etag).map(str::to_owned);
+        let range = split.range.map(|(start, end)| GetRange::Bounded(start..end));
         Request(self.io.spawn(async move {
             let location = location.map_err(|error| io::Error::other(error.message))?;
-            let options = GetOptions { if_match: etag.clone(), ..GetOptions::default() };
+            let options = GetOptions { if_match: etag.clone(), range, ..GetOptions::default() };
             let answer = store.get_opts(&location, options).await.map_err(told)?;
             // Not every server minds what `If-Match` says.
             if let (Some(listed), Some(now)) = (&etag, answer.meta.e_tag.as_deref().and_then(strong))

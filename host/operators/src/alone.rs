@@ -78,7 +78,8 @@ impl Default for Health {
 impl OperatorSpec {
     /// How batches are cut: smaller than the stage says when they took too long.
     pub(crate) fn batch_limits(&self) -> BatchLimits {
-        BatchLimits { rows: self.batch.rows.min(self.health.rows.load(Ordering::Relaxed)), ..self.batch }
+        let rows = if self.operator.streaming().is_some() { 1 } else { self.batch.rows };
+        BatchLimits { rows: rows.min(self.health.rows.load(Ordering::Relaxed)), ..self.batch }
     }
 
     /// What becomes of rows. With `whole`, whatever a row does to the operator ends the batch.
@@ -152,7 +153,7 @@ impl OperatorSpec {
     }
 
     /// Counts a row that failed alone. Each may have cost as much time as a row is allowed, so there mustn't be many.
-    fn poisoned(&self, error: &WasmError) -> Result<(), StepError> {
+    pub(crate) fn poisoned(&self, error: &WasmError) -> Result<(), StepError> {
         let most = self.operator.most_poisoned();
         let count = self.health.poisoned.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if count <= most {

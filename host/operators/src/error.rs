@@ -7,6 +7,8 @@ use dflow_io::IoError;
 use dflow_pipeline::Fault;
 use dflow_wasm::WasmError;
 
+use crate::left_out::LeftOut;
+
 /// What ended a task: whose fault, what, and what to do.
 #[derive(Clone, Debug)]
 pub struct StepError {
@@ -16,12 +18,14 @@ pub struct StepError {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// The row that the task is to leave out when it is done again, where that is what to do.
+    pub row: Option<Box<LeftOut>>,
 }
 
 impl StepError {
     /// An error without a hint.
     pub fn new(fault: Fault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into(), hint: None }
+        Self { fault, message: message.into(), hint: None, row: None }
     }
 
     /// With a hint.
@@ -46,13 +50,13 @@ impl Error for StepError {}
 
 impl From<WasmError> for StepError {
     fn from(e: WasmError) -> Self {
-        Self { fault: e.fault, message: e.message, hint: e.hint }
+        Self { fault: e.fault, message: e.message, hint: e.hint, row: None }
     }
 }
 
 impl From<IoError> for StepError {
     fn from(e: IoError) -> Self {
-        Self { fault: e.fault, message: e.message.clone(), hint: e.hint.clone() }
+        Self { fault: e.fault, message: e.message.clone(), hint: e.hint.clone(), row: None }
     }
 }
 

@@ -7,6 +7,7 @@
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
 mod alone;
+mod blobs;
 mod by_split;
 mod command;
 mod command_answer;
@@ -21,6 +22,7 @@ mod first_rows;
 mod functions;
 mod held;
 mod ids;
+mod left_out;
 mod meter;
 mod number;
 mod open_exec;
@@ -46,6 +48,7 @@ mod unique;
 mod worker;
 
 pub use alone::Health;
+pub use blobs::Parts;
 pub use by_split::{BySplit, SplitCounts};
 pub use command::Program;
 pub use command_exec::CommandExec;
@@ -57,6 +60,7 @@ pub use first_rows::FirstRows;
 pub use functions::{TypeNames, functions};
 pub use held::Held;
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
+pub use left_out::LeftOut;
 pub use meter::{MeterExec, MeterNode, ReadBy};
 pub use number::{NumberExec, NumberNode};
 pub use open_exec::OpenExec;

@@ -8,7 +8,10 @@ use std::{
     collections::{HashSet, VecDeque},
     fmt,
     ops::Range,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -194,6 +197,8 @@ impl ExecutionPlan for OperatorExec {
             kept: self.projection.clone().unwrap_or_else(|| (0..all).collect()),
             schema: self.schema(),
             pool,
+            partition,
+            rows: AtomicU64::new(0),
         });
         let parallel = work.scope.parallel.max(1);
         let (cutting, told) = (work.clone(), work.clone());
@@ -202,7 +207,9 @@ impl ExecutionPlan for OperatorExec {
             Ok(parts) => stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>()),
             Err(error) => stream::iter(vec![Err(error)]),
         });
-        let results = if parallel == 1 {
+        let results = if work.spec.operator.streaming().is_some() {
+            parts.flat_map(move |part| work.clone().streamed(part)).boxed()
+        } else if parallel == 1 {
             parts.then(move |part| work.clone().results_of(part)).boxed()
         } else {
             // Rows are worked on side by side and come out in their order.
@@ -222,6 +229,8 @@ impl ExecutionPlan for OperatorExec {
     }
 }
 
+mod streamed;
+
 /// What came of a part of a batch.
 struct Results {
     ready: VecDeque<RecordBatch>,
@@ -239,6 +248,8 @@ struct Part {
     size: u64,
     /// The memory of the whole batch.
     held: Arc<Held>,
+    /// The place of its first row among the partition's.
+    place: u64,
 }
 
 /// One partition's work.
@@ -254,6 +265,9 @@ struct Work {
     schema: SchemaRef,
     /// Where the memory of batches on their way comes from.
     pool: Arc<dyn MemoryPool>,
+    /// Which one it is, and how many rows have come.
+    partition: usize,
+    rows: AtomicU64,
 }
 
 impl Work {
@@ -265,6 +279,7 @@ impl Work {
         let ports = self.reads.ports.iter().map(|p| p.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
         let ids = self.reads.id.as_ref().map(|id| texts(id, batch)).transpose()?;
         let sizes = row_sizes(&ports, rows);
+        let before = self.rows.fetch_add(rows as u64, Ordering::Relaxed);
         let part = |range: Range<usize>| {
             let (start, length) = (range.start, range.len());
             Part {
@@ -273,6 +288,7 @@ impl Work {
                 ids: ids.as_ref().map(|ids| ids.slice(start, length)),
                 size: sizes[range].iter().sum(),
                 held: held.clone(),
+                place: before + start as u64,
             }
         };
         Ok(cut(&sizes, &self.spec.batch_limits()).into_iter().map(part).collect())
@@ -317,29 +333,10 @@ impl Work {
         if self.scope.cancel.is_raised() {
             return Err(StepError::new(Fault::Outside, "interrupted").into());
         }
-        let (length, limits) = (part.rows.num_rows(), self.spec.batch);
-        if length == 1 && part.size > limits.max_row.0 {
-            let what = format!("the row has {}, the limit is {}", Bytes(part.size), limits.max_row);
-            let lost = Lost {
-                row: 0,
-                fault: Fault::Limit,
-                kind: "row-too-large".to_owned(),
-                message: format!("{what} (`batch.max_row`)"),
-                attempts: 1,
-            };
-            let outcome = Outcome { lost: vec![lost], ..Outcome::default() };
-            return self.results(&part.rows, part.ids.as_ref(), outcome);
+        if let Some(lost) = self.too_large(part) {
+            return self.results(&part.rows, part.ids.as_ref(), Outcome { lost: vec![lost], ..Outcome::default() });
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(length));
-        let mut ports = part.ports.clone();
-        if self.spec.operator.is_seeded() {
-            let Some(ids) = &part.ids else { return internal_err!("seeds without ids") };
-            ports.push(Arc::new(seeds(self.spec.stage.as_str(), ids.as_string_view())));
-        }
-        let fields = self.spec.operator.input().fields().iter().zip(&ports);
-        let fields: Vec<_> =
-            fields.map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true)).collect();
-        let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), ports, &options)?;
+        let input = self.input(part)?;
         let whole = self.spec.on_error == OnError::Fail;
         let key = self.spec.key.as_ref().and_then(|key| Some((key, part.rows.column_by_name(key)?)));
         let outcome = match (self.scope.recalls.get(&self.spec.stage), key) {
@@ -351,6 +348,36 @@ impl Work {
             _ => self.spec.outcome(&input, whole).await?,
         };
         self.results(&part.rows, part.ids.as_ref(), outcome)
+    }
+
+    /// A row alone that is larger than one may be.
+    fn too_large(&self, part: &Part) -> Option<Lost> {
+        let limits = self.spec.batch;
+        if part.rows.num_rows() == 1 && part.size > limits.max_row.0 {
+            let what = format!("the row has {}, the limit is {}", Bytes(part.size), limits.max_row);
+            return Some(Lost {
+                row: 0,
+                fault: Fault::Limit,
+                kind: "row-too-large".to_owned(),
+                message: format!("{what} (`batch.max_row`)"),
+                attempts: 1,
+            });
+        }
+        None
+    }
+
+    /// What goes into the ports.
+    fn input(&self, part: &Part) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(part.rows.num_rows()));
+        let mut ports = part.ports.clone();
+        if self.spec.operator.is_seeded() {
+            let Some(ids) = &part.ids else { return internal_err!("seeds without ids") };
+            ports.push(Arc::new(seeds(self.spec.stage.as_str(), ids.as_string_view())));
+        }
+        let fields = self.spec.operator.input().fields().iter().zip(&ports);
+        let fields: Vec<_> =
+            fields.map(|(f, p)| Field::clone(f).with_data_type(p.data_type().clone()).with_nullable(true)).collect();
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), ports, &options)?)
     }
 
     /// Turns what came of a part of the input into batches, and accounts for each of its rows.

@@ -20,6 +20,7 @@ use crate::{
     dead_letters::DeadLetters,
     error::StepError,
     first_rows::FirstRows,
+    left_out::LeftOut,
     recall::Recall,
 };
 
@@ -45,6 +46,8 @@ pub struct TaskScope {
     pub dead: Option<Arc<DeadLetters>>,
     /// What became of the first rows of each stage of the run; of no matter when it is `None`.
     pub first_rows: Option<Arc<FirstRows>>,
+    /// Rows that are dead, since the task has failed at them.
+    pub left_out: Arc<[LeftOut]>,
     /// What stages gave before for the same content.
     pub recalls: BTreeMap<Name, Arc<Recall>>,
     books: Arc<Books>,
@@ -261,8 +264,21 @@ impl TaskScope {
         cancel: Cancel,
     ) -> Self {
         let (books, told) = (Arc::default(), BTreeSet::new());
-        let recalls = BTreeMap::new();
-        Self { splits, partitions, parallel, first, batch, cancel, dead: None, first_rows: None, recalls, books, told }
+        let (recalls, left_out) = (BTreeMap::new(), Arc::from([]));
+        Self {
+            splits,
+            partitions,
+            parallel,
+            first,
+            batch,
+            cancel,
+            dead: None,
+            first_rows: None,
+            left_out,
+            recalls,
+            books,
+            told,
+        }
     }
 
     /// The same for a plan that runs stages which another plan of the task runs too: what happens in them here is told there.
@@ -273,6 +289,7 @@ impl TaskScope {
             cancel: self.cancel.clone(),
             dead: self.dead.clone(),
             first_rows: self.first_rows.clone(),
+            left_out: self.left_out.clone(),
             recalls: self.recalls.clone(),
             books: self.books.clone(),
             told,

@@ -49,6 +49,14 @@ impl Worker {
         }
     }
 
+    /// The operator, if one row's results may flow on before the row is done.
+    pub(crate) fn streaming(&self) -> Option<&Arc<Operator>> {
+        match self {
+            Self::Operator(operator) if operator.is_streaming() => Some(operator),
+            _ => None,
+        }
+    }
+
     /// `plugin/operator@version`, or the command line.
     pub(crate) fn label(&self) -> String {
         match self {

@@ -32,12 +32,14 @@ pub struct Column {
     pub field: FieldRef,
     /// For the content of files: the flat name of the same content as bytes.
     pub bytes: Option<String>,
+    /// For the content of files: the flat name of what stands for the file.
+    pub file: Option<String>,
 }
 
 impl Column {
     /// A column named and typed by a field of the plan.
     pub(crate) fn of(field: &FieldRef) -> Self {
-        Self { flat: field.name().clone(), field: field.clone(), bytes: None }
+        Self { flat: field.name().clone(), field: field.clone(), bytes: None, file: None }
     }
 
     /// An expression that reads it.
@@ -116,10 +118,15 @@ impl Columns {
             } else if is_split(field.name()) {
                 split = Some(Column::of(field));
             } else if let Some(of) = name.strip_suffix("#bytes") {
-                // The readers give the bytes after the text.
+                // The readers give the bytes after the text, and what stands for the file after both.
                 if let Some(column) = visible.get_mut(of) {
                     let column: &mut Column = column;
                     column.bytes = Some(field.name().clone());
+                }
+            } else if let Some(of) = name.strip_suffix("#file") {
+                if let Some(column) = visible.get_mut(of) {
+                    let column: &mut Column = column;
+                    column.file = Some(field.name().clone());
                 }
             } else {
                 visible.insert(name.to_owned(), Column::of(field));

@@ -298,7 +298,9 @@ impl Planning<'_> {
                 let own = written.plugin.rsplit_once('.').map_or(written.plugin.as_str(), |(_, own)| own);
                 let ships = shipped(own).is_some() && !self.pipeline.plugin.contains_key(written.plugin.as_str());
                 let recalls = self.saves && stage.save && ships;
-                let (step, shape) = input.operator(name, stage, written, &plugin, self.batch(stage), recalls).await?;
+                let stores = &self.environment.stores;
+                let opened = input.operator(name, stage, written, &plugin, self.batch(stage), recalls, stores);
+                let (step, shape) = opened.await?;
                 self.shapes.insert(name.clone(), shape);
                 Ok(step)
             }

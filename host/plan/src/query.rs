@@ -208,17 +208,19 @@ fn carried(name: &Name, step: &Step, base: &LogicalPlan, planned: LogicalPlan) -
         } else if shown.contains(field.name()) && !SYSTEM.contains(&field.name().as_str()) {
             let flat_name = columns.flat_name(field.name());
             let field_in_plan = Columns::field(&flat_name, field.data_type().clone(), field.is_nullable());
-            columns
-                .visible
-                .insert(field.name().clone(), Column { flat: flat_name.clone(), field: field_in_plan, bytes: None });
+            columns.visible.insert(
+                field.name().clone(),
+                Column { flat: flat_name.clone(), field: field_in_plan, bytes: None, file: None },
+            );
             projection.push(expr.alias(flat_name));
         } else if shown.contains(field.name()) {
             // A system column that was asked for is a visible column under its own name.
             let flat_name = columns.flat_name(&format!("{}shown", field.name()));
             let field_in_plan = Columns::field(&flat_name, field.data_type().clone(), field.is_nullable());
-            columns
-                .visible
-                .insert(field.name().clone(), Column { flat: flat_name.clone(), field: field_in_plan, bytes: None });
+            columns.visible.insert(
+                field.name().clone(),
+                Column { flat: flat_name.clone(), field: field_in_plan, bytes: None, file: None },
+            );
             projection.push(expr.alias(flat_name));
         }
     }
@@ -258,7 +260,9 @@ fn made(name: &Name, planned: LogicalPlan) -> datafusion::error::Result<Step> {
         let flat_name = columns.flat_name(field.name());
         projection.push(Expr::Column(PlanColumn::new(table.cloned(), field.name())).alias(&flat_name));
         let field_in_plan = Columns::field(&flat_name, field.data_type().clone(), field.is_nullable());
-        columns.visible.insert(field.name().clone(), Column { flat: flat_name, field: field_in_plan, bytes: None });
+        columns
+            .visible
+            .insert(field.name().clone(), Column { flat: flat_name, field: field_in_plan, bytes: None, file: None });
     }
     let plan = LogicalPlanBuilder::from(planned).project(projection)?.build()?;
     Ok(Step { plan, columns })

@@ -43,7 +43,7 @@ impl Step {
         let stage = &self.columns.stage;
         let (mut fields, mut seen) = (Vec::new(), BTreeSet::new());
         for column in self.columns.readable().values().filter(|column| !is_split(&column.flat)) {
-            for name in std::iter::once(&column.flat).chain(&column.bytes) {
+            for name in std::iter::once(&column.flat).chain(&column.bytes).chain(&column.file) {
                 if let Ok(field) = self.plan.schema().field_with_unqualified_name(name)
                     && seen.insert(name.clone())
                 {

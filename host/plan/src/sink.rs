@@ -43,7 +43,7 @@ impl Written {
     fn add(&mut self, name: &str, expr: Expr, data_type: DataType, nullable: bool) {
         self.projection.push(expr.alias(name));
         let field = Columns::field(name, data_type, nullable);
-        self.columns.insert(name.to_owned(), Column { flat: name.to_owned(), field, bytes: None });
+        self.columns.insert(name.to_owned(), Column { flat: name.to_owned(), field, bytes: None, file: None });
     }
 
     fn add_column(&mut self, name: &str, column: &Column) {

@@ -9,9 +9,10 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder},
 };
-use dflow_operators::{Health, MeterNode, OperatorNode, OperatorSpec, ReadBy, Reads, SourceSpec, Worker};
+use dflow_io::Stores;
+use dflow_operators::{Health, MeterNode, OperatorNode, OperatorSpec, Parts, ReadBy, Reads, SourceSpec, Worker};
 use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError, Stage, Use};
-use dflow_wasm::{OperatorDescription, Plugin, PortType, Profile, RowShape};
+use dflow_wasm::{OperatorDescription, Plugin, PortType, Profile, RowShape, Within, takes_files};
 use indexmap::IndexMap;
 
 use crate::{
@@ -157,7 +158,7 @@ impl Step {
                     let flat_name = columns.flat_name(column);
                     let field = Columns::field(&flat_name, field.data_type().clone(), field.is_nullable());
                     new.push(expr.alias(&flat_name));
-                    made.insert(column.clone(), Column { flat: flat_name, field, bytes: None });
+                    made.insert(column.clone(), Column { flat: flat_name, field, bytes: None, file: None });
                 }
                 Err(mistake) => mistakes.push(mistake),
             }
@@ -184,6 +185,7 @@ impl Step {
         plugin: &Arc<Plugin>,
         batch: BatchLimits,
         recalls: bool,
+        stores: &Stores,
     ) -> Result<(Self, RowShape), Vec<Mistake>> {
         let at = At::stage(name);
         let Some(described) = plugin.description().operator(&written.operator) else {
@@ -209,7 +211,8 @@ impl Step {
         let input: Vec<Field> =
             ports.iter().map(|(port, _, data_type)| Field::new(port, data_type.clone(), true)).collect();
         let input = Schema::new(input);
-        let opened = plugin.open_within(name.as_str(), &written.operator, &written.with, &input, stage.timeout).await;
+        let within = Within { time: stage.timeout, blobs: Some(Arc::new(Parts(stores.clone()))) };
+        let opened = plugin.open_within(name.as_str(), &written.operator, &written.with, &input, within).await;
         let operator = opened.map_err(|e| vec![of_wasm(settings_place(&at, written, &e.message), &e)])?;
         let mut columns = self.columns.child(name);
         let mut fields = Vec::new();
@@ -276,6 +279,7 @@ impl Step {
         // Of one parent's children it must be known which are the first.
         let recalls = recalls
             && described.profile == Profile::Pure
+            && !described.ports.iter().any(|port| takes_files(&port.types))
             && on_error != OnError::Null
             && (children.is_some() || !expands);
         let key = recalls.then(|| columns.flat_name(KEY_COLUMN));
@@ -383,8 +387,15 @@ impl Step {
     }
 }
 
-/// The column's form that a port takes: content of files goes as text where that is accepted, else as bytes.
+/// The column's form that a port takes: content of files goes as the file itself where that is accepted, else as text, else as bytes.
 fn take(column: &Column, types: &[PortType]) -> Option<(String, DataType)> {
+    let (file, types): (Vec<_>, Vec<_>) = types.iter().cloned().partition(|t| takes_files(std::slice::from_ref(t)));
+    let is_bytes = matches!(column.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
+    let as_file = column.file.as_ref().or(column.bytes.as_ref()).or(is_bytes.then_some(&column.flat));
+    if let (Some(flat), Some(data_type)) = (as_file, dflow_wasm::goes_in(&file, &DataType::Binary)) {
+        return Some((flat.clone(), data_type));
+    }
+    let types = types.as_slice();
     if let Some(data_type) = dflow_wasm::goes_in(types, column.data_type()) {
         return Some((column.flat.clone(), data_type));
     }

@@ -23,7 +23,7 @@ use crate::{
     ledger,
     report::{OutputFile, Reused, RunReport, StageReport},
     sink::Sink,
-    task::{SinkFiles, TaskResult, TaskSpec, run_task},
+    task::{SinkFiles, TaskResult, TaskSpec, run_attempts},
 };
 
 /// What came of a replay.
@@ -239,6 +239,7 @@ impl Engine {
             }),
             stored: Vec::new(),
             cut: None,
+            left_out: Vec::new(),
         }
     }
 
@@ -262,8 +263,9 @@ impl Engine {
                 if cancel.is_raised() {
                     return Err(StepError::new(Fault::Outside, "interrupted"));
                 }
-                let scope = spec.scope(cancel, None);
-                let task = compute.spawn(async move { run_task(&spec, &plan, scope, &faults).await });
+                let mut spec = spec;
+                let begun = move |spec: &TaskSpec| spec.scope(cancel.clone(), None);
+                let task = compute.spawn(async move { run_attempts(&mut spec, &plan, &faults, begun).await });
                 let result = task.await.unwrap_or_else(|e| {
                     Err(StepError::new(Fault::Internal, format!("a task panicked: {e}"))
                         .hint("this is a mistake of dflow's; please report it"))

@@ -26,7 +26,7 @@ use crate::{
     report::StageReport,
     reuse::{Reuse, Standing},
     sink::Sink,
-    task::{SinkFiles, TaskResult, TaskSpec, run_task, upload},
+    task::{SinkFiles, TaskResult, TaskSpec, run_attempts, upload},
     totals::{Live, Totals},
     writer::two_rows,
 };
@@ -177,11 +177,14 @@ impl SegmentRun<'_> {
                 if cancel.is_raised() {
                     return Err(StepError::new(Fault::Outside, "interrupted"));
                 }
-                let scope = spec.scope(cancel, Some(first_rows));
-                live.add(spec.number, scope.clone());
-                let number = spec.number;
+                let (number, seen) = (spec.number, live.clone());
+                let begun = move |spec: &TaskSpec| {
+                    let scope = spec.scope(cancel.clone(), Some(first_rows.clone()));
+                    seen.add(number, scope.clone());
+                    scope
+                };
                 let task = compute.spawn(async move {
-                    let result = run_task(&spec, &plan, scope, &faults).await?;
+                    let result = run_attempts(&mut spec, &plan, &faults, begun).await?;
                     if let Some(stores) = stores {
                         upload(&result, &stores, &faults).await?;
                     }

@@ -44,6 +44,7 @@ pub(crate) fn specs(
         }),
         stored: Vec::new(),
         cut: None,
+        left_out: Vec::new(),
     };
     // What stays of earlier tasks comes after what there is to be done.
     let cuts = |before: usize| {

@@ -17,8 +17,8 @@ use datafusion::{
 };
 use dflow_io::{Prepared, Split, Stores, is_object};
 use dflow_operators::{
-    BySplit, DeadFile, DeadLetters, DeadPlace, FirstRows, Held, Recall, RowFailure, StageCounts, StepError, StoredRows,
-    TaskScope, split_column, splits_of, step_error,
+    BySplit, DeadFile, DeadLetters, DeadPlace, FirstRows, Held, LeftOut, Recall, RowFailure, StageCounts, StepError,
+    StoredRows, TaskScope, split_column, splits_of, step_error,
 };
 use dflow_pipeline::{BatchLimits, Fault, Name, OnError, Pipeline, Verb};
 use dflow_plan::{EndPlan, Plan, Segment};
@@ -67,6 +67,9 @@ pub struct TaskSpec {
     /// Of an earlier task what stays: then it is copied, and nothing else is done.
     #[serde(default)]
     pub cut: Option<Cut>,
+    /// Rows that are dead, since earlier attempts have failed at them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What came of a task.
@@ -141,6 +144,7 @@ impl TaskSpec {
         let mut scope = TaskScope::new(splits.collect(), self.partitions, self.parallel, self.first, batch, cancel);
         scope.dead = self.dead.clone().map(|place| Arc::new(DeadLetters::new(place)));
         scope.first_rows = first_rows;
+        scope.left_out = Arc::from(self.left_out.as_slice());
         if !self.stored.is_empty() {
             scope.recalls.insert(self.segment.clone(), Arc::new(Recall::new(self.stored.clone())));
         }
@@ -193,6 +197,30 @@ pub(crate) async fn next(
         }
         if cancel.is_raised() {
             return Err(StepError::new(Fault::Outside, "interrupted"));
+        }
+    }
+}
+
+/// Runs a task as often as it fails at a row that it can do without: the next attempt leaves it out. `begun` is told of each attempt's scope.
+pub(crate) async fn run_attempts(
+    spec: &mut TaskSpec,
+    plan: &Plan,
+    faults: &Faults,
+    begun: impl Fn(&TaskSpec) -> Arc<TaskScope>,
+) -> Result<TaskResult, StepError> {
+    loop {
+        let scope = begun(spec);
+        match run_task(spec, plan, scope, faults).await {
+            Err(StepError { row: Some(row), .. }) if !spec.left_out.contains(&row) => {
+                tracing::warn!(
+                    "stage `{}`: the task is done again without row `{}`, which failed late: {}",
+                    row.stage,
+                    row.row,
+                    row.message
+                );
+                spec.left_out.push(*row);
+            }
+            ended => return ended,
         }
     }
 }

@@ -90,6 +90,7 @@ fn a_task_runs_anywhere_from_its_description() {
         dead: None,
         stored: Vec::new(),
         cut: None,
+        left_out: Vec::new(),
     };
     let (result, rows) = run(&folder, &spec);
     assert_eq!(rows.lines().count(), 3, "{rows}");

@@ -14,6 +14,9 @@ pub(crate) const EMITTING: &str = "dflow:operator/emitting@0.1.0";
 /// The interface for words to people.
 pub(crate) const LOGGING: &str = "dflow:operator/logging@0.1.0";
 
+/// The interface for parts of files.
+pub(crate) const BLOBS: &str = "dflow:operator/blobs@0.1.0";
+
 /// The interface for requests.
 pub(crate) const HTTP: &str = "dflow:operator/http@0.1.0";
 

@@ -302,6 +302,15 @@ impl Collector {
         }
     }
 
+    /// The results so far, taken out when they have more than so many bytes.
+    pub(crate) fn take_above(&mut self, most: u64) -> Option<Vec<Piece>> {
+        if self.bytes <= most || self.done.pieces.is_empty() {
+            return None;
+        }
+        self.bytes = 0;
+        Some(std::mem::take(&mut self.done.pieces))
+    }
+
     /// The result, once `process` has said that every row is done.
     pub(crate) fn finish(self) -> Result<Processed, String> {
         self.balanced(self.input.num_rows() as u32)?;

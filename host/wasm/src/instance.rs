@@ -5,20 +5,21 @@ use std::{sync::Arc, time::Duration};
 use arrow::{array::RecordBatch, compute::concat_batches};
 use dflow_boundary::Lent;
 use dflow_pipeline::{Bytes, GuestLimits, Millis};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use wasmtime::{
     Store, Trap, UpdateDeadline,
-    component::{ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc},
+    component::{ComponentNamedList, Instance, Lift, Lower, TypedFunc},
 };
 use wasmtime_wasi::I32Exit;
 
 use crate::{
     abi::{self, Failure, WireBatch, WireNode, WireOpened, WireSchema},
-    emission::{Collector, Processed, Refusal},
+    blobs::{Blobs, FILE, sizes},
+    emission::{Collector, Piece, Processed, Refusal},
     error::{TIME, WasmError},
     http::Http,
     lower::lend,
-    plugin::Operator,
+    plugin::{Linked, Operator},
     sandbox::Sandbox,
     state::{State, TICK_MS},
 };
@@ -42,12 +43,12 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) async fn new(
         sandbox: &Sandbox,
-        pre: &InstancePre<State>,
+        linked: &Linked,
         limits: GuestLimits,
         label: Arc<str>,
     ) -> Result<Self, WasmError> {
         let state = State::new(limits, label.clone(), sandbox.cancel().clone(), sandbox.account());
-        let mut store = Store::new(pre.engine(), state);
+        let mut store = Store::new(linked.pre.engine(), state);
         store.limiter(|state| state);
         // Each tick that passes while the guest computes calls back here; those that pass while the host works call once,
         // afterwards, so that the host's time isn't the guest's.
@@ -63,15 +64,11 @@ impl Guest {
         // What a guest hands over is counted before it is copied.
         store.set_hostcall_fuel((limits.description.0 as usize).saturating_add(HOSTCALL_MARGIN));
         store.data_mut().begin_call();
-        let instance = match pre.instantiate_async(&mut store).await {
+        let instance = match linked.pre.instantiate_async(&mut store).await {
             Ok(instance) => instance,
             Err(error) => return Err(explain(store.data(), &label, limits, "could not be started", &error)),
         };
-        let imports = pre.component().component_type();
-        let at_once = imports.imports(pre.engine()).all(|(import, _)| {
-            import == abi::EMITTING || import == abi::LOGGING || import.starts_with("dflow:operator/types@")
-        });
-        Ok(Self { store, instance, label, limits, at_once })
+        Ok(Self { store, instance, label, limits, at_once: linked.at_once })
     }
 
     /// Sets the limits of the calls that follow.
@@ -80,9 +77,10 @@ impl Guest {
         self.store.data_mut().limits = limits;
     }
 
-    /// Has requests made for it from now on.
-    pub(crate) fn grant(&mut self, http: Option<Arc<dyn Http>>) {
-        self.store.data_mut().http = http;
+    /// Has requests made and files read for it from now on.
+    pub(crate) fn grant(&mut self, http: Option<Arc<dyn Http>>, blobs: Option<Arc<dyn Blobs>>) {
+        let state = self.store.data_mut();
+        (state.http, state.blobs) = (http, blobs);
     }
 
     /// A function of the exported interface.
@@ -210,9 +208,9 @@ impl OperatorInstance {
             return Ok(Self { operator, ready, _permit: permit });
         }
         let plugin = &operator.plugin;
-        let pre = plugin.pre(operator.description().profile);
-        let mut guest = Guest::new(&plugin.sandbox, pre, plugin.limits, operator.label.clone()).await?;
-        guest.grant(plugin.http(operator.description()));
+        let linked = plugin.linked(operator.description());
+        let mut guest = Guest::new(&plugin.sandbox, linked, plugin.limits, operator.label.clone()).await?;
+        guest.grant(plugin.http(operator.description()), operator.blobs.clone());
         let opened = guest.open(&operator.description().name.clone(), &operator.settings, &operator.wire).await?;
         if opened.as_ref().ok() != Some(&operator.opened) {
             return Err(WasmError::plugin(format!(
@@ -248,11 +246,28 @@ impl OperatorInstance {
     ///
     /// Everything that comes back was checked. Errors name stage, operator, digest, rows and, for a trap, the guest's own words.
     pub async fn process(&mut self, input: &RecordBatch) -> Result<Processed, Stopped> {
+        self.process_into(input, None).await
+    }
+
+    /// The same for a row of an operator that [streams](Operator::is_streaming): what comes of it flows into `flow` once it is much, and
+    /// whenever it emits rows the guest has its whole time again. What is given at the end is the rest. When nobody takes what flows, no more is wanted.
+    pub async fn stream(&mut self, input: &RecordBatch, flow: mpsc::Sender<Vec<Piece>>) -> Result<Processed, Stopped> {
+        self.process_into(input, Some(flow)).await
+    }
+
+    async fn process_into(
+        &mut self,
+        input: &RecordBatch,
+        flow: Option<mpsc::Sender<Vec<Piece>>>,
+    ) -> Result<Processed, Stopped> {
         let operator = &self.operator;
         let internal = |e: String| WasmError::internal(format!("{}: {e}", operator.label));
         let mut lent = Lent::without_views();
-        for (column, field) in input.columns().iter().zip(operator.input.fields()) {
-            lend(&mut lent, column, field.data_type()).map_err(internal)?;
+        let mut files = Vec::new();
+        for (port, (column, field)) in (0..).zip(input.columns().iter().zip(operator.input.fields())) {
+            let sizes = if *field.data_type() == FILE { sizes(column) } else { None };
+            lend(&mut lent, sizes.as_ref().unwrap_or(column), field.data_type()).map_err(internal)?;
+            files.extend(sizes.map(|_| (port, column.clone())));
         }
         let rows =
             u32::try_from(input.num_rows()).map_err(|_| internal("a batch of more than 4 billion rows".to_owned()))?;
@@ -265,7 +280,8 @@ impl OperatorInstance {
             operator.limits.emitted,
         );
         let Ready { guest, process, .. } = &mut self.ready;
-        guest.store.data_mut().collector = Some(collector);
+        let state = guest.store.data_mut();
+        (state.collector, state.files, state.flow) = (Some(collector), files, flow);
         let doing = || format!("trapped on a batch of {rows} rows");
         let nodes: Vec<WireNode> = lent.nodes.into_iter().map(Into::into).collect();
         let buffers: Vec<&[u8]> = lent.buffers.iter().map(|b| b.as_slice()).collect();
@@ -277,6 +293,7 @@ impl OperatorInstance {
         let process = unsafe { TypedFunc::<(WireBatch<'_>,), (Result<(), Failure>,)>::new_unchecked(*process.func()) };
         let ended = guest.call(&process, (batch,), doing).await;
         let state = guest.store.data_mut();
+        (state.files, state.flow) = (Vec::new(), None);
         let collector = state.collector.take().ok_or_else(|| internal("the collector is gone".to_owned()))?;
         let error = match ended {
             Ok((Ok(()),)) => return Ok(collector.finish().map_err(|e| lie(&self.operator.label, &e))?),

@@ -9,6 +9,7 @@
 
 mod abi;
 mod account;
+mod blobs;
 mod cache;
 mod description;
 mod emission;
@@ -25,15 +26,17 @@ mod sandbox;
 mod schema;
 mod shipped;
 mod state;
+mod streaming;
 mod waiting;
 
 pub use account::MemoryAccount;
+pub use blobs::Blobs;
 pub use description::{Description, OperatorDescription, PortDescription, PortType, Profile, RowShape, SEED};
 pub use emission::{Piece, Processed, RowError};
 pub use error::{TIME, WasmError};
 pub use http::{Granted, Http};
 pub use instance::{OperatorInstance, Stopped};
-pub use lower::goes_in;
-pub use plugin::{Operator, Plugin};
+pub use lower::{goes_in, takes_files};
+pub use plugin::{Operator, Plugin, Within};
 pub use sandbox::{Cancel, Sandbox, SandboxSettings};
 pub use shipped::{Shipped, shipped, shipped_names};

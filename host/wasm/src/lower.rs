@@ -19,14 +19,20 @@ use arrow::{
 };
 use dflow_boundary::{Lent, type_name, unviewed};
 
-use crate::description::PortType;
+use crate::{
+    blobs::{FILE, is_file},
+    description::PortType,
+};
 
 /// The type in which a column of `data_type` goes into a port that takes `types`; `None` when the port doesn't take it.
 ///
 /// A port that takes `any`, or an encoding by its name (`dictionary`, `large_utf8`), gets the column as it is, without views. One
-/// that takes what is encoded (`utf8`, `list`) gets that, encodings resolved at any depth.
+/// that takes what is encoded (`utf8`, `list`) gets that, encodings resolved at any depth. Of files the sizes go in.
 pub fn goes_in(types: &[PortType], data_type: &DataType) -> Option<DataType> {
     let takes = |data_type: &DataType| types.iter().any(|t| t.0 == type_name(data_type));
+    if takes_files(types) && is_file(data_type) {
+        return Some(FILE);
+    }
     let (as_it_is, plain) = (unviewed(data_type), plain(data_type));
     if types.iter().any(|t| t.0 == "any") || (takes(&as_it_is) && type_name(&as_it_is) != type_name(&plain)) {
         Some(as_it_is)
@@ -35,6 +41,11 @@ pub fn goes_in(types: &[PortType], data_type: &DataType) -> Option<DataType> {
     } else {
         takes(&as_it_is).then_some(as_it_is)
     }
+}
+
+/// Whether a port takes files.
+pub fn takes_files(types: &[PortType]) -> bool {
+    types.iter().any(|t| t.0 == "file")
 }
 
 /// A type without encodings, at any depth: views, large variants, dictionaries and runs become what they stand for.

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dflow_pipeline::{GuestLimits, Millis};
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::{
     abi::{self, Failure, SliceColumn, WireOpened, WireSchema},
+    blobs::Blobs,
     description::{Description, OperatorDescription, Profile, RowShape},
     error::WasmError,
     http::{Granted, Http},
@@ -19,13 +20,22 @@ use crate::{
     state::{State, cut},
 };
 
+/// What is particular to the stage that an operator is opened for.
+#[derive(Clone, Debug, Default)]
+pub struct Within {
+    /// Another limit for the time that a batch may take.
+    pub time: Option<Millis>,
+    /// Who reads parts of the files that go into its ports.
+    pub blobs: Option<Arc<dyn Blobs>>,
+}
+
 /// A component that was loaded, and what it says is in it.
 pub struct Plugin {
     pub(crate) sandbox: Sandbox,
     /// Where its answers are determined.
-    pinned: InstancePre<State>,
+    pinned: Ways,
     /// Where it may answer as it likes, if it has operators of this kind.
-    open: Option<InstancePre<State>>,
+    open: Option<Ways>,
     pub(crate) limits: GuestLimits,
     granted: Granted,
     name: String,
@@ -51,6 +61,7 @@ impl Plugin {
             import.starts_with("wasi:")
                 || import == abi::EMITTING
                 || import == abi::LOGGING
+                || import == abi::BLOBS
                 || import == abi::HTTP
                 || import.starts_with("dflow:operator/types@")
         };
@@ -79,10 +90,12 @@ impl Plugin {
                 },
             ));
         }
-        let pinned = linked(name, sandbox.world(Profile::Pure)?, component)?;
-        let mut guest = Guest::new(&sandbox, &pinned, limits, Arc::from(format!("plugin `{name}` ({digest})"))).await?;
+        let world = sandbox.world(Profile::Pure)?;
+        let plain = Linked::new(name, &world.linker, component)?;
+        let mut guest = Guest::new(&sandbox, &plain, limits, Arc::from(format!("plugin `{name}` ({digest})"))).await?;
         let text = guest.describe().await?;
         let description = Description::parse(name, &text)?;
+        let pinned = Ways { plain, streaming: streaming(name, &description, world, component)? };
         if matches!(granted, Granted::Http(_)) && !description.operators.iter().any(OperatorDescription::wants_http) {
             return Err(WasmError::pipeline(format!(
                 "plugin `{name}` is granted requests, and none of its operators wants any"
@@ -95,7 +108,8 @@ impl Plugin {
 
     /// Has its open operators run in `world`, for which the component was compiled.
     pub(crate) fn run_open(&mut self, world: &World, component: &Component) -> Result<(), WasmError> {
-        self.open = Some(linked(&self.name, world, component)?);
+        let plain = Linked::new(&self.name, &world.linker, component)?;
+        self.open = Some(Ways { plain, streaming: streaming(&self.name, &self.description, world, component)? });
         Ok(())
     }
 
@@ -108,8 +122,9 @@ impl Plugin {
     }
 
     /// What instances of an operator are made of.
-    pub(crate) fn pre(&self, profile: Profile) -> &InstancePre<State> {
-        self.open.as_ref().filter(|_| profile == Profile::Open).unwrap_or(&self.pinned)
+    pub(crate) fn linked(&self, operator: &OperatorDescription) -> &Linked {
+        let ways = self.open.as_ref().filter(|_| operator.profile == Profile::Open).unwrap_or(&self.pinned);
+        ways.streaming.as_ref().filter(|_| operator.streaming).unwrap_or(&ways.plain)
     }
 
     /// What the pipeline calls it.
@@ -148,17 +163,17 @@ impl Plugin {
         settings: &serde_json::Map<String, serde_json::Value>,
         input: &Schema,
     ) -> Result<Arc<Operator>, WasmError> {
-        self.open_within(stage, operator, settings, input, None).await
+        self.open_within(stage, operator, settings, input, Within::default()).await
     }
 
-    /// As [`open`](Self::open), with another limit for the time that a batch may take.
+    /// As [`open`](Self::open), with what is particular to the stage.
     pub async fn open_within(
         self: &Arc<Self>,
         stage: &str,
         operator: &str,
         settings: &serde_json::Map<String, serde_json::Value>,
         input: &Schema,
-        time: Option<Millis>,
+        within: Within,
     ) -> Result<Arc<Operator>, WasmError> {
         let described = self
             .description
@@ -173,9 +188,9 @@ impl Plugin {
         let input = Arc::new(described.goes_in(input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?);
         let wire = schema::to_wire(&input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?;
         let settings = serde_json::to_string(settings).map_err(|e| WasmError::internal(e.to_string()))?;
-        let pre = self.pre(described.profile);
-        let mut guest = Guest::new(&self.sandbox, pre, self.limits, label.clone()).await?;
-        guest.grant(self.http(described));
+        let linked = self.linked(described);
+        let mut guest = Guest::new(&self.sandbox, linked, self.limits, label.clone()).await?;
+        guest.grant(self.http(described), within.blobs.clone());
         let opened = guest.open(operator, &settings, &wire).await?.map_err(|failure| refused(&label, &failure))?;
         let lie = |e: String| {
             WasmError::plugin(format!("{label}: what `open` returned is wrong: {}", cut(&e, self.limits.message)))
@@ -216,7 +231,7 @@ impl Plugin {
         }
         let output: Vec<_> =
             emitted.fields().iter().map(|f| Field::clone(f).with_data_type(viewed_type(f.data_type()))).collect();
-        let limits = GuestLimits { time: time.unwrap_or(self.limits.time), ..self.limits };
+        let limits = GuestLimits { time: within.time.unwrap_or(self.limits.time), ..self.limits };
         guest.within(limits);
         Ok(Arc::new(Operator {
             plugin: self.clone(),
@@ -231,16 +246,51 @@ impl Plugin {
             shape,
             slices: Arc::from(opened.slices.as_slice()),
             opened,
+            blobs: within.blobs,
             permits: Arc::new(Semaphore::new(limits.instances as usize)),
             idle: Mutex::new(vec![Ready::new(guest)?]),
         }))
     }
 }
 
+/// A component in a world.
+struct Ways {
+    plain: Linked,
+    /// For operators that stream, if there are some.
+    streaming: Option<Linked>,
+}
+
 /// A component with all that it imports.
-fn linked(name: &str, world: &World, component: &Component) -> Result<InstancePre<State>, WasmError> {
-    let linked = world.linker.instantiate_pre(component);
-    linked.map_err(|e| WasmError::plugin(format!("plugin `{name}` doesn't fit this host: {e:#}")))
+pub(crate) struct Linked {
+    pub(crate) pre: InstancePre<State>,
+    /// Whether the host never waits on behalf of its guests.
+    pub(crate) at_once: bool,
+}
+
+impl Linked {
+    fn new(name: &str, linker: &Linker<State>, component: &Component) -> Result<Self, WasmError> {
+        let pre = linker.instantiate_pre(component);
+        let pre = pre.map_err(|e| WasmError::plugin(format!("plugin `{name}` doesn't fit this host: {e:#}")))?;
+        let component = component.component_type();
+        let at_once = component.imports(pre.engine()).all(|(import, _)| {
+            import == abi::EMITTING || import == abi::LOGGING || import.starts_with("dflow:operator/types@")
+        });
+        Ok(Self { pre, at_once })
+    }
+}
+
+/// The same for its operators that stream.
+fn streaming(
+    name: &str,
+    description: &Description,
+    world: &World,
+    component: &Component,
+) -> Result<Option<Linked>, WasmError> {
+    if !description.operators.iter().any(|operator| operator.streaming) {
+        return Ok(None);
+    }
+    // To emit is to wait there.
+    Ok(Some(Linked { at_once: false, ..Linked::new(name, &world.streaming, component)? }))
 }
 
 impl std::fmt::Debug for Plugin {
@@ -280,6 +330,8 @@ pub struct Operator {
     pub(crate) shape: RowShape,
     pub(crate) slices: Arc<[SliceColumn]>,
     pub(crate) opened: WireOpened,
+    /// Who reads parts of files for it.
+    pub(crate) blobs: Option<Arc<dyn Blobs>>,
     /// One for each instance that may live at a time.
     pub(crate) permits: Arc<Semaphore>,
     /// Guests that nobody uses just now. What `open` does may cost as much as hundreds of batches (a JSON Schema is compiled),
@@ -316,6 +368,11 @@ impl Operator {
     /// How many rows come of one, with these settings.
     pub fn shape(&self) -> RowShape {
         self.shape
+    }
+
+    /// Whether one row's results may flow on before the row is done.
+    pub fn is_streaming(&self) -> bool {
+        self.described.streaming && self.shape == RowShape::Expand
     }
 
     pub(crate) fn idle(&self) -> MutexGuard<'_, Vec<Ready>> {

@@ -19,6 +19,7 @@ use wasmtime::{
 use crate::{
     abi,
     account::MemoryAccount,
+    blobs,
     cache::{Cache, hex},
     description::Profile,
     error::WasmError,
@@ -26,6 +27,7 @@ use crate::{
     inert,
     plugin::Plugin,
     state::{self, State, TICK_MS},
+    streaming,
 };
 
 /// The user has raised the flag.
@@ -101,6 +103,8 @@ struct Inner {
 pub(crate) struct World {
     engine: Engine,
     pub(crate) linker: Linker<State>,
+    /// For operators one row's results of which flow on before it is done.
+    pub(crate) streaming: Linker<State>,
 }
 
 impl World {
@@ -118,11 +122,14 @@ impl World {
         let engine = Engine::new(&config).map_err(internal)?;
         let mut linker = Linker::new(&engine);
         inert::add_to_linker(&mut linker).map_err(internal)?;
-        linker.instance(abi::EMITTING).and_then(|mut i| i.func_wrap("emit", state::emit)).map_err(internal)?;
         linker.instance(abi::LOGGING).and_then(|mut i| i.func_wrap("log", state::log)).map_err(internal)?;
         http::add_to_linker(&mut linker).map_err(internal)?;
+        blobs::add_to_linker(&mut linker).map_err(internal)?;
+        let mut streaming = linker.clone();
+        linker.instance(abi::EMITTING).and_then(|mut i| i.func_wrap("emit", state::emit)).map_err(internal)?;
+        streaming::add_to_linker(&mut streaming).map_err(internal)?;
         tick(engine.clone(), Arc::downgrade(alive))?;
-        Ok(Self { engine, linker })
+        Ok(Self { engine, linker, streaming })
     }
 }
 

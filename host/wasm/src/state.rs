@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use dflow_pipeline::{Bytes, GuestLimits};
+use tokio::sync::mpsc;
 use wasmtime::{
     ResourceLimiter, StoreContextMut,
     component::{ResourceTable, WasmStr},
@@ -12,7 +14,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::{
     abi::{EmittedOutput, Level},
     account::MemoryAccount,
-    emission::{Collector, Emission, Refusal, RowError},
+    blobs::Blobs,
+    emission::{Collector, Emission, Piece, Refusal, RowError},
     http::Http,
     inert,
     printed::Printed,
@@ -56,7 +59,12 @@ pub(crate) struct State {
     pub(crate) refusal: Option<Refusal>,
     /// Who makes its requests, if it may have some made.
     pub(crate) http: Option<Arc<dyn Http>>,
+    /// Who reads parts of files for it, and the files of the batch in work, by their columns' positions.
+    pub(crate) blobs: Option<Arc<dyn Blobs>>,
+    pub(crate) files: Vec<(u32, ArrayRef)>,
     pub(crate) waiting: Waiting,
+    /// Where results flow while their row isn't done.
+    pub(crate) flow: Option<mpsc::Sender<Vec<Piece>>>,
 }
 
 impl State {
@@ -86,13 +94,21 @@ impl State {
             collector: None,
             refusal: None,
             http: None,
+            blobs: None,
+            files: Vec::new(),
             waiting: Waiting::default(),
+            flow: None,
         }
+    }
+
+    /// Where memory comes from that is taken on its behalf.
+    pub(crate) fn account(&self) -> Option<&Arc<dyn MemoryAccount>> {
+        self.account.as_ref()
     }
 
     /// Before each call: the whole time again, and a fresh allowance of log lines.
     pub(crate) fn begin_call(&mut self) {
-        self.ticks = self.limits.time.0.div_ceil(TICK_MS).max(1);
+        self.whole_time();
         self.lines = 0;
         self.panic = None;
         self.refused = None;
@@ -103,6 +119,11 @@ impl State {
     /// The resources of WASI that the guest holds.
     pub(crate) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
+    }
+
+    /// The guest has its whole time again.
+    pub(crate) fn whole_time(&mut self) {
+        self.ticks = self.limits.time.0.div_ceil(TICK_MS).max(1);
     }
 
     /// Cuts a message of a guest's to its limit and takes control characters out.

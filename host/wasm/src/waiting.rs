@@ -15,6 +15,8 @@ pub(crate) struct Waiting(Arc<Mutex<Waited>>);
 
 #[derive(Debug, Default)]
 struct Waited {
+    /// Since when the guest's time counts.
+    started: Option<Instant>,
     before: Duration,
     /// Since when it waits now.
     since: Option<Instant>,
@@ -30,24 +32,29 @@ impl Waiting {
         Waits(self.clone())
     }
 
+    /// The guest has its whole time again.
+    pub(crate) fn restart(&self) {
+        *self.waited() = Waited { started: Some(Instant::now()), ..Waited::default() };
+    }
+
     /// What comes of a call that takes at most so long, what was waited left out; `None` when it takes longer.
     pub(crate) async fn within<T>(&self, most: Duration, call: impl Future<Output = T>) -> Option<T> {
-        let started = Instant::now();
-        *self.waited() = Waited::default();
+        self.restart();
         let mut call = pin!(call);
         let mut left = most;
         loop {
             if let Ok(done) = timeout(left, &mut call).await {
                 return Some(done);
             }
-            let own = started.elapsed().saturating_sub(self.total());
-            left = most.checked_sub(own).filter(|left| !left.is_zero())?;
+            left = most.checked_sub(self.own()).filter(|left| !left.is_zero())?;
         }
     }
 
-    fn total(&self) -> Duration {
+    /// The time that was not waited.
+    fn own(&self) -> Duration {
         let waited = self.waited();
-        waited.before + waited.since.map_or(Duration::ZERO, |since| since.elapsed())
+        let elapsed = |since: Option<Instant>| since.map_or(Duration::ZERO, |since| since.elapsed());
+        elapsed(waited.started).saturating_sub(waited.before + elapsed(waited.since))
     }
 
     fn waited(&self) -> MutexGuard<'_, Waited> {
@@ -77,5 +84,12 @@ mod tests {
         });
         assert!(slow.await.is_some());
         assert!(waiting.within(most, tokio::time::sleep(most * 3)).await.is_none());
+        let begun_again = waiting.within(most, async {
+            for _ in 0..6 {
+                tokio::time::sleep(most / 2).await;
+                waiting.restart();
+            }
+        });
+        assert!(begun_again.await.is_some());
     }
 }

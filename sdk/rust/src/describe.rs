@@ -66,6 +66,11 @@ impl Port {
         Self::new(name, &["binary"], summary)
     }
 
+    /// A port of files, parts of which are [read](crate::blobs) as they are needed.
+    pub fn file(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, &["file"], summary)
+    }
+
     /// A port of any type.
     pub fn any(name: &'static str, summary: &'static str) -> Self {
         Self::new(name, &["any"], summary)
@@ -99,6 +104,8 @@ pub struct Description {
     pub profile: Profile,
     /// The capabilities that it can use, such as `http`; the pipeline must grant them.
     pub wants: Vec<&'static str>,
+    /// Whether one row's results may flow on before the row is done.
+    pub streaming: bool,
 }
 
 impl Description {
@@ -114,6 +121,7 @@ impl Description {
             rejects_rows: false,
             profile: Profile::Pure,
             wants: Vec::new(),
+            streaming: false,
         }
     }
 
@@ -144,6 +152,13 @@ impl Description {
     /// It may emit row errors.
     pub fn rejects_rows(mut self) -> Self {
         self.rejects_rows = true;
+        self
+    }
+
+    /// One row's results may flow on before the row is done: for rows of which more comes than memory holds. An error of a row, or
+    /// a panic, then costs all that was done with it once more, without the row.
+    pub fn streaming(mut self) -> Self {
+        self.streaming = true;
         self
     }
 

@@ -84,7 +84,6 @@ impl Plugin {
                 let mut document =
                     serde_json::to_value(description).expect("a description is strings, lists and flags");
                 document["settings"] = settings;
-                document["streaming"] = json!(false);
                 document
             })
             .collect();

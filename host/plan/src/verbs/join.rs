@@ -90,8 +90,9 @@ pub(crate) fn join(name: &Name, written: &Join, left: &Step, right: &Step) -> Pl
     let failed = planning(at);
     let plan = (|| {
         let readable = right.columns.readable();
-        let bytes = right.columns.visible.values().filter_map(|column| column.bytes.as_deref());
-        let mut names: Vec<&str> = readable.keys().copied().chain(bytes).collect();
+        let hidden = |column: &'_ Column| [column.bytes.clone(), column.file.clone()].into_iter().flatten();
+        let hidden: Vec<String> = right.columns.visible.values().flat_map(hidden).collect();
+        let mut names: Vec<&str> = readable.keys().copied().chain(hidden.iter().map(String::as_str)).collect();
         names.sort_unstable();
         names.dedup();
         let right_plan = LogicalPlanBuilder::from(right.plan.clone())
@@ -155,7 +156,8 @@ fn right_flat(name: &Name, flat: &str) -> String {
 fn right_column(name: &Name, column: &Column) -> Column {
     let flat = right_flat(name, &column.flat);
     let field = Columns::field(&flat, column.data_type().clone(), column.field.is_nullable());
-    Column { field, bytes: column.bytes.as_ref().map(|bytes| right_flat(name, bytes)), flat }
+    let hidden = |of: &Option<String>| of.as_ref().map(|flat| right_flat(name, flat));
+    Column { field, bytes: hidden(&column.bytes), file: hidden(&column.file), flat }
 }
 
 /// The keys, which both sides have and can be compared.

@@ -83,6 +83,7 @@ fn spec(folder: &Path, number: u32, file: &str) -> TaskSpec {
         dead: None,
         stored: Vec::new(),
         cut: None,
+        left_out: Vec::new(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Runs operators natively, as strictly as the host does: for a plain `cargo test`.
 //!
 //! [`run`] gives what an operator makes of one batch. [`cases!`](crate::cases) makes a test of every file in a plugin's folder
-//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] is for benchmarks. [`answering`] stands for servers. Batches go through the same boundary code as in a component.
+//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] is for benchmarks. [`answering`] stands for servers; what is given as bytes for a port of files is read in parts. Batches go through the same boundary code as in a component.
 
+mod blobs;
 pub mod cases;
 mod collect;
 mod http;
@@ -11,6 +12,7 @@ mod rows;
 mod run;
 
 pub use crate::cases;
+pub(crate) use blobs::part;
 pub(crate) use http::answer;
 pub use http::answering;
 pub use measure::emitted;

@@ -1,10 +1,13 @@
 //! One operator on one batch.
 
-use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema, SchemaRef};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use dflow_boundary::type_name;
 
-use super::collect::Collector;
+use super::{blobs::holding, collect::Collector};
 use crate::boundary;
 use crate::{Description, Emitter, Failure, Operator, OperatorEntry, Profile, RowError, SEED};
 
@@ -36,7 +39,13 @@ pub fn run<O: Operator>(settings: &str, input: &RecordBatch) -> Result<Ran, Fail
 ///
 /// As [`run`].
 pub fn run_entry(entry: &OperatorEntry, settings: &str, input: &RecordBatch) -> Result<Ran, Failure> {
-    check_ports(&entry.describe(), input.schema_ref())?;
+    let description = entry.describe();
+    check_ports(&description, input.schema_ref())?;
+    let (input, files) = with_files(&description, input)?;
+    holding(files, || run_on(entry, settings, &input))
+}
+
+fn run_on(entry: &OperatorEntry, settings: &str, input: &RecordBatch) -> Result<Ran, Failure> {
     let input = through_boundary(input)?;
     let (mut running, opened) = entry.open(settings, input.schema_ref())?;
     let mut collector = Collector::new(&input, &opened);
@@ -44,6 +53,32 @@ pub fn run_entry(entry: &OperatorEntry, settings: &str, input: &RecordBatch) -> 
     running.process(&input, &mut emitter)?;
     emitter.finish()?;
     collector.finish()
+}
+
+/// A batch with the sizes of files in their place, and the files.
+fn with_files(
+    description: &Description,
+    input: &RecordBatch,
+) -> Result<(RecordBatch, Vec<(u32, BinaryArray)>), Failure> {
+    let (mut fields, mut columns, mut files) = (Vec::<FieldRef>::new(), Vec::new(), Vec::new());
+    for (index, (field, column)) in input.schema_ref().fields().iter().zip(input.columns()).enumerate() {
+        let port = description.ports.iter().find(|port| port.name == field.name());
+        match column.as_binary_opt::<i32>() {
+            Some(bytes) if port.is_some_and(|port| port.types.contains(&"file")) => {
+                fields.push(Field::clone(field).with_data_type(DataType::UInt64).into());
+                let sizes: UInt64Array = bytes.iter().map(|bytes| bytes.map(|bytes| bytes.len() as u64)).collect();
+                columns.push(Arc::new(sizes) as ArrayRef);
+                files.push((index as u32, bytes.clone()));
+            }
+            _ => {
+                fields.push(field.clone());
+                columns.push(column.clone());
+            }
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(input.num_rows()));
+    let schema = Arc::new(Schema::new(fields));
+    Ok((RecordBatch::try_new_with_options(schema, columns, &options)?, files))
 }
 
 /// A batch as it arrives in a component.
@@ -59,6 +94,7 @@ fn check_ports(description: &Description, input: &Schema) -> Result<(), Failure>
     for port in &description.ports {
         match fields.next_if(|field| field.name() == port.name) {
             Some(field) if port.types.iter().any(|name| *name == "any" || *name == type_name(field.data_type())) => {}
+            Some(field) if port.types.contains(&"file") && *field.data_type() == DataType::Binary => {}
             Some(field) => {
                 return Err(Failure::schema(format!(
                     "port `{}` takes {}, got {}",
