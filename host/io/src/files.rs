@@ -178,12 +178,16 @@ enum Unread {
     Broken(io::Error),
     /// Its size, where that is known without reading it to its end.
     TooLarge(Option<u64>),
+    /// Nobody says how large it is, and parts of it are to be read.
+    Unsized,
 }
 
 impl Reading {
     /// The batch of some files without their content.
     fn describe(&self, group: Range<u32>) -> SourceBatch {
-        self.batch(group.collect(), None, None, Vec::new())
+        let (unsized_files, rows): (Vec<_>, Vec<_>) = group.partition(|&split| self.is_unsized(split));
+        let failed = unsized_files.into_iter().map(|split| self.failure(split, Unread::Unsized));
+        self.batch(rows, None, None, failed.collect())
     }
 
     /// The batch of some files with their content, of about so many bytes in all.
@@ -230,6 +234,12 @@ impl Reading {
         self.codecs[index as usize] == Codec::None && self.splits[index as usize].size > self.max_row
     }
 
+    /// Whether parts of it are to be read, and its size isn't known: 0 is what is listed for what a server doesn't say the size of.
+    fn is_unsized(&self, index: u32) -> bool {
+        let split = &self.splits[index as usize];
+        self.projection.contains(&FILE) && split.size == 0 && self.stores.local_path(split).is_none()
+    }
+
     /// Reads a file into a buffer from `start` on. Gives the end of what was read.
     fn read_file(
         &self,
@@ -241,6 +251,9 @@ impl Reading {
         let (split, codec) = (&self.splits[index as usize], self.codecs[index as usize]);
         if self.is_too_large(index) {
             return Err(Unread::TooLarge(Some(split.size)));
+        }
+        if self.is_unsized(index) {
+            return Err(Unread::Unsized);
         }
         let mut content = self.stores.open(split, codec, request).map_err(Unread::Broken)?;
         let limit = self.max_row.min(MAX_BUFFER - start as u64) as usize;
@@ -268,6 +281,10 @@ impl Reading {
                 let message =
                     format!("`{uri}` is {size}{unpacked}, more than a row may have: `batch.max_row` is {limit}");
                 (Fault::Limit, message)
+            }
+            Unread::Unsized => {
+                let what = "is empty, or its server doesn't say how large it is: no part of it can be read alone";
+                (Fault::Data, format!("`{uri}` {what}; copy it into a folder or a bucket"))
             }
         };
         SourceFailure { split, position: 0, fault, message }

@@ -186,10 +186,8 @@ impl Inner {
             }
         }
         for (_, secret) in self.origins.values().flatten() {
-            let secret = secret.as_bytes();
-            // The word after `Bearer` is as secret as the whole.
-            let word = secret.rsplit(|byte| *byte == b' ').next().unwrap_or(secret);
-            let within = |text: &[u8]| memmem::find(text, word).is_some();
+            let secret = credentials(secret.as_bytes());
+            let within = |text: &[u8]| memmem::find(text, secret).is_some();
             if within(&body) || answer.headers().values().any(|value| within(value.as_bytes())) {
                 return Err(format!("the answer of `{origin}` holds a secret, and was held back"));
             }
@@ -200,6 +198,16 @@ impl Inner {
         }
         response.body(body.freeze()).map_err(|e| e.to_string())
     }
+}
+
+/// Words that say what kind of credentials follow in a header.
+const SCHEMES: [&str; 6] = ["apikey", "basic", "bearer", "bot", "key", "token"];
+
+/// The part of a header's value that is secret: what follows its scheme, where it has one.
+fn credentials(value: &[u8]) -> &[u8] {
+    let scheme = value.iter().position(|byte| *byte == b' ').map(|space| value.split_at(space));
+    let known = scheme.filter(|(first, _)| SCHEMES.iter().any(|scheme| first.eq_ignore_ascii_case(scheme.as_bytes())));
+    known.map_or(value, |(_, rest)| rest.trim_ascii())
 }
 
 /// An error with what it comes of.

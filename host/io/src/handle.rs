@@ -65,9 +65,7 @@ impl Stores {
         if !self.knows(&split.volume) {
             return Err(format!("`{uri}` is of a volume that this pipeline doesn't have"));
         }
-        // Of a server that doesn't say how large a file is, the size is 0.
-        let end = offset.saturating_add(u64::from(length));
-        let end = if split.size == 0 { end } else { end.min(split.size) };
+        let end = offset.saturating_add(u64::from(length)).min(split.size);
         if offset >= end {
             return Ok(Vec::new());
         }

@@ -2,7 +2,7 @@
 //! row stands alone.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -67,11 +67,13 @@ pub struct Health {
     poisoned: AtomicU32,
     /// The rows that a batch may have.
     rows: AtomicU32,
+    /// Batches that were done.
+    pub(crate) batches: AtomicU64,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { poisoned: AtomicU32::new(0), rows: AtomicU32::new(u32::MAX) }
+        Self { poisoned: AtomicU32::new(0), rows: AtomicU32::new(u32::MAX), batches: AtomicU64::new(0) }
     }
 }
 
@@ -93,6 +95,7 @@ impl OperatorSpec {
             let Stopped { error, done, processed } = match self.operator.process(&part).await {
                 Ok(processed) => {
                     in_time = in_time.max(rows);
+                    self.audit(&part, &processed).await?;
                     outcome.add(start as u32, 1, processed);
                     continue;
                 }

@@ -7,6 +7,7 @@
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
 mod alone;
+mod audit;
 mod blobs;
 mod by_split;
 mod command;

@@ -26,7 +26,7 @@ pub struct GuestLimits {
     pub emitted: Bytes,
     /// Length of one message (an error's, a log line's, a failure's); longer ones are cut. Default `4KiB`.
     pub message: Bytes,
-    /// Size of the document of `describe`. Default `1MiB`.
+    /// Size of the document of `describe`, and of what `open` returns. Default `1MiB`.
     pub description: Bytes,
     /// Lines a batch may log before the rest is dropped. Default 100.
     pub log_lines: u32,
@@ -34,7 +34,8 @@ pub struct GuestLimits {
     pub nesting: u32,
     /// Instances of a stage at a time. Default 64.
     pub instances: u32,
-    /// How long a request may take that the host makes for the guest, with all that it leads to. Default `60s`.
+    /// How long a request may take that the host makes for the guest, with all that it leads to, or a part of a file that it reads.
+    /// Default `60s`.
     pub wait: Millis,
     /// Size of what one call of the host may bring into the guest. Default `64MiB`.
     pub received: Bytes,

@@ -179,7 +179,9 @@ impl SegmentRun<'_> {
                 }
                 let (number, seen) = (spec.number, live.clone());
                 let begun = move |spec: &TaskSpec| {
-                    let scope = spec.scope(cancel.clone(), Some(first_rows.clone()));
+                    // What an attempt before has counted isn't counted again.
+                    let first_rows = spec.left_out.is_empty().then(|| first_rows.clone());
+                    let scope = spec.scope(cancel.clone(), first_rows);
                     seen.add(number, scope.clone());
                     scope
                 };

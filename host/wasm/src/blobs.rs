@@ -15,7 +15,7 @@ use wasmtime::{
 };
 
 use crate::{
-    abi::BLOBS,
+    abi::{BLOBS, MOST_OF_A_CALL},
     account::MemoryAccount,
     emission::Refusal,
     state::{State, TICK_MS},
@@ -114,6 +114,9 @@ async fn read(
     };
     if state.collector.is_none() {
         return lie(state, "`read` was called outside of `process`".to_owned());
+    }
+    if ranges.len() > MOST_OF_A_CALL {
+        return lie(state, format!("it asked for {} parts in one call, {MOST_OF_A_CALL} are the most", ranges.len()));
     }
     let (limits, cancel) = (state.limits, state.cancel.clone());
     let asked: u64 = ranges.iter().map(|range| u64::from(range.length)).sum();

@@ -11,7 +11,7 @@ use wasmtime::{
 };
 
 use crate::{
-    abi::HTTP,
+    abi::{HTTP, MOST_OF_A_CALL},
     emission::Refusal,
     state::{State, TICK_MS},
 };
@@ -78,8 +78,11 @@ async fn send(
 ) -> wasmtime::Result<Vec<Result<WireResponse, String>>> {
     let state = store.data_mut();
     let refused = match (&state.http, &state.collector) {
-        (None, _) => "it sent a request, and is no open operator whose description wants `http`",
-        (Some(_), None) => "`send` was called outside of `process`",
+        (None, _) => "it sent a request, and is no open operator whose description wants `http`".to_owned(),
+        (Some(_), None) => "`send` was called outside of `process`".to_owned(),
+        (Some(_), Some(_)) if requests.len() > MOST_OF_A_CALL => {
+            format!("it sent {} requests in one call, {MOST_OF_A_CALL} are the most", requests.len())
+        }
         (Some(http), Some(_)) => {
             let (http, limits, cancel) = (Arc::clone(http), state.limits, state.cancel.clone());
             let _waiting = state.waiting.begin();
@@ -115,7 +118,7 @@ async fn send(
             }
         }
     };
-    state.refusal = Some(Refusal::Lie(refused.to_owned()));
+    state.refusal = Some(Refusal::Lie(refused));
     Err(wasmtime::Error::msg("a request that may not be"))
 }
 

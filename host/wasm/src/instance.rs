@@ -199,12 +199,11 @@ pub struct OperatorInstance {
 }
 
 impl OperatorInstance {
-    /// One that was used before, or a new one.
-    pub(crate) async fn new(operator: Arc<Operator>) -> Result<Self, WasmError> {
+    /// One that was `used` before, or a new one. Waits while there are as many as there may be.
+    pub(crate) async fn new(operator: Arc<Operator>, used: impl FnOnce() -> Option<Ready>) -> Result<Self, WasmError> {
         let permit = operator.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|e| WasmError::internal(format!("{}: {e}", operator.label)))?;
-        let idle = operator.idle().pop();
-        if let Some(ready) = idle {
+        if let Some(ready) = used() {
             return Ok(Self { operator, ready, _permit: permit });
         }
         let plugin = &operator.plugin;

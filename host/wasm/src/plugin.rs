@@ -382,7 +382,13 @@ impl Operator {
     /// An instance, opened: one that was [released](OperatorInstance::release), or else a fresh one. Waits while there are as many as
     /// there may be.
     pub async fn instance(self: &Arc<Self>) -> Result<OperatorInstance, WasmError> {
-        OperatorInstance::new(self.clone()).await
+        let used = || self.idle().pop();
+        OperatorInstance::new(self.clone(), used).await
+    }
+
+    /// An instance that has seen no row yet.
+    pub async fn fresh_instance(self: &Arc<Self>) -> Result<OperatorInstance, WasmError> {
+        OperatorInstance::new(self.clone(), || None).await
     }
 }
 

@@ -24,8 +24,8 @@ async fn emit_on(mut store: StoreContextMut<'_, State>, output: EmittedOutput) -
     emit(store.as_context_mut(), (output,))?;
     let state = store.data_mut();
     let Some(flow) = state.flow.clone() else { return Ok((true,)) };
-    if gives {
-        // It gets on: what it does for one row may take as long as it likes.
+    if gives && !flow.is_closed() {
+        // It gets on, and somebody wants it: what it does for one row may take as long as it likes.
         state.waiting.restart();
         state.whole_time();
     }

@@ -51,15 +51,15 @@ pub(crate) enum Content {
     LeftOut(String),
 }
 
-/// The columns that come out.
+/// The columns that come out. None has a name of the columns of files, beside which they stand.
 pub(crate) fn opened() -> Opened {
     let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
     Opened::new(Shape::Expand)
         .column(Field::new("path", DataType::Utf8, false))
-        .column(Field::new("size", DataType::UInt64, false))
-        .column(Field::new("modified", utc, true))
+        .column(Field::new("length", DataType::UInt64, false))
+        .column(Field::new("mtime", utc, true))
         .column(Field::new("kind", DataType::Utf8, false))
-        .column(Field::new("content", DataType::Binary, true))
+        .column(Field::new("bytes", DataType::Binary, true))
         .column(Field::new("left_out", DataType::Utf8, true))
 }
 

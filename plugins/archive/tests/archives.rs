@@ -12,8 +12,8 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 fn lines(ran: &Ran) -> Vec<String> {
     let text = |name: &str| ran.output.column_by_name(name).unwrap().as_string::<i32>().clone();
     let (paths, kinds, why) = (text("path"), text("kind"), text("left_out"));
-    let sizes = ran.output.column_by_name("size").unwrap().as_primitive::<dflow_plugin::arrow::types::UInt64Type>();
-    let contents = ran.output.column_by_name("content").unwrap().as_binary::<i32>();
+    let sizes = ran.output.column_by_name("length").unwrap().as_primitive::<dflow_plugin::arrow::types::UInt64Type>();
+    let contents = ran.output.column_by_name("bytes").unwrap().as_binary::<i32>();
     let line = |row: usize| {
         let content = match (contents.is_valid(row), why.is_valid(row)) {
             (true, _) if contents.value(row).len() > 20 => "…".to_owned(),
@@ -154,7 +154,9 @@ fn archives_without_entries() {
 #[test]
 fn what_is_broken_says_where() {
     let tar = tarball();
-    assert_eq!(error(&tar[..512 * 3 + 1 - 1]), "broken-archive: after its entry `docs/a.txt`: it ends too early");
+    // Where one entry ends and no other begins, and also where its end is not.
+    assert_eq!(error(&tar[..512 * 3]), "broken-archive: after its entry `docs/a.txt`: it ends too early");
+    assert_eq!(error(&tar[..tar.len() - 1024]), "broken-archive: after its entry `docs/link`: it ends too early");
     assert!(error(&tar[..tar.len() - 80_000]).starts_with("broken-archive: in its entry `docs/big.bin`: "));
     let mut scribbled = tar.clone();
     scribbled[512 + 5] ^= 1;

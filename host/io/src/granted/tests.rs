@@ -7,7 +7,7 @@ use dflow_pipeline::{Fault, Grant, HttpGrant};
 use http::{Method, Request, Response};
 use reqwest::dns::{Name, Resolve};
 
-use super::{GrantedHttp, addresses::PublicNames};
+use super::{GrantedHttp, addresses::PublicNames, credentials};
 use crate::testing::{Ground, Server, block_on};
 
 /// The environment.
@@ -150,4 +150,18 @@ fn a_grant_that_cannot_be_kept_is_an_error_without_the_secret() {
         assert_eq!((error.fault, error.message.as_str()), (Fault::Outside, said));
     }
     assert!(GrantedHttp::new("mine", &Grant::default(), variables, ground.io()).unwrap().is_none());
+}
+
+#[test]
+fn what_follows_a_scheme_is_secret() {
+    for (value, secret) in [
+        ("Bearer abc", "abc"),
+        ("basic  dXNlcjpr", "dXNlcjpr"),
+        ("my key", "my key"),
+        ("open sesame", "open sesame"),
+        ("abc", "abc"),
+        ("Token", "Token"),
+    ] {
+        assert_eq!(credentials(value.as_bytes()), secret.as_bytes(), "{value}");
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, AsArray, RecordBatch, StringViewArray},
+    array::{ArrayRef, AsArray, BinaryArray, RecordBatch, StringViewArray},
     datatypes::{DataType, Field, Schema},
 };
 use dflow_pipeline::{Bytes, Fault, GuestLimits, Millis};
@@ -148,7 +148,11 @@ impl Arena {
         if !how.is_empty() {
             settings.insert("how".to_owned(), how.into());
         }
-        let input = Schema::new(vec![Field::new("text", DataType::Utf8View, true)]);
+        let mut input = vec![Field::new("text", DataType::Utf8View, true)];
+        if operator == FILES {
+            input.push(Field::new("file", DataType::Binary, true));
+        }
+        let input = Schema::new(input);
         plugin.open("a_stage", operator, &settings, &input).await
     }
 
@@ -178,7 +182,7 @@ impl Arena {
             Err(error) => Err(error),
             Ok(opened) => {
                 let mut instance = opened.instance().await.expect("it opens as before");
-                let result = instance.process(&texts(rows)).await.map_err(|stopped| stopped.error);
+                let result = instance.process(&columns(operator, rows)).await.map_err(|stopped| stopped.error);
                 drop(instance);
                 if !OTHER_COLUMNS.contains(&operator) {
                     self.goes_on(&opened).await;
@@ -218,7 +222,8 @@ impl Arena {
     /// A fresh instance gives the right rows, whatever became of another one.
     async fn goes_on(&self, operator: &Arc<Operator>) {
         let mut instance = operator.instance().await.expect("it starts");
-        let done = instance.process(&texts(&[Some("fine"), Some("too")])).await.expect("nothing sets it off");
+        let rows = columns(&operator.description().name, &[Some("fine"), Some("too")]);
+        let done = instance.process(&rows).await.expect("nothing sets it off");
         let (rows, parents) = done.joined().expect("fits").expect("two rows");
         if !["keep", "wasi"].contains(&&*operator.description().name) {
             assert_eq!(rows.column(0).as_string_view().iter().collect::<Vec<_>>(), [Some("fine"), Some("too")]);
@@ -297,6 +302,21 @@ pub(crate) fn is_too_long(how: &str, error: &WasmError) {
 /// Whether a row may be to blame, and for what.
 pub(crate) fn is_of_a_row(how: &str, error: &WasmError, fault: Fault, kind: &str) {
     assert_eq!((error.fault, error.of_a_row), (fault, Some(kind)), "{how}: {error}");
+}
+
+/// The attack that takes files beside `text`.
+const FILES: &str = "blobs";
+
+/// What goes into an attack: of rows that attack, the file is missing.
+fn columns(operator: &str, values: &[Option<&str>]) -> RecordBatch {
+    let texts = texts(values);
+    if operator != FILES {
+        return texts;
+    }
+    let files = values.iter().map(|value| value.filter(|value| *value != "attack").map(str::as_bytes));
+    let files: ArrayRef = Arc::new(BinaryArray::from_iter(files));
+    RecordBatch::try_from_iter_with_nullable([("text", texts.column(0).clone(), true), ("file", files, true)])
+        .expect("two columns")
 }
 
 /// A column `text`.

@@ -8,6 +8,7 @@
 mod arena;
 mod made;
 
+mod blobs;
 mod buffers;
 mod capability;
 mod component;

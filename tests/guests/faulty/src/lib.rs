@@ -1,8 +1,8 @@
 //! Operators that break what can be broken: each does so for rows whose text is its own name, and copies all others.
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
-use dflow_plugin::arrow::{Array, AsArray, DataType, Field, RecordBatch, Schema};
+use dflow_plugin::arrow::{Array, AsArray, DataType, Field, RecordBatch, Schema, StringArray};
 use dflow_plugin::{Description, Emitter, Failure, Opened, Operator, Port, Rows, Shape};
 
 /// No settings.
@@ -146,6 +146,47 @@ impl Fault for Slow {
     }
 }
 
+/// Gives as many pieces of 1 MiB as a row says, one after the other, and then does what else it says: `20 panic`.
+struct Stream;
+
+impl Operator for Stream {
+    type Settings = Settings;
+
+    fn describe() -> Description {
+        Description::new("stream", Shape::Expand)
+            .version("0.1.0")
+            .summary("gives much, and breaks then")
+            .port(Port::utf8("text", "how many pieces, and what then"))
+            .rejects_rows()
+            .streaming()
+    }
+
+    fn open(_settings: Settings, _input: &Schema) -> Result<(Self, Opened), Failure> {
+        Ok((Self, Opened::new(Shape::Expand).column(Field::new("piece", DataType::Utf8, false))))
+    }
+
+    fn process(&mut self, input: &RecordBatch, emit: &mut Emitter<'_>) -> Result<(), Failure> {
+        let text = input.column(0).as_string::<i32>();
+        for row in 0..text.len() {
+            let (count, then) = text.value(row).split_once(' ').unwrap_or((text.value(row), ""));
+            let count: usize = count.parse().map_err(|_| Failure::Data("that is no number".to_owned()))?;
+            for number in 0..count {
+                let piece = StringArray::from_iter_values([format!("{}{number}", " ".repeat(1 << 20))]);
+                if !emit.rows(Rows::new(vec![Arc::new(piece)]).parents(vec![row as u32]))? {
+                    return Ok(());
+                }
+            }
+            match then {
+                "panic" => panic!("a row said so after {count} pieces"),
+                "error" => emit.error(row, "said-so", format!("after {count} pieces")),
+                "spin" => return Spin::happen(emit, input).map(drop),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 dflow_plugin::export!(
     plugin = "faulty",
     version = env!("CARGO_PKG_VERSION"),
@@ -158,6 +199,7 @@ dflow_plugin::export!(
         Faulty<Lie>,
         Faulty<GiveUp>,
         Faulty<Stumble>,
-        Faulty<Slow>
+        Faulty<Slow>,
+        Stream
     ]
 );

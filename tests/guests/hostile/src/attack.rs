@@ -14,6 +14,11 @@ pub(crate) trait Attack: Sync {
         "map"
     }
 
+    /// What it takes beside `text`, as it is described.
+    fn ports(&self) -> &'static str {
+        ""
+    }
+
     /// Whether it waits for no row.
     fn always(&self) -> bool {
         false

@@ -7,6 +7,7 @@
 #![cfg(target_arch = "wasm32")]
 
 mod attack;
+mod blobs;
 mod buffers;
 mod emit;
 mod grow;
@@ -39,14 +40,15 @@ use bindings::exports::dflow::operator::operators::{Guest, Opened};
 mod bindings {
     wit_bindgen::generate!({
         path: "../../../wit",
-        world: "operator",
+        world: "operator-with-capabilities",
         ownership: Borrowing { duplicate_if_necessary: true },
         generate_all,
     });
 }
 
 /// The operators.
-static ATTACKS: [&dyn Attack; 20] = [
+static ATTACKS: [&dyn Attack; 21] = [
+    &blobs::Blobs,
     &buffers::Buffers,
     &emit::Emit,
     &grow::Grow,
@@ -81,11 +83,11 @@ impl Guest for Component {
         let mut operators = String::new();
         for attack in ATTACKS {
             let comma = if operators.is_empty() { "" } else { "," };
-            let (name, shape) = (attack.name(), attack.shape());
+            let (name, shape, ports) = (attack.name(), attack.shape(), attack.ports());
             write!(
                 operators,
                 r#"{comma}{{"name":"{name}","version":"1.0.0","shape":"{shape}","rejects_rows":true,"profile":"pure",
-                "ports":[{{"name":"text","types":["utf8"]}}]}}"#
+                "ports":[{{"name":"text","types":["utf8"]}}{ports}]}}"#
             )
             .expect("a string takes all");
         }

@@ -1,6 +1,12 @@
 //! Operators of each profile, which show what they can know.
 
-use std::{hint::black_box, sync::Arc};
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use dflow_plugin::arrow::{ArrayRef, DataType, Field, RecordBatch, Schema, UInt64Array};
 use dflow_plugin::{Description, Emitter, Failure, Opened, Operator, Port, Profile, Shape, seeds, text};
@@ -52,6 +58,18 @@ impl Shown for Seeded {
     }
 }
 
+/// How many rows it has seen: it says that it is pure, and isn't.
+struct Counting;
+
+impl Shown for Counting {
+    const NAME: &'static str = "counting";
+    const PROFILE: Profile = Profile::Pure;
+    fn show(input: &RecordBatch) -> Result<UInt64Array, Failure> {
+        static SEEN: AtomicU64 = AtomicU64::new(0);
+        Ok((0..input.num_rows()).map(|_| Some(SEEN.fetch_add(1, Ordering::Relaxed))).collect())
+    }
+}
+
 /// The bits of a product with a NaN that isn't the usual one.
 fn product_with_nan(input: &RecordBatch) -> Result<UInt64Array, Failure> {
     let nan = f64::from_bits(0x7ff8_0000_0000_1234);
@@ -83,5 +101,5 @@ dflow_plugin::export!(
     plugin = "profiles",
     version = env!("CARGO_PKG_VERSION"),
     summary = "operators of each profile",
-    operators = [Shows<Seeded>, Shows<Pure>, Shows<Open>]
+    operators = [Shows<Seeded>, Shows<Pure>, Shows<Counting>, Shows<Open>]
 );
