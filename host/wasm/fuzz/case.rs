@@ -12,7 +12,7 @@ use arrow::{
     datatypes::{DataType, Schema},
     util::display::{ArrayFormatter, FormatOptions},
 };
-use dflow_boundary::{Lent, WireField, WireNode, fields_of, schema_of};
+use dflow_boundary::{Lent, WireField, WireNode, children, fields_of, schema_of};
 use dflow_pipeline::Bytes;
 use dflow_wasm::{
     RowError, RowShape,
@@ -137,9 +137,25 @@ fn fields(source: &mut Source<'_>) -> Vec<WireField> {
     fields_of(&schema).expect("a schema of arrow's can cross")
 }
 
+/// How many values an array of a type has for each of its own, about, those below it counted.
+fn values(data_type: &DataType) -> u64 {
+    let below = children(data_type).iter().map(|child| values(child.data_type())).fold(1, u64::saturating_add);
+    match data_type {
+        DataType::FixedSizeList(_, width) | DataType::FixedSizeBinary(width) => below.saturating_mul(*width as u64),
+        DataType::List(_) | DataType::LargeList(_) | DataType::ListView(_) | DataType::LargeListView(_) => {
+            below.saturating_mul(3)
+        }
+        _ => below,
+    }
+}
+
+/// More values than that take long to make, and find no more.
+const MOST_VALUES: u64 = 10_000;
+
 /// Nodes and buffers of `rows` values of each column that isn't a slice.
 fn parts(source: &mut Source<'_>, schema: &Schema, slices: &[u32], rows: u32) -> (Vec<WireNode>, Vec<Vec<u8>>) {
-    if source.once_in(4) {
+    let many = schema.fields().iter().map(|field| values(field.data_type())).fold(0, u64::saturating_add);
+    if source.once_in(4) || many.saturating_mul(u64::from(rows.min(64))) > MOST_VALUES {
         let nodes = (0..source.below(8)).map(|_| WireNode {
             length: source.number(),
             null_count: source.number(),

@@ -7,7 +7,7 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, UInt64Type},
 };
-use dflow_pipeline::Millis;
+use dflow_pipeline::{Bytes, Millis};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use wasmtime::{
     StoreContextMut, Trap,
@@ -121,8 +121,8 @@ async fn read(
     let (limits, cancel) = (state.limits, state.cancel.clone());
     let asked: u64 = ranges.iter().map(|range| u64::from(range.length)).sum();
     if asked > limits.received.0 {
-        let why =
-            format!("the parts of one call have {asked} bytes, {} may come in (`limits.received`)", limits.received);
+        let (asked, most) = (Bytes(asked), limits.received);
+        let why = format!("the parts of one call have {asked}, {most} may come in (`limits.received`)");
         return Ok(vec![Err(why); ranges.len()]);
     }
     let mut parts = Vec::with_capacity(ranges.len());
@@ -134,7 +134,7 @@ async fn read(
     }
     let account = state.account().cloned();
     if account.as_ref().is_some_and(|account| !account.try_take(asked)) {
-        let why = format!("the run has no {asked} bytes of memory for them (`--memory`)");
+        let why = format!("the run has no {} of memory for them (`--memory`)", Bytes(asked));
         return Ok(vec![Err(why); parts.len()]);
     }
     let _taken = Taken(account, asked);

@@ -67,6 +67,9 @@ fn reaches(imports: &[String]) -> String {
     if imports("dflow:operator/http@") {
         words.push("servers, as far as `grant.http` of the pipeline names them");
     }
+    if imports("dflow:operator/blobs@") {
+        words.push("the files that go into its ports of type `file`, part by part");
+    }
     if words.is_empty() {
         words.push("nothing: rows come in, results and words for the log go out");
     }
