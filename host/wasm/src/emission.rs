@@ -9,7 +9,6 @@ use arrow::{
     array::{
         Array, ArrayRef, AsArray, BinaryViewArray, GenericByteArray, GenericByteViewArray, RecordBatch,
         RecordBatchOptions, StringViewArray,
-        builder::make_view,
         types::{ByteArrayType, ByteViewType},
     },
     buffer::{Buffer, NullBuffer},
@@ -22,7 +21,7 @@ use dflow_pipeline::Bytes;
 use crate::{
     abi::SliceColumn,
     description::RowShape,
-    lower::{INLINE, view_of, viewed},
+    lower::{INLINE, part_of, view_of, viewed},
 };
 
 /// A row of the input that has no result.
@@ -162,10 +161,11 @@ impl Collector {
         match emission.parents {
             Some(bytes) => {
                 let parents = indices(bytes, rows).map_err(|e| format!("parents: {e}"))?;
-                if let Some(pair) = parents.windows(2).find(|p| p[0] > p[1]) {
-                    return Err(format!("parents descend from {} to {}", pair[0], pair[1]));
+                let parents: Vec<u32> = parents.iter().map(|b| u32::from_le_bytes(*b)).collect();
+                match first_pair(&parents, |one, next| one > next) {
+                    Some([one, next]) => Err(format!("parents descend from {one} to {next}")),
+                    None => Ok(parents),
                 }
-                Ok(parents)
             }
             None => {
                 // The results of the next rows that aren't done, one each; rows that err in this emission are done.
@@ -216,7 +216,7 @@ impl Collector {
             return Err(format!("row {row} of a batch of {}", self.input.num_rows()));
         }
         if self.shape != RowShape::Expand {
-            let twice = parents.windows(2).find(|p| p[0] == p[1]).map(|p| p[0]);
+            let twice = first_pair(parents, |one, next| one == next).map(|[row, _]| row);
             let again = parents.first().copied().filter(|first| self.last == Some((*first, false)));
             if let Some(row) = twice.or(again) {
                 return Err(format!("two results for row {row}, a {} gives one", self.shape));
@@ -227,8 +227,7 @@ impl Collector {
     }
 
     fn columns(&self, emission: &Emission<'_>, parents: &[u32]) -> Result<Vec<ArrayRef>, String> {
-        let buffers = emission.buffers.iter().map(|bytes| Buffer::from(*bytes));
-        let mut parts = Parts::new(emission.nodes, buffers, Trust::Nothing);
+        let mut parts = Parts::new(emission.nodes, emission.buffers.iter().copied(), Trust::Nothing);
         let mut columns = Vec::with_capacity(self.output.fields().len());
         for (i, field) in self.emitted.fields().iter().enumerate() {
             let column = match self.slices.iter().find(|s| s.column as usize == i) {
@@ -255,12 +254,13 @@ impl Collector {
         let given = emission.slices.iter().find(|(column, ..)| *column == slice.column);
         let (starts, ends) = match given {
             Some((_, starts, ends)) => (indices(starts, parents.len())?, indices(ends, parents.len())?),
-            None if parents.is_empty() => Default::default(),
+            None if parents.is_empty() => (&[][..], &[][..]),
             None => return Err("is a slice, and its ranges are missing".to_owned()),
         };
         let port = self.input.column(slice.port as usize);
         let text = field.data_type() == &DataType::Utf8;
-        let ranges = Ranges { parents, starts: &starts, ends: &ends, nulls: port.logical_nulls(), text };
+        let nulls = port.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+        let ranges = Ranges { parents, starts, ends, nulls, text };
         let (views, buffers) = match port.data_type() {
             DataType::Utf8 => ranges.of_plain(port.as_string::<i32>())?,
             DataType::Binary => ranges.of_plain(port.as_binary::<i32>())?,
@@ -346,19 +346,28 @@ impl Collector {
     }
 }
 
-/// Little-endian `u32`s.
-fn indices(bytes: &[u8], count: usize) -> Result<Vec<u32>, String> {
+/// A little-endian `u32`, wherever it lies.
+type Index = [u8; 4];
+
+fn indices(bytes: &[u8], count: usize) -> Result<&[Index], String> {
     if bytes.len() != count * 4 {
         return Err(format!("{} bytes for {count} rows, 4 each are needed", bytes.len()));
     }
-    Ok(bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect())
+    Ok(bytes.as_chunks::<4>().0)
+}
+
+/// The first two neighbours of which something is so. That there are none is found without a way out in the middle, many at a time.
+fn first_pair(values: &[u32], is: impl Fn(u32, u32) -> bool) -> Option<[u32; 2]> {
+    let pairs = || values.iter().zip(values.iter().skip(1)).map(|(one, next)| [*one, *next]);
+    let any = pairs().fold(false, |so_far, [one, next]| so_far | is(one, next));
+    if any { pairs().find(|[one, next]| is(*one, *next)) } else { None }
 }
 
 /// Ranges of values.
 struct Ranges<'a> {
     parents: &'a [u32],
-    starts: &'a [u32],
-    ends: &'a [u32],
+    starts: &'a [Index],
+    ends: &'a [Index],
     nulls: Option<NullBuffer>,
     /// Whether no character may be cut.
     text: bool,
@@ -371,63 +380,88 @@ impl Ranges<'_> {
         port: &GenericByteArray<T>,
     ) -> Result<(Vec<u128>, Vec<Buffer>), String> {
         let (offsets, values) = (port.value_offsets(), port.value_data());
-        let views = self.views(|parent, from, to| {
-            let (start, end) = (offsets[parent] as usize, offsets[parent + 1] as usize);
-            self.checked(parent, &values[start..end], from, to)?;
-            Ok(view_of(values, start + from, to - from, 0))
-        })?;
+        let place = |parent: usize| (offsets[parent] as usize, offsets[parent + 1] as usize);
+        let boundary = |at: usize| !self.text || values.get(at).is_none_or(|byte| (*byte as i8) >= -0x40);
+        let views = self.views(
+            |parent| place(parent).1 - place(parent).0,
+            |parent, from, to| {
+                let (start, end) = place(parent);
+                let (from, to) = (start + from, start + to);
+                // Past the value's end anything may follow.
+                let whole = |at: usize| at == end || boundary(at);
+                (from <= to && to <= end && whole(from) && whole(to)).then(|| view_of(values, from, to - from, 0))
+            },
+        )?;
         Ok((views, vec![port.values().clone()]))
     }
 
     /// Of values that views point at.
     fn of_views<T: ByteViewType>(&self, port: &GenericByteViewArray<T>) -> Result<(Vec<u128>, Vec<Buffer>), String> {
-        let buffers = port.data_buffers();
-        let views = self.views(|parent, from, to| {
-            let view = port.views()[parent];
-            let length = view as u32 as usize;
+        let (views, buffers) = (port.views(), port.data_buffers());
+        let length = |parent: usize| views[parent] as u32 as usize;
+        let whole_characters = |value: &[u8], from: usize, to: usize| {
+            let boundary = |at: usize| value.get(at).is_none_or(|byte| (*byte as i8) >= -0x40);
+            !self.text || (boundary(from) && boundary(to))
+        };
+        let views = self.views(length, |parent, from, to| {
+            let (view, length) = (views[parent], length(parent));
             if from == 0 && to == length {
-                return Ok(view);
+                return Some(view);
+            }
+            if from > to || to > length {
+                return None;
             }
             if length <= INLINE {
                 let bytes = view.to_le_bytes();
-                self.checked(parent, &bytes[4..4 + length], from, to)?;
-                return Ok(make_view(&bytes[4 + from..4 + to], 0, 0));
+                return whole_characters(&bytes[4..4 + length], from, to).then(|| part_of(view, from, to));
             }
             let (buffer, start) = ((view >> 64) as u32, (view >> 96) as u32 as usize);
             let values = buffers[buffer as usize].as_slice();
-            self.checked(parent, &values[start..start + length], from, to)?;
-            Ok(view_of(values, start + from, to - from, buffer))
+            let whole = whole_characters(&values[start..start + length], from, to);
+            whole.then(|| view_of(values, start + from, to - from, buffer))
         })?;
         Ok((views, buffers.to_vec()))
     }
 
-    /// One view for each row; `of` is asked for ranges of values that aren't null.
+    /// One view for each row: what `view` makes of a parent that isn't null and its range, unless that is beyond the value's `length` or
+    /// cuts a character.
     #[inline]
-    fn views(&self, of: impl Fn(usize, usize, usize) -> Result<u128, String>) -> Result<Vec<u128>, String> {
-        let mut out = Vec::with_capacity(self.parents.len());
-        for ((parent, start), end) in self.parents.iter().zip(self.starts).zip(self.ends) {
-            let (parent, from, to) = (*parent as usize, *start as usize, *end as usize);
-            if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(parent)) {
-                self.checked(parent, &[], from, to)?;
-                out.push(0);
-            } else {
-                out.push(of(parent, from, to)?);
+    fn views(
+        &self,
+        length: impl Fn(usize) -> usize,
+        view: impl Fn(usize, usize, usize) -> Option<u128>,
+    ) -> Result<Vec<u128>, String> {
+        let index = |index: &Index| u32::from_le_bytes(*index) as usize;
+        let rows = || {
+            let ranges = self.starts.iter().zip(self.ends).map(|(start, end)| (index(start), index(end)));
+            self.parents.iter().zip(ranges).map(|(parent, (from, to))| (*parent as usize, from, to))
+        };
+        let null = |parent| self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(parent));
+        let view = |(parent, from, to)| match null(parent) {
+            true => (from == 0 && to == 0).then_some(0),
+            false => view(parent, from, to),
+        };
+        // Without a way out in the middle, and with one call of `view`, so that it becomes part of the loop.
+        let mut wrong = None;
+        let views = rows().map(|row| {
+            let view = view(row);
+            if view.is_none() {
+                wrong = wrong.or(Some(row));
+            }
+            view.unwrap_or_default()
+        });
+        let views: Vec<u128> = views.collect();
+        match wrong {
+            None => Ok(views),
+            Some((parent, from, to)) => {
+                let length = if null(parent) { 0 } else { length(parent) };
+                let what = match from <= to && to <= length {
+                    true => "cuts a character".to_owned(),
+                    false => format!("has {length} bytes"),
+                };
+                Err(format!("has the range {from}..{to} of row {parent}, which {what}"))
             }
         }
-        Ok(out)
-    }
-
-    /// That a range is within a value and cuts no character.
-    #[inline]
-    fn checked(&self, parent: usize, value: &[u8], from: usize, to: usize) -> Result<(), String> {
-        if from > to || to > value.len() {
-            return Err(format!("has the range {from}..{to} of row {parent}, which has {} bytes", value.len()));
-        }
-        let boundary = |at: usize| value.get(at).is_none_or(|byte| (*byte as i8) >= -0x40);
-        if self.text && !(boundary(from) && boundary(to)) {
-            return Err(format!("has the range {from}..{to} of row {parent}, which cuts a character"));
-        }
-        Ok(())
     }
 }
 

@@ -130,18 +130,41 @@ fn views<T: ByteArrayType<Offset = i32>>(array: &GenericByteArray<T>) -> ScalarB
 /// Up to this length a view holds the value itself.
 pub(crate) const INLINE: usize = 12;
 
-/// The view of `length` bytes at `at` of the buffer with number `buffer`.
+/// The view of `length` bytes at `at` of the buffer with number `buffer`, in which they must be.
 #[inline]
 pub(crate) fn view_of(values: &[u8], at: usize, length: usize, buffer: u32) -> u128 {
+    debug_assert!(at + length <= values.len());
     match values.get(at..at + 16).and_then(|bytes| bytes.first_chunk::<16>()) {
         // The same as below with loads of a fixed size.
-        Some(bytes) if length <= INLINE => {
-            let kept = u128::from_le_bytes(*bytes) & ((1 << (8 * length)) - 1);
-            kept << 32 | length as u128
+        Some(bytes) => {
+            let bytes = u128::from_le_bytes(*bytes);
+            if length <= INLINE {
+                (bytes & KEPT[length]) << 32 | length as u128
+            } else {
+                let (prefix, place) = (bytes as u32, u64::from(buffer) | (at as u64) << 32);
+                u128::from(place) << 64 | u128::from(prefix) << 32 | length as u128
+            }
         }
-        _ => make_view(&values[at..at + length], buffer, at as u32),
+        None => make_view(&values[at..at + length], buffer, at as u32),
     }
 }
+
+/// The view of the bytes `from..to` of a view that holds them itself.
+#[inline]
+pub(crate) fn part_of(view: u128, from: usize, to: usize) -> u128 {
+    (view >> 32 >> (8 * from) & KEPT[to - from]) << 32 | (to - from) as u128
+}
+
+/// What is kept of sixteen bytes, by how many.
+const KEPT: [u128; INLINE + 1] = {
+    let mut kept = [0; INLINE + 1];
+    let mut length = 0;
+    while length <= INLINE {
+        kept[length] = (1 << (8 * length)) - 1;
+        length += 1;
+    }
+    kept
+};
 
 /// The engine's type for a guest's column.
 pub(crate) fn viewed_type(data_type: &DataType) -> DataType {
@@ -155,6 +178,22 @@ pub(crate) fn viewed_type(data_type: &DataType) -> DataType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn views_are_those_that_arrow_makes() {
+        let values = b"twelve bytes, and some more than that";
+        for (from, to) in [(0, 12), (0, 0), (12, 12), (7, 12), (3, 4), (0, 13), (2, 20), (20, 37), (25, 37), (37, 37)] {
+            assert_eq!(
+                view_of(values, from, to - from, 3),
+                make_view(&values[from..to], 3, from as u32),
+                "{from}..{to}"
+            );
+            if to <= INLINE {
+                let whole = make_view(&values[..INLINE], 0, 0);
+                assert_eq!(part_of(whole, from, to), make_view(&values[from..to], 0, 0), "{from}..{to}");
+            }
+        }
+    }
 
     #[test]
     fn ports_get_what_they_ask_for() {

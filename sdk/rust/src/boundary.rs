@@ -1,5 +1,7 @@
 //! Schemas and batches across the boundary, as the author's side sees them: [`dflow_boundary`] with our failures.
 
+use std::ops::Deref;
+
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_buffer::Buffer;
 use arrow_schema::{Schema, SchemaRef};
@@ -33,7 +35,7 @@ pub(crate) fn receive(
     schema: SchemaRef,
     rows: usize,
     nodes: &[WireNode],
-    buffers: Vec<Buffer>,
+    buffers: Vec<impl Deref<Target = [u8]> + Into<Buffer>>,
 ) -> Result<RecordBatch, Failure> {
     let mut parts = Parts::new(nodes, buffers.into_iter(), TRUST);
     let column = |field: &arrow_schema::FieldRef| {

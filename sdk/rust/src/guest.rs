@@ -106,8 +106,7 @@ fn process(open: &mut Open, input: types::Batch) -> Result<(), Failure> {
         buffers: node.buffers,
     });
     let nodes: Vec<_> = nodes.collect();
-    let buffers = input.buffers.into_iter().map(Buffer::from_vec).collect();
-    let batch = boundary::receive(open.input.clone(), input.rows as usize, &nodes, buffers)?;
+    let batch = boundary::receive(open.input.clone(), input.rows as usize, &nodes, input.buffers)?;
     let mut host = Host;
     let mut emitter = Emitter::new(&mut host, &open.opened, input.rows);
     open.running.process(&batch, &mut emitter)?;

@@ -114,5 +114,5 @@ fn batches() -> Vec<StringArray> {
         String::from_utf8(bytes).expect("letters")
     };
     let rows: Vec<String> = (0..ROWS).map(|_| text()).collect();
-    rows.chunks(BATCH).map(|rows| StringArray::from_iter_values(rows)).collect()
+    rows.chunks(BATCH).map(StringArray::from_iter_values).collect()
 }

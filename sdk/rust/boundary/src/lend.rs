@@ -3,12 +3,13 @@
 //! Buffers are lent as they are wherever that is possible, so that the copy across the boundary is the only one. What slices of
 //! arrays have is made anew: bitmaps that don't begin at a byte, offsets that don't begin at zero, runs that are cut.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, GenericByteArray, GenericByteViewArray, GenericListViewArray, OffsetSizeTrait,
     PrimitiveArray,
     cast::AsArray,
+    downcast_primitive,
     types::{ByteArrayType, ByteViewType, Int16Type, Int32Type, Int64Type, RunEndIndexType},
 };
 use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -83,7 +84,10 @@ impl Lent {
             DataType::LargeBinary => return self.bytes(array.as_binary::<i64>()),
             DataType::Utf8View => return self.views(array.as_string_view()),
             DataType::BinaryView => return self.views(array.as_binary_view()),
-            DataType::FixedSizeBinary(width) => return self.only(fixed(array, *width as usize)),
+            DataType::FixedSizeBinary(width) => {
+                let (values, width) = (array.as_fixed_size_binary(), *width as usize);
+                return self.only(values.values().slice_with_length(0, array.len() * width));
+            }
             DataType::Struct(_) => return Ok(array.as_struct().columns().to_vec()),
             DataType::List(_) => self.list(array.as_list::<i32>().offsets(), array.as_list::<i32>().values()),
             DataType::LargeList(_) => self.list(array.as_list::<i64>().offsets(), array.as_list::<i64>().values()),
@@ -94,17 +98,13 @@ impl Lent {
                 let list = array.as_fixed_size_list();
                 list.values().slice(list.value_offset(0) as usize, list.len() * *width as usize)
             }
-            DataType::Dictionary(keys, values) => {
-                let width = keys.primitive_width().ok_or("a dictionary's keys are no integers")?;
+            DataType::Dictionary(_, values) => {
                 let dictionary = array.as_any_dictionary();
-                self.buffers.push(fixed(dictionary.keys(), width));
+                self.buffers.push(numbers(dictionary.keys()).ok_or("a dictionary's keys are no integers")?);
                 debug_assert_eq!(dictionary.values().data_type(), &**values);
                 dictionary.values().clone()
             }
-            other => {
-                let width = other.primitive_width().ok_or_else(|| format!("the type {other} can't cross"))?;
-                return self.only(fixed(array, width));
-            }
+            other => return self.only(numbers(array).ok_or_else(|| format!("the type {other} can't cross"))?),
         };
         Ok(vec![child])
     }
@@ -157,7 +157,9 @@ impl Lent {
 }
 
 fn validity(nulls: Option<&NullBuffer>) -> Buffer {
-    nulls.filter(|nulls| nulls.null_count() > 0).map(|nulls| bits(nulls.inner())).unwrap_or_default()
+    // An empty buffer of its own would be allocated for each column.
+    static NONE: LazyLock<Buffer> = LazyLock::new(Buffer::default);
+    nulls.filter(|nulls| nulls.null_count() > 0).map_or_else(|| NONE.clone(), |nulls| bits(nulls.inner()))
 }
 
 /// The bytes of a bitmap, from its first bit to the byte of its last.
@@ -166,10 +168,18 @@ fn bits(bits: &BooleanBuffer) -> Buffer {
     bytes.slice_with_length(0, bits.len().div_ceil(8).min(bytes.len()))
 }
 
-/// The values of an array whose values have a width.
-fn fixed(array: &dyn Array, width: usize) -> Buffer {
-    let data = array.to_data();
-    data.buffers()[0].slice_with_length(data.offset() * width, data.len() * width)
+/// The values of an array of numbers, or of what is stored as such.
+fn numbers(array: &dyn Array) -> Option<Buffer> {
+    macro_rules! values {
+        ($type:ty) => {{
+            let values = array.as_primitive::<$type>().values();
+            Some(values.inner().slice_with_length(0, size_of_val(&**values)))
+        }};
+    }
+    downcast_primitive! {
+        array.data_type() => (values),
+        _ => None,
+    }
 }
 
 fn bounds<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> (usize, usize) {
@@ -204,13 +214,28 @@ const INLINE: u32 = 12;
 
 /// Offsets and values of a view array: the buffer itself when all values lie in it one after the other, else a copy.
 fn gather<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>) -> Result<(OffsetBuffer<i32>, Buffer), String> {
-    let total: usize = array.lengths().map(|length| length as usize).sum();
+    let place = |view: u128| (view >> 64) as u64;
+    let first = array.views().iter().copied().find(|view| *view as u32 > 0).map(place).unwrap_or_default();
+    // Where the next value lies if it is adjacent: its buffer, and its offset in the upper half.
+    let (mut next, mut adjacent, mut total) = (first, true, 0u64);
+    let ends = array.views().iter().map(|view| {
+        let length = u64::from(*view as u32);
+        adjacent &= length == 0 || (length > u64::from(INLINE) && place(*view) == next);
+        next = next.wrapping_add(length << 32);
+        total += length;
+        total as i32
+    });
+    let mut offsets = Vec::with_capacity(array.len() + 1);
+    offsets.push(0);
+    offsets.extend(ends);
     i32::try_from(total).map_err(|_| format!("a batch of {total} bytes of text is too large to cross the boundary"))?;
-    let offsets = OffsetBuffer::from_lengths(array.lengths().map(|length| length as usize));
-    if let Some(buffer) = adjacent(array) {
-        return Ok((offsets, buffer));
+    // SAFETY: lengths were added up, and their sum is within `i32`.
+    #[expect(unsafe_code, reason = "checking that sums ascend")]
+    let offsets = unsafe { OffsetBuffer::new_unchecked(offsets.into()) };
+    if let Some(buffer) = array.data_buffers().get(first as u32 as usize).filter(|_| adjacent) {
+        return Ok((offsets, buffer.slice_with_length((first >> 32) as usize, total as usize)));
     }
-    let mut values = MutableBuffer::with_capacity(total);
+    let mut values = MutableBuffer::with_capacity(total as usize);
     for i in 0..array.len() {
         // Null rows keep whatever length their view has, so that offsets and values agree.
         // SAFETY: `i` is within the array.
@@ -219,29 +244,6 @@ fn gather<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>) -> Result<(
         values.extend_from_slice(value);
     }
     Ok((offsets, values.into()))
-}
-
-/// The part of a buffer that holds all values, if they lie in it one after the other.
-fn adjacent<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>) -> Option<Buffer> {
-    let (mut start, mut end, mut buffer) = (0, 0, None);
-    for view in array.views() {
-        let length = *view as u32;
-        if length == 0 {
-            continue;
-        }
-        if length <= INLINE {
-            return None;
-        }
-        let (index, offset) = ((*view >> 64) as u32, (*view >> 96) as u32);
-        match buffer {
-            None => (start, buffer) = (offset, Some(index)),
-            Some(b) if b != index || offset != end => return None,
-            Some(_) => {}
-        }
-        end = offset + length;
-    }
-    let buffer = array.data_buffers().get(buffer? as usize)?;
-    Some(buffer.slice_with_length(start as usize, (end - start) as usize))
 }
 
 #[cfg(test)]

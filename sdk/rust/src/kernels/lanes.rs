@@ -1,12 +1,12 @@
 //! Sixteen bytes at a time: what WebAssembly and x86-64 always have, and plain code for all else.
 
-pub(super) use lanes::Lanes;
+pub(super) use here::Lanes;
 
 /// Bytes of a lane.
 pub(super) const WIDTH: usize = 16;
 
 #[cfg(target_arch = "wasm32")]
-mod lanes {
+mod here {
     use std::arch::wasm32::{i8x16_bitmask, i8x16_eq, u8x16_splat, v128, v128_or};
 
     #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ mod lanes {
 
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "the compiler doesn't count what every x86-64 has")]
-mod lanes {
+mod here {
     use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8};
 
     #[derive(Clone, Copy)]
@@ -86,7 +86,7 @@ mod lanes {
 }
 
 #[cfg(not(any(target_arch = "wasm32", target_arch = "x86_64")))]
-mod lanes {
+mod here {
     #[derive(Clone, Copy)]
     pub(crate) struct Lanes([u8; 16]);
 
