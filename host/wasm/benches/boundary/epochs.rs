@@ -19,7 +19,10 @@ pub(crate) fn run(options: &Options) {
     println!("    {:<34} {:>11} {:>11} {:>7}", "", "with", "without", "ratio");
     let say = |name: &str, found: &[(String, crate::turns::Times)], bytes: usize| {
         let (with, without) = (found[0].1.least, found[1].1.least);
-        let speed = |seconds: f64| format!("{:.2} GB/s", bytes as f64 / seconds / 1e9);
+        let speed = |seconds: f64| match bytes as f64 / seconds / 1e6 {
+            slow if slow < 1000.0 => format!("{slow:.1} MB/s"),
+            fast => format!("{:.2} GB/s", fast / 1e3),
+        };
         println!("    {name:<34} {:>11} {:>11} {:>7.3}", speed(with), speed(without), with / without);
     };
     let (times, size) = (50, 256 << 10);

@@ -12,7 +12,7 @@ use arrow_array::{
     downcast_primitive,
     types::{ByteArrayType, ByteViewType, Int16Type, Int32Type, Int64Type, RunEndIndexType},
 };
-use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
 use crate::WireNode;
@@ -235,14 +235,22 @@ fn gather<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>) -> Result<(
     if let Some(buffer) = array.data_buffers().get(first as u32 as usize).filter(|_| adjacent) {
         return Ok((offsets, buffer.slice_with_length((first >> 32) as usize, total as usize)));
     }
-    let mut values = MutableBuffer::with_capacity(total as usize);
-    for i in 0..array.len() {
-        // Null rows keep whatever length their view has, so that offsets and values agree.
-        // SAFETY: `i` is within the array.
-        #[expect(unsafe_code, reason = "the iterator would skip null rows")]
-        let value: &[u8] = unsafe { array.value_unchecked(i) }.as_ref();
-        values.extend_from_slice(value);
+    // With room behind the last one, so that short values are copied as if all were as long as such can be.
+    let (mut values, mut at) = (vec![0u8; total as usize + INLINE as usize], 0);
+    for (i, view) in array.views().iter().enumerate() {
+        let length = *view as u32 as usize;
+        if length <= INLINE as usize {
+            values[at..at + INLINE as usize].copy_from_slice(&view.to_le_bytes()[4..]);
+        } else {
+            // Null rows keep whatever length their view has, so that offsets and values agree.
+            // SAFETY: `i` is within the array.
+            #[expect(unsafe_code, reason = "the iterator would skip null rows")]
+            let value: &[u8] = unsafe { array.value_unchecked(i) }.as_ref();
+            values[at..at + length].copy_from_slice(value);
+        }
+        at += length;
     }
+    values.truncate(at);
     Ok((offsets, values.into()))
 }
 

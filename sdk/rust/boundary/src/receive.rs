@@ -237,7 +237,7 @@ fn usual_array(
 
 /// An array of numbers, as [`usual_array`].
 fn numbers<T: ArrowPrimitiveType>(length: usize, nulls: Option<NullBuffer>, values: &Buffer) -> Option<ArrayRef> {
-    Some(Arc::new(PrimitiveArray::<T>::try_new(scalars(values, length)?, nulls).ok()?))
+    Some(Arc::new(primitive::<T>(length, nulls, values)?))
 }
 
 /// An array of points in time, as [`usual_array`].
@@ -247,8 +247,18 @@ fn times_of<T: ArrowTimestampType>(
     values: &Buffer,
     zone: &Option<Arc<str>>,
 ) -> Option<ArrayRef> {
-    let array = PrimitiveArray::<T>::try_new(scalars(values, length)?, nulls).ok()?;
-    Some(Arc::new(array.with_timezone_opt(zone.clone())))
+    Some(Arc::new(primitive::<T>(length, nulls, values)?.with_timezone_opt(zone.clone())))
+}
+
+fn primitive<T: ArrowPrimitiveType>(
+    length: usize,
+    nulls: Option<NullBuffer>,
+    values: &Buffer,
+) -> Option<PrimitiveArray<T>> {
+    let values = scalars(values, length)?;
+    // SAFETY: both have `length` values.
+    #[expect(unsafe_code, reason = "the words for what can't happen would be in every guest, for each type")]
+    Some(unsafe { PrimitiveArray::new_unchecked(values, nulls) })
 }
 
 /// An array of text or bytes, as [`usual_array`].
