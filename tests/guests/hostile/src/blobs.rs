@@ -34,7 +34,9 @@ impl Attack for Blobs {
             "of a row without a file" => vec![range(FILE, 1, 0, 1)],
             "a million at once" => vec![range(FILE, 0, 0, 0); 1_000_000],
             "more than may come in" => vec![range(FILE, 0, 0, u32::MAX); 3],
-            "past the end" => vec![range(FILE, 0, 2, 9), range(FILE, 0, u64::MAX, u32::MAX / 1024), range(FILE, 2, 0, 9)],
+            "past the end" => {
+                vec![range(FILE, 0, 2, 9), range(FILE, 0, u64::MAX, u32::MAX / 1024), range(FILE, 2, 0, 9)]
+            }
             _ => return unknown(how),
         };
         let mut emission = copy(batch);
