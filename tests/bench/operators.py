@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The operators of the quickstart in the sandbox, beside the same code called natively: the same pages, one core, in turns.
+"""Operators that ship with dflow in the sandbox, beside the same code called natively: the same pages, one core, in turns.
 
     tests/bench/operators.py [ROUNDS]       rounds of both, 7 unless given
 
@@ -45,7 +45,7 @@ def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     docs, program = book(), native()
     written = tomllib.loads((HERE / "operators.toml").read_text())["stage"]
-    stages = [{"use": s["use"], "in": s["in"], "with": s.get("with", {})} for s in written.values() if "use" in s]
+    stages = [{"use": s["use"], "in": s["in"], "with": s.get("with", {}), "out": s.get("out", {})} for s in written.values() if "use" in s]
     names = [name for name, s in written.items() if "use" in s]
     best = {name: [float("inf"), float("inf")] for name in names}
     with tempfile.TemporaryDirectory() as folder:

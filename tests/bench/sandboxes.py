@@ -13,6 +13,7 @@ one core for those in Rust.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,8 +50,13 @@ def sandboxes():
     """What the peers' sandboxes do."""
     target, wasm = TARGET / "boundary-peers", "wasm32-unknown-unknown"
     flags = {"RUSTFLAGS": "-Ctarget-feature=+simd128,+bulk-memory", "CARGO_TARGET_DIR": str(target / "udf")}
-    run(["cargo", "build", "--quiet", "--release", "--locked", "--target", wasm], PEERS / "udf", **flags)
-    program = ["cargo", "run", "--quiet", "--release", "--locked", "--", target / "udf" / wasm / "release/udf.wasm"]
+    for guest in ["udf", "words"]:
+        run(["cargo", "build", "--quiet", "--release", "--locked", "--target", wasm], PEERS / guest, **flags)
+    built, transform = target / "udf" / wasm / "release", target / "transforms/token2"
+    transform.mkdir(parents=True, exist_ok=True)
+    shutil.copy(PEERS / "words/transform.toml", transform)
+    run([TARGET / "release/dflow-componentize", built / "words.wasm", transform / "main.wasm"], ROOT)
+    program = ["cargo", "run", "--quiet", "--release", "--locked", "--", built / "udf.wasm", transform.parent]
     said = json.loads(run(program, PEERS, CARGO_TARGET_DIR=str(target), CARGO_INCREMENTAL="0"))
     return {named(name): speed for name, speed in said.items()}
 

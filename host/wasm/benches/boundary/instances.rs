@@ -80,10 +80,11 @@ fn resident() -> u64 {
 
 /// Compiling, loading compiled code, and starting.
 fn components(input: &[RecordBatch]) {
-    let small = guest("bench");
+    let (least, small) = (guest("hostile"), guest("bench"));
     let large = padded(&small, 30 << 20);
     println!("  {:<38} {:>9} {:>11} {:>11} {:>11}", "component", "size", "compile", "load", "start");
-    let parts: [(&str, &[u8], &str, &RecordBatch); 3] = [
+    let parts: [(&str, &[u8], &str, &RecordBatch); 4] = [
+        ("a guest made without the SDK", &least, "spin", &input[0]),
         ("a guest made with the SDK", &small, "token2", &input[0]),
         ("text", shipped("text").map_or(&[], |shipped| shipped.bytes), "normalize", &input[0]),
         ("the first, and functions never called", &large, "token2", &input[0]),

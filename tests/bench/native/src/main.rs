@@ -1,6 +1,6 @@
 //! Prints how long each operator takes for the pages of a folder when it is called natively, on one core: JSON on stdout.
 //!
-//! `native FOLDER ROUNDS STAGES`, where STAGES is JSON: `[{"use": "html/extract", "with": {…}, "in": {"html": "content"}}, …]`.
+//! `native FOLDER ROUNDS STAGES`, where STAGES is JSON: `[{"use": "html/extract", "with": {…}, "in": {"html": "content"}, "out": {}}, …]`.
 //! What comes of one stage goes to the next, unmeasured; times are the best of all rounds, in seconds.
 
 use std::error::Error;
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         batches = batches
             .iter()
             .zip(&inputs)
-            .map(|(batch, input)| joined(batch, &testing::run_entry(entry, &settings, input)?))
+            .map(|(batch, input)| joined(batch, &testing::run_entry(entry, &settings, input)?, &stage["out"]))
             .collect::<Result<Vec<_>, _>>()?;
     }
     let report = json!({"pages": pages.len(), "bytes": bytes, "operators": operators});
@@ -105,10 +105,11 @@ fn chosen(batch: &RecordBatch, ports: &[(&str, &str)]) -> Result<RecordBatch, Bo
     Ok(RecordBatch::try_from_iter_with_nullable(ports.iter().map(column).collect::<Result<Vec<_>, _>>()?)?)
 }
 
-/// A stage's rows: what its input had, and what came of it; the new column of two alike.
-fn joined(batch: &RecordBatch, ran: &testing::Ran) -> Result<RecordBatch, Box<dyn Error>> {
+/// A stage's rows: what its input had, and what came of it under the names that `out` gives; the new column of two alike.
+fn joined(batch: &RecordBatch, ran: &testing::Ran, out: &Value) -> Result<RecordBatch, Box<dyn Error>> {
     let parents = UInt32Array::from(ran.parents.clone());
-    let new = |name: &str| ran.output.column_by_name(name).is_some();
+    let named = |name: &str| out[name].as_str().unwrap_or(name).to_owned();
+    let new = |name: &str| ran.output.schema_ref().fields().iter().any(|field| named(field.name()) == name);
     let mut columns: Vec<(String, ArrayRef, bool)> = Vec::new();
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         if !new(field.name()) {
@@ -117,7 +118,7 @@ fn joined(batch: &RecordBatch, ran: &testing::Ran) -> Result<RecordBatch, Box<dy
         }
     }
     for (field, column) in ran.output.schema_ref().fields().iter().zip(ran.output.columns()) {
-        columns.push((field.name().clone(), column.clone(), true));
+        columns.push((named(field.name()), column.clone(), true));
     }
     Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }

@@ -1,9 +1,15 @@
 //! How many rows a second the sandboxes of other engines do: a JSON object on stdout, by contender.
 //!
-//! `peers UDF.WASM [ROUNDS]`, where UDF.WASM is what `udf/` is compiled to. Numbers and texts are those of `cargo bench -p dflow-wasm -- numeric
-//! token2`. The arithmetic is that of fv-compute-wasm's own test component; one for texts would have to be made by hand.
+//! `peers UDF.WASM FOLDER [ROUNDS]`, where UDF.WASM is what `udf/` is compiled to, and FOLDER holds the transform `token2`: what `words/` is compiled
+//! to. Numbers and texts are those of `cargo bench -p dflow-wasm -- numeric token2`. The arithmetic is that of fv-compute-wasm's own test component.
 
-use std::{error::Error, path::PathBuf, process::Command, sync::Arc, time::Instant};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Instant,
+};
 
 use arrow::{
     array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray},
@@ -20,11 +26,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let udf = arguments.next().ok_or("usage: peers UDF.WASM [ROUNDS]")?;
+    let [Some(udf), Some(folder)] = [arguments.next(), arguments.next()] else {
+        return Err("usage: peers UDF.WASM FOLDER [ROUNDS]".into());
+    };
     let rounds = arguments.next().map_or(Ok(25), |rounds| rounds.parse())?;
     let mut found = Map::new();
     numbers(rounds, &mut found)?;
-    texts(rounds, &std::fs::read(udf)?, &mut found)?;
+    texts(rounds, &std::fs::read(udf)?, &PathBuf::from(folder), &mut found)?;
     std::io::Write::write_all(&mut std::io::stdout(), format!("{}\n", Value::Object(found)).as_bytes())?;
     Ok(())
 }
@@ -42,22 +50,34 @@ fn numbers(rounds: usize, found: &mut Map<String, Value>) -> Result<(), Box<dyn 
     Ok(())
 }
 
-fn texts(rounds: usize, udf: &[u8], found: &mut Map<String, Value>) -> Result<(), Box<dyn Error>> {
+fn texts(rounds: usize, udf: &[u8], folder: &Path, found: &mut Map<String, Value>) -> Result<(), Box<dyn Error>> {
     const ROWS: usize = 1_000_000;
     let runtime = Runtime::new(udf)?;
     let token2 = runtime.find_function("token2", vec![DataType::Utf8], DataType::Utf8)?;
     let texts = batches(ROWS);
     for input in &texts {
-        let output = runtime.call(&token2, input)?;
-        let words = output.column(0).as_string::<i32>();
-        let right = input.column(0).as_string::<i32>().iter().map(|text| text?.split(' ').nth(1)).eq(words.iter());
-        if !right {
-            return Err("arrow-udf-runtime gives other words".into());
-        }
+        right(input, &runtime.call(&token2, input)?)?;
     }
     let best = least(rounds, ROWS, || texts.iter().for_each(|input| drop(runtime.call(&token2, input))));
     found.insert("arrow-udf-runtime".to_owned(), json!(ROWS as f64 / best / 1e6));
+    let backends = Backends::new().register(WasmBackend::new()?);
+    let registry = Registry::builder().root(DirRoot::new("words", folder)).build()?;
+    let token2: Box<dyn Compute> = registry.load("token2", &backends)?;
+    for input in &texts {
+        right(input, &token2.run(std::slice::from_ref(input))?)?;
+    }
+    let best = least(rounds, ROWS, || {
+        texts.iter().for_each(|input| drop(token2.run(std::slice::from_ref(input))));
+    });
+    found.insert("fv-compute-wasm".to_owned(), json!(ROWS as f64 / best / 1e6));
     Ok(())
+}
+
+/// That the words are the second ones.
+fn right(input: &RecordBatch, output: &RecordBatch) -> Result<(), Box<dyn Error>> {
+    let (texts, words) = (input.column(0).as_string::<i32>(), output.column(0).as_string::<i32>());
+    let right = texts.iter().map(|text| text?.split(' ').nth(1)).eq(words.iter());
+    if right { Ok(()) } else { Err("other words than ours".into()) }
 }
 
 /// The seconds that it takes, at best; done as often as it takes for a clock to be exact.
