@@ -27,7 +27,7 @@ use crate::{
     saved::KEY_COLUMN,
     segment::{Segment, SegmentSource},
     source::{self, Source},
-    steps::{Planned, Step},
+    steps::{Opening, Planned, Step},
     together::{End, Rows, together},
     verbs,
 };
@@ -298,9 +298,9 @@ impl Planning<'_> {
                 let own = written.plugin.rsplit_once('.').map_or(written.plugin.as_str(), |(_, own)| own);
                 let ships = shipped(own).is_some() && !self.pipeline.plugin.contains_key(written.plugin.as_str());
                 let recalls = self.saves && stage.save && ships;
-                let stores = &self.environment.stores;
-                let opened = input.operator(name, stage, written, &plugin, self.batch(stage), recalls, stores);
-                let (step, shape) = opened.await?;
+                let (batch, stores) = (self.batch(stage), &self.environment.stores);
+                let opening = Opening { plugin: &plugin, batch, recalls, stores };
+                let (step, shape) = input.operator(name, stage, written, opening).await?;
                 self.shapes.insert(name.clone(), shape);
                 Ok(step)
             }

@@ -43,6 +43,16 @@ pub(crate) fn planning(at: At) -> impl Fn(datafusion::error::DataFusionError) ->
     move |e| vec![of_sql(at.clone(), &e)]
 }
 
+/// What an operator is opened with, beside what the file says of its stage.
+pub(crate) struct Opening<'a> {
+    pub(crate) plugin: &'a Arc<Plugin>,
+    pub(crate) batch: BatchLimits,
+    /// Whether it may recall what it gave for a row before.
+    pub(crate) recalls: bool,
+    /// Where it reads parts of files.
+    pub(crate) stores: &'a Stores,
+}
+
 impl Step {
     /// Counts what leaves this stage.
     pub(crate) fn metered(self) -> Planned {
@@ -182,12 +192,10 @@ impl Step {
         name: &Name,
         stage: &Stage,
         written: &Use,
-        plugin: &Arc<Plugin>,
-        batch: BatchLimits,
-        recalls: bool,
-        stores: &Stores,
+        opening: Opening<'_>,
     ) -> Result<(Self, RowShape), Vec<Mistake>> {
         let at = At::stage(name);
+        let Opening { plugin, batch, recalls, stores } = opening;
         let Some(described) = plugin.description().operator(&written.operator) else {
             let known: Vec<_> = plugin.description().operators.iter().map(|o| o.name.as_str()).collect();
             return Err(vec![Mistake::unknown(

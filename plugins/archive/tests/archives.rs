@@ -1,5 +1,7 @@
 //! Archives made here, and what `entries` lists of them.
 
+#![expect(clippy::unwrap_used, reason = "what is made here is what it should be")]
+
 use std::io::{Cursor, Write};
 use std::sync::Arc;
 
