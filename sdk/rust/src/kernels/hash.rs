@@ -29,10 +29,10 @@ pub fn hash(bytes: &[u8], seed: u64) -> u64 {
 #[inline(always)]
 fn mixed(sums: [u64; 4], block: &[u8; 32]) -> [u64; 4] {
     let (words, _) = block.as_chunks::<8>();
-    // A product of two sums that may be zero would forget; adding what came keeps it.
+    // Each step can be undone, so that other words give other sums. High bits are brought down first: a product spreads only upwards.
     std::array::from_fn(|i| {
-        let word = u64::from_le_bytes(words[i]);
-        (sums[i] ^ word).wrapping_mul(KEYS[0] | 1).rotate_left(29).wrapping_add(word)
+        let sum = sums[i] ^ u64::from_le_bytes(words[i]);
+        (sum ^ sum >> 32).wrapping_mul(KEYS[0] | 1).rotate_left(29)
     })
 }
 
