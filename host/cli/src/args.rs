@@ -1,5 +1,6 @@
 //! What can be typed. Arguments are data: nothing here looks at a file or at the environment.
 
+mod cache;
 mod dead;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use dflow_pipeline::{Bytes, Name};
 use dflow_run::{CrashPoint, Selection};
 
+pub(crate) use self::cache::{CacheCommand, CacheGcArgs};
 pub(crate) use self::dead::{DeadCommand, DeadExportArgs, DeadListArgs, DeadReplayArgs, DeadShowArgs};
 
 /// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.
@@ -31,7 +33,7 @@ pub(crate) use self::dead::{DeadCommand, DeadExportArgs, DeadListArgs, DeadRepla
 Exit codes:
   0    done                                5    a plugin
   1    a mistake of dflow's                6    the outside world: files, disks
-  2    the command line                    7    a limit
+  2    the command line                    7    a limit, or a budget
   3    the pipeline file                   130  interrupted
   4    rows failed beyond what was allowed
 
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show how a pipeline would run: what is read, in how many tasks, by which plan.
     Explain(ExplainArgs),
+    /// Run a pipeline's own tests: rows in, rows or conditions out, with recorded answers of models.
+    Test(TestArgs),
     /// Show what is kept of each stage, and whether a run would leave it alone: COMPLETE, STALE or PENDING.
     Show(ShowArgs),
     /// Say what has changed since a saved stage or a sink was whole.
@@ -82,6 +86,9 @@ pub(crate) enum Command {
     /// Look at the rows that failed, with their content.
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// See what models have answered and is kept, and remove it.
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Draw a pipeline's stages and what each reads, as text for Mermaid or Graphviz.
     Graph(GraphArgs),
     /// Print the JSON Schema of pipeline files, for editors.
@@ -157,6 +164,12 @@ pub(crate) struct RunArgs {
     /// Keep what is saved of a stage although the stage has changed, now and later. Can be repeated.
     #[arg(long, value_name = "STAGE", value_parser = Name::whole)]
     pub(crate) accept: Vec<Name>,
+    /// Ask no model: take the answers that are recorded in this file. Neither a key nor a network is needed.
+    #[arg(long, value_name = "ANSWERS", conflicts_with = "record")]
+    pub(crate) replay: Option<PathBuf>,
+    /// Record in this file what models answer; what is in it already isn't asked again.
+    #[arg(long, value_name = "ANSWERS")]
+    pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) drive: DriveArgs,
 }
@@ -477,6 +490,42 @@ pub(crate) struct ExplainArgs {
     pub(crate) pipeline: PipelineArgs,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
+    /// Say what models will cost instead, before anything is spent.
+    #[arg(long)]
+    pub(crate) cost: bool,
+    /// With `--cost`: the rows of each source that are looked at.
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "cost", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub(crate) sample: u64,
+    /// With `--cost`: print JSON.
+    #[arg(long, requires = "cost")]
+    pub(crate) json: bool,
+}
+
+/// `test`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "A test is a table `[[test]]` of the pipeline: rows in, and the rows, their number or conditions that are to come out. What
+models answer is taken from a file beside the pipeline, `pipeline.answers.jsonl`, so that neither a key nor a network is needed.
+
+Examples:
+  dflow-host test                          run the tests of `pipeline.toml`
+  dflow-host test --record                 ask the models, and record what they answer"
+)]
+pub(crate) struct TestArgs {
+    /// The pipeline.
+    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// Ask the models what isn't recorded, and write the file anew with what was needed.
+    #[arg(long)]
+    pub(crate) record: bool,
+    /// Let stages run programs, which nothing keeps in.
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `graph`.

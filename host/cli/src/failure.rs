@@ -1,7 +1,7 @@
 //! What ends a command, how it is shown, and which exit code it is.
 
 use dflow_pipeline::{Fault, Mistakes, exit, render, render_warnings};
-use dflow_run::{Plan, RunError, StepError};
+use dflow_run::{NoCost, Plan, RunError, StepError};
 
 use crate::{terminal::Terminal, words};
 
@@ -92,6 +92,15 @@ pub(crate) fn warn(plan: &Plan, terminal: &Terminal) {
 impl From<Mistakes> for Failure {
     fn from(mistakes: Mistakes) -> Self {
         Self::Mistakes(mistakes)
+    }
+}
+
+impl From<NoCost> for Failure {
+    fn from(why: NoCost) -> Self {
+        match why {
+            NoCost::Mistakes(mistakes) => mistakes.into(),
+            NoCost::Failed(error) => error.into(),
+        }
     }
 }
 

@@ -5,13 +5,13 @@ mod saved;
 use std::path::{Path, PathBuf};
 
 use dflow_pipeline::Name;
-use dflow_run::{EngineSettings, Faults, workers_for};
+use dflow_run::{EngineSettings, Faults, Mode, workers_for};
 
 use crate::{
     allocator,
     args::{
         CheckArgs, DeadReplayArgs, DriveArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, JournalArgs, PipelineArgs,
-        ReportArgs, RerunArgs, RunArgs, WorkArgs,
+        ReportArgs, RerunArgs, RunArgs, TestArgs, WorkArgs,
     },
     failure::Failure,
     outside::{self, Outside},
@@ -94,6 +94,23 @@ pub(crate) struct PlanSettings {
     pub(crate) pipeline: PipelineSettings,
     /// How it would be run.
     pub(crate) engine: EngineSettings,
+    /// Of `explain`: the rows of each source by which it is said what it costs.
+    pub(crate) cost: Option<u64>,
+    /// Whether JSON is printed.
+    pub(crate) json: bool,
+}
+
+/// `test`.
+#[derive(Clone, Debug)]
+pub(crate) struct TestSettings {
+    /// The pipeline.
+    pub(crate) pipeline: PipelineSettings,
+    /// How it is run.
+    pub(crate) engine: EngineSettings,
+    /// The file of recorded answers.
+    pub(crate) answers: PathBuf,
+    /// Whether JSON is printed.
+    pub(crate) json: bool,
 }
 
 /// `rerun`.
@@ -144,9 +161,11 @@ impl PipelineSettings {
 impl RunSettings {
     /// `run`, as it was typed.
     pub(crate) fn resolve(args: RunArgs, outside: &Outside) -> Self {
-        let RunArgs { file, pipeline, first, fresh, select, accept, drive } = args;
+        let RunArgs { file, pipeline, first, fresh, select, accept, replay, record, drive } = args;
         let driven = Self::driven(file, pipeline, drive, first, outside);
-        Self { engine: EngineSettings { fresh, select, accept, ..driven.engine }, ..driven }
+        let models = if replay.is_some() { Mode::Replay } else { Mode::Ask };
+        let answers = replay.or(record).map(|answers| outside.folder.join(answers));
+        Self { engine: EngineSettings { fresh, select, accept, models, answers, ..driven.engine }, ..driven }
     }
 
     /// `dead replay`, as it was typed.
@@ -213,15 +232,30 @@ impl PlanSettings {
     /// `check`, as it was typed.
     pub(crate) fn of_check(args: CheckArgs, outside: &Outside) -> Self {
         let work = WorkArgs { state: None, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
-        Self::of_explain(ExplainArgs { file: args.file, pipeline: args.pipeline, work }, outside)
+        let (file, pipeline) = (args.file, args.pipeline);
+        Self::of_explain(ExplainArgs { file, pipeline, work, cost: false, sample: 0, json: false }, outside)
     }
 
     /// `explain`, as it was typed.
     pub(crate) fn of_explain(args: ExplainArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
         // Nothing is run, so that nothing need be allowed.
-        let engine = EngineSettings { allow_commands: true, ..engine(&pipeline, args.work, None, outside) };
-        Self { pipeline, engine }
+        let models = if args.cost { Mode::Rehearse } else { Mode::Ask };
+        let engine = EngineSettings { allow_commands: true, models, ..engine(&pipeline, args.work, None, outside) };
+        Self { pipeline, engine, cost: args.cost.then_some(args.sample), json: args.json }
+    }
+}
+
+impl TestSettings {
+    /// `test`, as it was typed.
+    pub(crate) fn resolve(args: TestArgs, outside: &Outside) -> Self {
+        let answers = outside.folder.join(args.file.with_extension("answers.jsonl"));
+        let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
+        let work = WorkArgs { state: None, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
+        let models = if args.record { Mode::Ask } else { Mode::Replay };
+        let allow_commands = args.allow_commands;
+        let engine = EngineSettings { allow_commands, models, ..engine(&pipeline, work, None, outside) };
+        Self { pipeline, engine, answers, json: args.json }
     }
 }
 
@@ -279,6 +313,8 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         select: Vec::new(),
         accept: Vec::new(),
         allow_commands: false,
+        models: Mode::default(),
+        answers: None,
         faults: Faults::default(),
     }
 }
@@ -299,6 +335,8 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
         select: Vec::new(),
         accept: Vec::new(),
         allow_commands: false,
+        models: Mode::default(),
+        answers: None,
         faults: Faults::default(),
     }
 }

@@ -56,9 +56,7 @@ impl Ground {
             name: "test".to_owned(),
             param: IndexMap::new(),
             volume: volumes.iter().map(|(name, url)| (name.parse().unwrap(), volume(url))).collect(),
-            plugin: IndexMap::new(),
-            stage: IndexMap::new(),
-            batch: BatchLimits::default(),
+            ..Pipeline::default()
         }
     }
 

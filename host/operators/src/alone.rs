@@ -10,15 +10,17 @@ use datafusion::arrow::array::RecordBatch;
 use dflow_pipeline::{BatchLimits, Fault};
 use dflow_wasm::{Piece, Processed, Stopped, TIME, WasmError};
 
-use crate::{error::StepError, operator_node::OperatorSpec};
+use crate::{error::StepError, operator_node::OperatorSpec, worker::Worker};
 
 /// The first wait before something is tried again; each further one is twice as long.
 const WAIT: Duration = Duration::from_millis(100);
+/// Into how many parts what is asked of a model at a time is cut.
+const PARTS: usize = 16;
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// A row without result.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lost {
     pub(crate) row: u32,
     pub(crate) fault: Fault,
@@ -80,7 +82,11 @@ impl Default for Health {
 impl OperatorSpec {
     /// How batches are cut: smaller than the stage says when they took too long.
     pub(crate) fn batch_limits(&self) -> BatchLimits {
-        let rows = if self.operator.streaming().is_some() { 1 } else { self.batch.rows };
+        let rows = match &self.operator {
+            Worker::Asker(asker) => self.batch.rows.min((asker.window() / PARTS).max(1) as u32),
+            worker if worker.streaming().is_some() => 1,
+            _ => self.batch.rows,
+        };
         BatchLimits { rows: rows.min(self.health.rows.load(Ordering::Relaxed)), ..self.batch }
     }
 

@@ -1,12 +1,13 @@
 //! What does one step do?
 //!
 //! Each file is one node of DataFusion's: [`SourceExec`] gives a source's rows with their ids, [`OperatorNode`] and its
-//! execution run an operator of a plugin or a program ([`Worker`]), [`CommandNode`] a program that makes rows anew, [`OpenNode`] opens the files that rows name, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
+//! execution run an operator of a plugin, a program or a model ([`Worker`], [`Asker`]), [`CommandNode`] a program that makes rows anew, [`OpenNode`] opens the files that rows name, [`MeterNode`] counts what leaves a stage. They find the task that they work for,
 //! its splits and its counters, in the session ([`TaskScope`]). A plan that several others read is a [`Tee`]. What SQL can call is in [`functions()`].
 //!
 //! Deliberately absent: pipelines' text, the choice of plans, files that are written, and anything that outlives a task.
 
 mod alone;
+mod asker;
 mod audit;
 mod blobs;
 mod by_split;
@@ -46,9 +47,11 @@ mod tee;
 mod tee_exec;
 mod template;
 mod unique;
+mod window;
 mod worker;
 
 pub use alone::Health;
+pub use asker::{AnswerShape, Asker, Wanted, schema_of, type_of, usage_type};
 pub use blobs::Parts;
 pub use by_split::{BySplit, SplitCounts};
 pub use command::Program;
@@ -58,7 +61,7 @@ pub use cut::{cut, row_sizes};
 pub use dead_letters::{DeadFile, DeadLetters, DeadPlace, LETTER_COLUMNS};
 pub use error::{StepError, no_memory, step_error};
 pub use first_rows::FirstRows;
-pub use functions::{TypeNames, functions};
+pub use functions::{TypeNames, functions, token_counter};
 pub use held::Held;
 pub use ids::{ID_FIELD_TYPE, Ids, child_id};
 pub use left_out::LeftOut;

@@ -37,7 +37,7 @@ use datafusion::{
 };
 use dflow_pipeline::{Bytes, Fault, OnError};
 use dflow_wasm::{Piece, Processed, RowShape};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 
 use crate::{
     alone::{Lost, Outcome},
@@ -49,7 +49,12 @@ use crate::{
     reads::Reads,
     scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope},
     split_column::splits_of,
+    window::{Weight, Window},
+    worker::Worker,
 };
+
+/// The most bytes that wait for a model's answers in a partition.
+const WAITING: u64 = 64 << 20;
 
 /// The physical node.
 #[derive(Debug)]
@@ -207,7 +212,18 @@ impl ExecutionPlan for OperatorExec {
             Ok(parts) => stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>()),
             Err(error) => stream::iter(vec![Err(error)]),
         });
-        let results = if work.spec.operator.streaming().is_some() {
+        let results = if let Worker::Asker(asker) = &work.spec.operator {
+            // Who waits takes no core.
+            let most = Weight { rows: asker.window(), bytes: WAITING };
+            let weight = |part: &Part| Weight { rows: part.rows.num_rows(), bytes: part.size };
+            Window::new(parts.boxed(), most, move |part: Result<Part>| {
+                let weight = part.as_ref().map(weight).unwrap_or_default();
+                let task = SpawnedTask::spawn(work.clone().results_of(part));
+                let ended = |e| StepError::new(Fault::Internal, format!("a task ended: {e}"));
+                (weight, async move { task.join_unwind().await.map_err(ended)? }.boxed())
+            })
+            .boxed()
+        } else if work.spec.operator.streaming().is_some() {
             parts.flat_map(move |part| work.clone().streamed(part)).boxed()
         } else if parallel == 1 {
             parts.then(move |part| work.clone().results_of(part)).boxed()
@@ -337,6 +353,10 @@ impl Work {
             return self.results(&part.rows, part.ids.as_ref(), Outcome { lost: vec![lost], ..Outcome::default() });
         }
         let input = self.input(part)?;
+        if let Worker::Asker(asker) = &self.spec.operator {
+            let outcome = asker.outcome(&input, part.ids.as_ref(), &self.counters, &self.scope.cancel).await?;
+            return self.results(&part.rows, part.ids.as_ref(), outcome);
+        }
         let whole = self.spec.on_error == OnError::Fail;
         let key = self.spec.key.as_ref().and_then(|key| Some((key, part.rows.column_by_name(key)?)));
         let outcome = match (self.scope.recalls.get(&self.spec.stage), key) {

@@ -116,6 +116,11 @@ pub struct StageCounters {
     skipped: AtomicU64,
     failed: AtomicU64,
     recalled: AtomicU64,
+    calls: AtomicU64,
+    input_tokens: AtomicU64,
+    cached_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+    usd: AtomicU64,
     bytes: AtomicU64,
     nanos: AtomicU64,
     aside: AtomicU64,
@@ -148,6 +153,21 @@ pub struct StageCounts {
     /// Rows in whose results were known from earlier runs.
     #[serde(default)]
     pub recalled: u64,
+    /// Requests that were sent to models.
+    #[serde(default)]
+    pub calls: u64,
+    /// Tokens that went into models, those in providers' caches included.
+    #[serde(default)]
+    pub input_tokens: u64,
+    /// Tokens that went into models and were in providers' caches.
+    #[serde(default)]
+    pub cached_tokens: u64,
+    /// Tokens that came out of models.
+    #[serde(default)]
+    pub output_tokens: u64,
+    /// What models cost, in billionths of a dollar.
+    #[serde(default)]
+    pub usd: u64,
     /// Bytes read (sources).
     pub bytes: u64,
     /// Time, that of the stages below included, in nanoseconds.
@@ -186,6 +206,11 @@ impl StageCounts {
         self.failed += other.failed;
         self.replayed += other.replayed;
         self.recalled += other.recalled;
+        self.calls += other.calls;
+        self.input_tokens += other.input_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.output_tokens += other.output_tokens;
+        self.usd += other.usd;
         self.bytes += other.bytes;
         self.nanos += other.nanos;
         self.aside += other.aside;
@@ -204,6 +229,11 @@ impl StageCounters {
         self.skipped.fetch_add(counts.skipped, Relaxed);
         self.failed.fetch_add(counts.failed, Relaxed);
         self.recalled.fetch_add(counts.recalled, Relaxed);
+        self.calls.fetch_add(counts.calls, Relaxed);
+        self.input_tokens.fetch_add(counts.input_tokens, Relaxed);
+        self.cached_tokens.fetch_add(counts.cached_tokens, Relaxed);
+        self.output_tokens.fetch_add(counts.output_tokens, Relaxed);
+        self.usd.fetch_add(counts.usd, Relaxed);
         self.bytes.fetch_add(counts.bytes, Relaxed);
         self.nanos.fetch_add(counts.nanos, Relaxed);
         self.aside.fetch_add(counts.aside, Relaxed);
@@ -246,6 +276,11 @@ impl StageCounters {
             failed: self.failed.load(Relaxed),
             replayed: 0,
             recalled: self.recalled.load(Relaxed),
+            calls: self.calls.load(Relaxed),
+            input_tokens: self.input_tokens.load(Relaxed),
+            cached_tokens: self.cached_tokens.load(Relaxed),
+            output_tokens: self.output_tokens.load(Relaxed),
+            usd: self.usd.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             nanos: self.nanos.load(Relaxed),
             aside: self.aside.load(Relaxed),

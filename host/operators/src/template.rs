@@ -46,13 +46,18 @@ impl Template {
 
     /// What it reads: names, or names with a dot and a member (`article.title`), sorted.
     pub fn names(&self) -> Vec<String> {
-        let Ok(environment) = self.environment() else { return Vec::new() };
+        let Ok(mut environment) = self.environment() else { return Vec::new() };
+        // What is sliced (`text[:100]`) isn't among the names that minijinja finds (2.12: `compiler/meta.rs`); what is indexed is.
+        let indexed = without_slices(&self.text);
+        let indexed = environment.add_template_owned(INDEXED, indexed).is_ok();
         let given: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
-        let Ok(template) = environment.get_template(NAME) else { return Vec::new() };
-        let names = template.undeclared_variables(true).into_iter();
+        let templates = [NAME, INDEXED].into_iter().filter(|name| indexed || *name == NAME);
+        let templates = templates.filter_map(|name| environment.get_template(name).ok());
+        let names = templates.flat_map(|template| template.undeclared_variables(true));
         let mut names: Vec<String> =
             names.filter(|name| !given.contains(&name.split('.').next().unwrap_or_default())).collect();
         names.sort_unstable();
+        names.dedup();
         names
     }
 
@@ -102,6 +107,29 @@ impl Template {
 
 /// The template's name in its own environment.
 const NAME: &str = "name";
+/// That of the same with indices in the place of slices.
+const INDEXED: &str = "indexed";
+
+/// A template's text with `[0]` in the place of each slice. It is for its names alone.
+fn without_slices(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('[') {
+        let (before, from) = rest.split_at(start);
+        out.push_str(before);
+        match from[1..].find(['[', ']', '"', '\'', '\n']).map(|end| end + 1) {
+            Some(end) if from[end..].starts_with(']') && from[..end].contains(':') => {
+                out.push_str("[0]");
+                rest = &from[end + 1..];
+            }
+            _ => {
+                out.push('[');
+                rest = &from[1..];
+            }
+        }
+    }
+    out + rest
+}
 
 /// What minijinja says, as one phrase.
 fn said(error: &Error) -> String {
@@ -211,6 +239,13 @@ mod tests {
         let texts = template.render(&batch).expect("texts");
         assert_eq!(texts[0], Ok("a/b".to_owned()));
         assert!(texts[1].as_ref().is_err_and(|e| e.starts_with("`article.title` is null")), "{texts:?}");
+    }
+
+    #[test]
+    fn what_is_sliced_is_read() {
+        let template = |text: &str| Template::new(text, str::to_owned).expect("a template").names();
+        assert_eq!(template("{{ article.body[:6000] }}{{ text[n:] }}"), ["article.body", "n", "text"]);
+        assert_eq!(template("{{ a[0] }}{{ ['x:y'][0] }}{{ {'a': [1]}[b] }}"), ["a", "b"]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! What does a stage's work on batches, row by row: an operator of a plugin, or a program.
+//! What does a stage's work on batches, row by row: an operator of a plugin, a program, or a model.
 
 use std::sync::Arc;
 
 use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
+use dflow_pipeline::Fault;
 use dflow_wasm::{Operator, Processed, Profile, RowShape, Stopped, WasmError};
 
-use crate::{command::Program, error::StepError};
+use crate::{asker::Asker, command::Program, error::StepError};
 
 /// What does a stage's work.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub enum Worker {
     Operator(Arc<Operator>),
     /// A program, whose rows aren't made anew of all.
     Program(Arc<Program>),
+    /// A model, of which each row asks something.
+    Asker(Arc<Asker>),
 }
 
 impl Worker {
@@ -22,6 +25,7 @@ impl Worker {
         match self {
             Self::Operator(operator) => operator.input(),
             Self::Program(program) => &program.input,
+            Self::Asker(asker) => &asker.input,
         }
     }
 
@@ -29,7 +33,7 @@ impl Worker {
     pub(crate) fn is_seeded(&self) -> bool {
         match self {
             Self::Operator(operator) => operator.description().profile == Profile::Seeded,
-            Self::Program(_) => false,
+            Self::Program(_) | Self::Asker(_) => false,
         }
     }
 
@@ -38,6 +42,7 @@ impl Worker {
         match self {
             Self::Operator(operator) => operator.shape(),
             Self::Program(program) => program.shape().unwrap_or(RowShape::Expand),
+            Self::Asker(_) => RowShape::Map,
         }
     }
 
@@ -46,6 +51,8 @@ impl Worker {
         match self {
             Self::Operator(operator) => operator.description().rejects_rows,
             Self::Program(_) => true,
+            // Nobody pays for what nobody reads.
+            Self::Asker(_) => false,
         }
     }
 
@@ -65,6 +72,7 @@ impl Worker {
                 format!("{}/{}@{}", plugin.name(), described.name, described.version)
             }
             Self::Program(program) => format!("`{}`", program.line.join(" ")),
+            Self::Asker(asker) => asker.label(),
         }
     }
 
@@ -72,7 +80,7 @@ impl Worker {
     pub(crate) fn digest(&self) -> Option<&str> {
         match self {
             Self::Operator(operator) => Some(operator.plugin().digest()),
-            Self::Program(_) => None,
+            Self::Program(_) | Self::Asker(_) => None,
         }
     }
 
@@ -80,7 +88,7 @@ impl Worker {
     pub(crate) fn most_poisoned(&self) -> u32 {
         match self {
             Self::Operator(operator) => operator.limits().poisoned,
-            Self::Program(_) => u32::MAX,
+            Self::Program(_) | Self::Asker(_) => u32::MAX,
         }
     }
 
@@ -94,6 +102,11 @@ impl Worker {
                 let processed = instance.process(batch).await?;
                 instance.release();
                 Ok(processed)
+            }
+            // What it is asked goes another way: rows fail one by one (`Work::part`).
+            Self::Asker(_) => {
+                let message = "a model isn't asked about a batch as a whole".to_owned();
+                Err(WasmError { fault: Fault::Internal, message, hint: None, of_a_row: None }.into())
             }
             // Neither is what a program does.
             Self::Program(program) => program.process(batch).await.map_err(|error| {

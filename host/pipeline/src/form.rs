@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchLimits, Codec, Format, Grant, GuestLimits, Millis, Name};
+use crate::{
+    Asking, BatchLimits, Classify, Codec, Embed, Format, Grant, GuestLimits, Millis, Model, Name, Prompt, Test,
+};
 
 /// What stands behind a stage's name, and a dot, for the rows that failed at it.
 pub const DEAD: &str = "dead";
@@ -24,11 +26,24 @@ pub struct Pipeline {
     /// Named places.
     #[serde(default)]
     pub volume: IndexMap<Name, Volume>,
+    /// Models.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub model: IndexMap<Name, Model>,
+    /// The model that is meant where a stage names none. Default: the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_model: Option<Name>,
+    /// What a run may spend on all models, in dollars. No request is sent that could pass it; then the run ends with exit 7, and goes on
+    /// from there with a higher one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_usd: Option<f64>,
     /// Plugins of third parties.
     #[serde(default)]
     pub plugin: IndexMap<Name, Plugin>,
     /// The stages by name, in the order of the file.
     pub stage: IndexMap<Name, Stage>,
+    /// Tests, which `dflow-host test` runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<Test>,
     /// How batches are cut in stages that don't say otherwise.
     #[serde(default)]
     pub batch: BatchLimits,
@@ -100,8 +115,8 @@ pub struct Plugin {
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// The stages whose rows it reads: one, or several for `union`. Empty for sources; for `sql` the stages that the query names,
-    /// found there; `join` names its other side itself. `"name.dead"` are the rows that failed at the stage `name` (a `read`, `open`, `use`
-    /// or `command`), after their last retry: with the columns that it reads (of a `read` the file's `uri`), and `error_kind`,
+    /// found there; `join` names its other side itself. `"name.dead"` are the rows that failed at the stage `name` (a `read`, `open`, `use`, `prompt`,
+    /// `embed`, `classify` or `command`), after their last retry: with the columns that it reads (of a `read` the file's `uri`), and `error_kind`,
     /// `error_message` and `error_attempts`. They are no failures of the run then, and that stage is saved.
     #[serde(default)]
     pub from: Vec<Name>,
@@ -158,6 +173,12 @@ pub enum Verb {
     Open(Open),
     /// An operator of a plugin component, `plugin/operator`.
     Use(Use),
+    /// A model's answer to each row.
+    Prompt(Prompt),
+    /// A vector for each row.
+    Embed(Embed),
+    /// One of some labels for each row.
+    Classify(Classify),
     /// A native program, unsandboxed: `run` needs `--allow-commands`.
     Command(Command),
     /// Another pipeline file, between its `input` stage and its output.
@@ -207,6 +228,9 @@ impl Verb {
             Self::Input(_) => "input",
             Self::Open(_) => "open",
             Self::Use(_) => "use",
+            Self::Prompt(_) => "prompt",
+            Self::Embed(_) => "embed",
+            Self::Classify(_) => "classify",
             Self::Command(_) => "command",
             Self::Flow(_) => "flow",
             Self::Given(_) => "input",
@@ -225,6 +249,16 @@ impl Verb {
             Self::Join(_) => "join",
             Self::Group(_) => "group",
             Self::Write(_) => "write",
+        }
+    }
+
+    /// What it says about the model that it asks, if it asks one.
+    pub fn asking(&self) -> Option<&Asking> {
+        match self {
+            Self::Prompt(Prompt { asking, .. })
+            | Self::Embed(Embed { asking, .. })
+            | Self::Classify(Classify { asking, .. }) => Some(asking),
+            _ => None,
         }
     }
 

@@ -49,8 +49,8 @@ impl Name {
         })
     }
 
-    /// A name that stands for what the user wrote, which others judge.
-    pub(crate) fn made(text: &str) -> Self {
+    /// A name that stands for what the user wrote, which others judge, or that nobody wrote.
+    pub fn made(text: &str) -> Self {
         Self(text.to_owned())
     }
 

@@ -16,7 +16,8 @@ use datafusion::{
     physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
     prelude::SessionConfig,
 };
-use dflow_io::Stores;
+use dflow_io::{Stores, Variables};
+use dflow_models::Models;
 use dflow_operators::{StepPlanner, TypeNames, functions};
 use dflow_pipeline::{Name, SourceSchema};
 use dflow_wasm::Sandbox;
@@ -36,6 +37,10 @@ pub struct Environment {
     pub sandbox: Sandbox,
     /// Memory and disk that all plans of the process share.
     pub runtime: Arc<RuntimeEnv>,
+    /// The models of the run, opened as stages name them.
+    pub models: Arc<Models>,
+    /// Looks up an environment variable.
+    pub variables: Variables,
     /// The pipeline's folder, against which a plugin's path is read.
     pub folder: std::path::PathBuf,
     /// Whether stages may run programs.

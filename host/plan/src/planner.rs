@@ -10,6 +10,7 @@ use datafusion::{
     execution::{memory_pool::MemoryLimit, session_state::SessionState},
     logical_expr::LogicalPlan,
 };
+use dflow_models::Models;
 use dflow_operators::{ReadBy, Requests, is_split};
 use dflow_pipeline::{At, BatchLimits, Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
 use dflow_wasm::{Granted, Plugin, RowShape, shipped, shipped_names};
@@ -56,6 +57,8 @@ pub struct Plan {
     pub programs: BTreeMap<Name, Vec<(String, PathBuf)>>,
     /// The sources whose files aren't here, and why, where what they gave was taken in from elsewhere.
     pub absent: BTreeMap<Name, String>,
+    /// The models that stages ask.
+    pub models: Arc<Models>,
     /// What is no mistake but may surprise: rows that may differ from run to run.
     pub warnings: Option<Mistakes>,
 }
@@ -129,6 +132,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         shapes,
         programs,
         absent,
+        models: environment.models.clone(),
         warnings,
     })
 }
@@ -251,7 +255,8 @@ impl Planning<'_> {
     async fn step(&mut self, name: &Name, stage: &Stage) -> Result<Step, Vec<Mistake>> {
         let state = self.state.clone();
         // Operators and sinks count what goes in by themselves.
-        let counts = matches!(stage.verb, Verb::Open(_) | Verb::Use(_) | Verb::Command(_) | Verb::Write(_));
+        let counts = stage.verb.asking().is_some()
+            || matches!(stage.verb, Verb::Open(_) | Verb::Use(_) | Verb::Command(_) | Verb::Write(_));
         let reader = ReadBy { stage: name.clone(), counts };
         let inputs = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from));
         // In a flow's file stages go by their own names.
@@ -308,6 +313,11 @@ impl Planning<'_> {
                 let (step, shape) = input?.command(name, stage, written, self.environment, self.batch(stage))?;
                 self.programs.insert(name.clone(), verbs::command::files(self.environment, written));
                 self.shapes.extend(shape.map(|shape| (name.clone(), shape)));
+                Ok(step)
+            }
+            Verb::Prompt(_) | Verb::Embed(_) | Verb::Classify(_) => {
+                let step = input?.ask(name, stage, self.pipeline, self.environment, self.batch(stage))?;
+                self.shapes.insert(name.clone(), RowShape::Map);
                 Ok(step)
             }
             Verb::Open(written) => input?.open(name, stage, written, &self.environment.stores, self.batch(stage)),

@@ -182,7 +182,7 @@ impl Step {
 
     /// The column that a template means by a name, and the name under which it gets it: `title` of this stage, `article.title` of a
     /// stage above, or `place.city` of a struct, which it gets as `place`.
-    fn read_by_template<'a>(&self, at: &At, name: &'a str) -> Result<(&'a str, &Column), Mistake> {
+    pub(crate) fn read_by_template<'a>(&self, at: &At, name: &'a str) -> Result<(&'a str, &Column), Mistake> {
         let Some((first, member)) = name.split_once('.') else {
             return match self.columns.get(name) {
                 Some(column) => Ok((name, column)),

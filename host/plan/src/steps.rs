@@ -396,7 +396,7 @@ impl Step {
 }
 
 /// The column's form that a port takes: content of files goes as the file itself where that is accepted, else as text, else as bytes.
-fn take(column: &Column, types: &[PortType]) -> Option<(String, DataType)> {
+pub(crate) fn take(column: &Column, types: &[PortType]) -> Option<(String, DataType)> {
     let (file, types): (Vec<_>, Vec<_>) = types.iter().cloned().partition(|t| takes_files(std::slice::from_ref(t)));
     let is_bytes = matches!(column.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
     let as_file = column.file.as_ref().or(column.bytes.as_ref()).or(is_bytes.then_some(&column.flat));

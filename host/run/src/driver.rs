@@ -7,10 +7,11 @@ use std::{
     fmt,
     path::PathBuf,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use dflow_io::{Split, Stores};
+use dflow_models::{Mode, Models, money::Usd};
 use dflow_operators::{FirstRows, StepError};
 use dflow_pipeline::{Fault, Name, Verb, exit};
 use dflow_plan::{Plan, Segment};
@@ -26,6 +27,7 @@ use crate::{
     made_of::{Remembered, made_of},
     outputs::splits,
     recall::Stored,
+    recorded::{Beside as Recording, Recorded},
     report::RunReport,
     reuse::Reuse,
     saved,
@@ -35,6 +37,9 @@ use crate::{
     specs::specs,
     totals::Totals,
 };
+
+/// How long answers that are on their way are waited for when a run ends.
+const LANDING: Duration = Duration::from_secs(30);
 
 /// Why a run ended before its end, or not all of it was done.
 #[derive(Clone, Debug)]
@@ -90,45 +95,62 @@ impl Engine {
     }
 
     async fn drive(&self, plan: &Arc<Plan>, observer: &dyn Observer) -> Result<RunReport, RunError> {
-        let started = Instant::now();
         let run = run_id();
+        let selected = selected(plan, &self.settings.select)?;
+        let mut journal = Journal::open(&self.settings.state, &run, &self.settings.faults)?;
+        let done = self.drive_with(plan, &run, &selected, &mut journal, observer).await;
+        landed(&plan.models).await;
+        done
+    }
+
+    async fn drive_with(
+        &self,
+        plan: &Arc<Plan>,
+        run: &str,
+        selected: &[bool],
+        journal: &mut Journal,
+        observer: &dyn Observer,
+    ) -> Result<RunReport, RunError> {
+        let started = Instant::now();
         let stores = self.stores(&plan.pipeline)?;
         let settings = &self.settings;
-        let selected = selected(plan, &settings.select)?;
-        let mut journal = Journal::open(&settings.state, &run, &settings.faults)?;
         journal.stores = Some(stores.clone());
         journal.recover()?;
         self.memory.sweep()?;
-        let fingerprints = self.fingerprints(plan, &mut journal)?;
+        let fingerprints = self.fingerprints(plan, journal)?;
         let own = journal.known().own()?;
-        let sinks = self.sinks(plan, &stores, &own, &run, &fingerprints)?;
+        let sinks = self.sinks(plan, &stores, &own, run, &fingerprints)?;
         let (pipeline, parameters) = (plan.pipeline.name.as_str(), &plan.pipeline.param);
         let made_of = made_of(plan, settings.cache.as_deref())?;
         let remembered = Remembered { pipeline: plan.pipeline.clone(), made_of };
         let text = serde_json::to_string(&remembered).map_err(|e| StepError::new(Fault::Internal, e.to_string()))?;
         journal.begin_run(&Begun { pipeline, first: settings.first, parameters, made_of: Some(&text) })?;
         if settings.first.is_none() {
-            self.print(plan, &fingerprints, &mut journal)?;
+            self.print(plan, &fingerprints, journal)?;
             if settings.fresh {
-                let begun = plan.segments.iter().zip(&selected).filter(|(_, selected)| **selected);
+                let begun = plan.segments.iter().zip(selected).filter(|(_, selected)| **selected);
                 let begun: Vec<Fingerprint> = begun.map(|(segment, _)| fingerprints.of_segment(segment)).collect();
                 journal.forget(&begun.iter().collect::<Vec<_>>())?;
             }
         }
-        let mut work =
-            Work { plan, run: &run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
+        let recorded = match &settings.answers {
+            Some(path) => Some(Arc::new(Recorded::read(path)?)),
+            None => None,
+        };
+        let before = begin_asking(plan, journal, settings.fresh, recorded.as_ref())?;
+        let mut work = Work { plan, run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
         // How much there is to do is known of what reads nothing that is saved; of the rest when that is there.
         let mut segments = Vec::new();
-        for ((segment, selected), sinks) in plan.segments.iter().zip(&selected).zip(sinks) {
+        for ((segment, selected), sinks) in plan.segments.iter().zip(selected).zip(sinks) {
             let ready = match segment.reads_saved().next() {
-                None if *selected => Ok(self.segment(&work, segment, sinks, &mut journal)?),
+                None if *selected => Ok(self.segment(&work, segment, sinks, journal)?),
                 _ => Err(sinks),
             };
             segments.push((segment, *selected, ready));
         }
         let later = segments.iter().filter(|(_, selected, ready)| *selected && ready.is_err()).count();
         let ready = segments.iter().filter_map(|(.., ready)| ready.as_ref().ok());
-        observer.event(&started_event(plan, ready, later, &run));
+        observer.event(&started_event(plan, ready, later, run));
         let mut totals = Totals::new(started);
         let mut outcome = Outcome::default();
         for (i, (segment, selected, ready)) in segments.into_iter().enumerate() {
@@ -145,7 +167,7 @@ impl Engine {
                 let ready = match ready {
                     Ok(ready) => ready,
                     Err(sinks) => {
-                        let ready = self.segment(&work, segment, sinks, &mut journal)?;
+                        let ready = self.segment(&work, segment, sinks, journal)?;
                         if selected {
                             observer.event(&planned_event(&ready));
                         }
@@ -153,7 +175,7 @@ impl Engine {
                     }
                 };
                 match selected {
-                    true => ready.run(&mut journal, &mut totals, observer).await.map(Some),
+                    true => ready.run(journal, &mut totals, observer).await.map(Some),
                     // What isn't to be done must be there for those that read it.
                     false => Ok(ready.kept()),
                 }
@@ -190,7 +212,7 @@ impl Engine {
         let exit = if failed_beyond > 0 { exit::ROWS } else { exit::DONE };
         let report = RunReport {
             schema_version: SCHEMA_VERSION,
-            run: run.clone(),
+            run: run.to_owned(),
             pipeline: plan.pipeline.name.clone(),
             stages: totals.stages,
             outputs: totals.outputs,
@@ -203,8 +225,12 @@ impl Engine {
             seconds: started.elapsed().as_secs_f64(),
             journal_seconds: journal.spent.as_secs_f64(),
             exit,
+            usd: plan.models.spent().0.saturating_sub(before.0),
             made_of: Some(remembered.made_of),
         };
+        if let (Some(recorded), Some(path), Mode::Ask) = (&recorded, &settings.answers, settings.models) {
+            recorded.write(path)?;
+        }
         journal.end_run(&report)?;
         observer.event(&Event::Finished { report: &report });
         Ok(report)
@@ -305,6 +331,38 @@ impl Engine {
                 .hint("add a stage with `write`, or look at a stage's rows with `dflow-host eval`"));
         }
         Ok(segments)
+    }
+}
+
+/// Says where answers of models are kept, if any are asked. Gives what was spent before by the runs that this one goes on with.
+pub(crate) fn begin_asking(
+    plan: &Plan,
+    journal: &mut Journal,
+    fresh: bool,
+    recorded: Option<&Arc<Recorded>>,
+) -> Result<Usd, StepError> {
+    if plan.models.is_empty() {
+        return Ok(Usd(0));
+    }
+    let asking = plan.pipeline.stage.iter().filter(|(_, stage)| stage.verb.asking().is_some());
+    let stages: Vec<&str> = asking.map(|(name, _)| name.as_str()).collect();
+    // Who begins anew goes on with nothing.
+    let spent = if fresh { BTreeMap::new() } else { journal.spent()? };
+    let keeper = journal.answers(&stages, fresh)?;
+    match recorded {
+        Some(recorded) => {
+            plan.models.begin(Arc::new(Recording { journal: keeper, recorded: recorded.clone() }), &spent)
+        }
+        None => plan.models.begin(keeper, &spent),
+    }
+    Ok(plan.models.spent())
+}
+
+/// Asks nothing more, and waits for what is under way: it will be paid for, so it is kept.
+pub(crate) async fn landed(models: &Models) {
+    models.close();
+    if tokio::time::timeout(LANDING, models.drained()).await.is_err() {
+        tracing::warn!("some requests to models had no answer yet when the run ended; what they will answer is lost");
     }
 }
 

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use datafusion::arrow::array::RecordBatch;
 use dflow_io::{Stores, Variables};
+use dflow_models::{Mode, Models, money::Usd};
 use dflow_operators::StepError;
 use dflow_pipeline::{Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline};
 use dflow_plan::{Environment, Plan, Replay, plan};
@@ -45,6 +46,10 @@ pub struct EngineSettings {
     pub accept: Vec<Name>,
     /// Whether stages may run programs, which nothing keeps in.
     pub allow_commands: bool,
+    /// What becomes of what models are asked.
+    pub models: Mode,
+    /// A file of answers that are known beside the journal's; a run that asks writes it anew, with those that it needed.
+    pub answers: Option<PathBuf>,
     /// Where a run ends by force: for tests.
     pub faults: Faults,
 }
@@ -119,7 +124,21 @@ impl Engine {
             false => None,
         };
         let remembered = remembered.unwrap_or_default().into_iter().collect();
-        Ok(Environment { remembered, stores, sandbox, runtime, folder, allow_commands, input, saves, replay })
+        let models = Models::new(self.io.handle().clone(), pipeline.max_usd.and_then(Usd::of), self.settings.models);
+        let variables = self.settings.variables;
+        Ok(Environment {
+            remembered,
+            stores,
+            sandbox,
+            runtime,
+            models,
+            variables,
+            folder,
+            allow_commands,
+            input,
+            saves,
+            replay,
+        })
     }
 
     /// Plans a pipeline for all of its sinks, or for one stage; `input` are the rows of its `input` stages. Of one with mistakes

@@ -22,17 +22,23 @@ pub struct Evaluated {
 
 impl Engine {
     /// Gives the rows of the one stage that a plan was made for.
+    ///
+    /// # Errors
+    /// What ended it.
     pub fn eval(&self, plan: &Plan) -> Result<Evaluated, StepError> {
+        self.eval_first(plan, self.settings.first)
+    }
+
+    /// As [`eval`](Self::eval), with so many rows of each source.
+    pub(crate) fn eval_first(&self, plan: &Plan, first: Option<u64>) -> Result<Evaluated, StepError> {
         let [segment] = plan.segments.as_slice() else {
             return Err(StepError::new(
                 Fault::Internal,
                 format!("{} stages are asked for, one can be evaluated", plan.segments.len()),
             ));
         };
-        let splits =
-            segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(self.settings.first).clone())).collect();
-        let scope =
-            Arc::new(TaskScope::new(splits, 1, 1, self.settings.first, plan.pipeline.batch, self.cancel.clone()));
+        let splits = segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(first).clone())).collect();
+        let scope = Arc::new(TaskScope::new(splits, 1, 1, first, plan.pipeline.batch, self.cancel.clone()));
         let task = async {
             let mut rows = Vec::new();
             for EndPlan { plan, context, .. } in segment.physical(scope.clone()).await.map_err(|e| step_error(&e))? {

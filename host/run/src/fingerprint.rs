@@ -176,6 +176,12 @@ impl Known<'_> {
             Verb::Command(_) => form["files"] = (self.files)(name),
             // What becomes of others' files is no matter of these rows; that they are merged with is.
             Verb::Write(written) => form["verb"]["write"]["mode"] = json!(written.mode == Mode::Merge),
+            verb if verb.asking().is_some() => {
+                // Neither at what pace nor at what price it answers.
+                let model = verb.asking().and_then(|asking| self.pipeline.model.get(&asking.model));
+                form["model"] =
+                    model.map_or(Value::Null, |m| json!([m.provider, m.model, m.dimensions, m.window, m.tokenizer]));
+            }
             verb if verb.is_source() => form["columns"] = json!((self.columns)(name)),
             _ => {}
         }

@@ -8,7 +8,7 @@ use dflow_pipeline::{Fault, Name, OnError, Verb};
 use dflow_plan::{Plan, Segment};
 use dflow_wasm::RowShape;
 
-use crate::report::StageReport;
+use crate::report::{Asked, StageReport};
 
 /// What each stage of a segment did.
 pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, StageCounts>) -> Vec<StageReport> {
@@ -29,21 +29,25 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         let rows_in = match stage.verb {
             _ if reads => own.rows_in,
             // A map whose columns nobody reads doesn't run: what goes in comes out.
-            Verb::Use(_) | Verb::Open(_) if !segment.operators.contains(name) => own.rows_out,
+            Verb::Use(_) | Verb::Open(_) | Verb::Prompt(_) | Verb::Embed(_) | Verb::Classify(_)
+                if !segment.operators.contains(name) =>
+            {
+                own.rows_out
+            }
             _ => own.rows_in,
         };
         let filtered = match stage.verb {
             _ if reads => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_) | Verb::Write(_) => own.filtered,
             // With what a later stage's filter dropped before it came out.
-            Verb::Use(_) | Verb::Open(_) | Verb::Command(_) => {
+            Verb::Use(_) | Verb::Open(_) | Verb::Command(_) | Verb::Prompt(_) | Verb::Embed(_) | Verb::Classify(_) => {
                 own.filtered + own.rows_made.saturating_sub(own.rows_out)
             }
             _ => rows_in.saturating_sub(own.rows_out),
         };
         let operator = match &stage.verb {
             Verb::Use(written) => Some(format!("{}/{}", written.plugin, written.operator)),
-            _ => None,
+            verb => verb.asking().map(|asking| asking.model.to_string()),
         };
         StageReport {
             stage: name.clone(),
@@ -59,6 +63,13 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             failed: own.failed,
             reused: 0,
             recalled: own.recalled,
+            asked: Asked {
+                calls: own.calls,
+                input_tokens: own.input_tokens,
+                cached_tokens: own.cached_tokens,
+                output_tokens: own.output_tokens,
+                usd: own.usd,
+            },
             // Each stage's time holds that of the stages below it.
             seconds: (own.nanos.saturating_sub(below) + own.aside) as f64 / 1e9,
             bytes: own.bytes,

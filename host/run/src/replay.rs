@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::{
-    driver::{RunError, fingerprints, run_id},
+    driver::{RunError, begin_asking, fingerprints, landed, run_id},
     engine::Engine,
     events::SCHEMA_VERSION,
     fingerprint::{Fingerprint, Fingerprints},
@@ -86,6 +86,8 @@ struct Totals {
     outputs: Vec<OutputFile>,
     failures: Vec<RowFailure>,
     tasks: usize,
+    /// What models cost.
+    usd: u64,
 }
 
 impl Engine {
@@ -142,6 +144,7 @@ impl Engine {
             seconds: started.elapsed().as_secs_f64(),
             journal_seconds: journal.spent.as_secs_f64(),
             exit: if failed_beyond > 0 { exit::ROWS } else { exit::DONE },
+            usd: report.usd,
             made_of: None,
         };
         journal.end_run(&report)?;
@@ -191,6 +194,7 @@ impl Engine {
                 let first = mistakes.list.first().map_or_else(String::new, |mistake| mistake.message.clone());
                 StepError::new(Fault::Internal, format!("rows that failed at `{stage}` can't be planned: {first}"))
             })?;
+            let before = begin_asking(&again, journal, false, None)?;
             let of = Of { plan, segment, sinks, replay: &replay, fingerprint: &fingerprint };
             let tasks: Vec<ReplayTask<'_>> = dead
                 .into_iter()
@@ -199,7 +203,14 @@ impl Engine {
                     ReplayTask { spec: self.spec(&of, &again, number - 1, journal.run(), dead), dead }
                 })
                 .collect();
-            self.io().block_on(self.tasks_again(&of, &Arc::new(again), tasks, journal, gathered))?;
+            let again = Arc::new(again);
+            let done = self.io().block_on(async {
+                let done = self.tasks_again(&of, &again, tasks, journal, gathered).await;
+                landed(&again.models).await;
+                done
+            });
+            gathered.report.usd += again.models.spent().0.saturating_sub(before.0);
+            done?;
         }
         let past = journal.known().past_tasks(&fingerprint)?;
         let mut counts: BTreeMap<Name, StageCounts> = BTreeMap::new();

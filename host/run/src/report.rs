@@ -36,6 +36,9 @@ pub struct RunReport {
     /// Processor time that the journal took, in seconds (on Linux).
     #[serde(default)]
     pub journal_seconds: f64,
+    /// What models cost in this run, in billionths of a dollar; what failed tasks had asked is in it, what earlier runs paid isn't.
+    #[serde(default)]
+    pub usd: u64,
     /// The exit code.
     pub exit: u8,
     /// What it was made of; none of runs that an earlier host did.
@@ -47,6 +50,28 @@ impl RunReport {
     /// Whether the rows that failed at a stage went on to others.
     pub fn is_routed(&self, stage: &Name) -> bool {
         self.stages.iter().any(|other| other.verb == "dead" && other.from.contains(stage))
+    }
+}
+
+/// What a stage asked of models, in tasks of earlier runs too whose results stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Requests that were sent, those included that were sent again.
+    pub calls: u64,
+    /// Tokens that went in, those in the provider's cache included.
+    pub input_tokens: u64,
+    /// Tokens that went in and were in the provider's cache.
+    pub cached_tokens: u64,
+    /// Tokens that came out.
+    pub output_tokens: u64,
+    /// What it cost, in billionths of a dollar.
+    pub usd: u64,
+}
+
+impl Asked {
+    /// Whether nothing was asked.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -90,6 +115,9 @@ pub struct StageReport {
     /// Of the rows in: those whose results were known of the same content (saved stages).
     #[serde(default)]
     pub recalled: u64,
+    /// What it asked of models; of stages that ask none nothing.
+    #[serde(default, skip_serializing_if = "Asked::is_nothing")]
+    pub asked: Asked,
     /// Processor time of this stage alone, over all cores, in seconds; that of earlier runs left out.
     pub seconds: f64,
     /// Bytes read (sources) or written (sinks).

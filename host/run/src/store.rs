@@ -89,6 +89,17 @@ pub fn forget(state: &Path, outputs: &[StoredOutput]) -> Result<(), StepError> {
     journal.forget(&outputs.iter().map(|output| &output.fingerprint).collect::<Vec<_>>())
 }
 
+/// Forgets answers of models: those that are older than so long (of a stage, or of all), and those that no row has any more. Gives how many, and
+/// the bytes of what they said.
+///
+/// # Errors
+/// A run is going on; the journal can't be written.
+pub fn collect_answers(state: &Path, older: Option<Duration>, stage: Option<&str>) -> Result<(u64, u64), StepError> {
+    let mut journal = Journal::open(state, &run_id(), &Faults::default())?;
+    journal.recover()?;
+    journal.collect_answers(older, stage)
+}
+
 /// The outputs of these stages.
 ///
 /// # Errors

@@ -42,6 +42,8 @@ fn engine(folder: &Path) -> Engine {
         select: Vec::new(),
         accept: Vec::new(),
         allow_commands: false,
+        models: Default::default(),
+        answers: None,
         faults: Faults::default(),
     };
     Engine::new(settings).expect("the engine starts")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, StringViewArray},
     compute::concat,
-    datatypes::{DataType, Schema},
+    datatypes::{DataType, Field, Schema},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use dflow_boundary::{Lent, WireField, WireNode, children, fields_of, schema_of};
@@ -149,13 +149,24 @@ fn values(data_type: &DataType) -> u64 {
     }
 }
 
+/// Whether an array can be made of a field: values that are null by what is below them can't be of a field that has none.
+fn can_be_made(field: &Field) -> bool {
+    let null_below = matches!(
+        field.data_type(),
+        DataType::Null | DataType::Union(..) | DataType::RunEndEncoded(..) | DataType::Dictionary(..)
+    );
+    (field.is_nullable() || !null_below) && children(field.data_type()).iter().all(|child| can_be_made(child))
+}
+
 /// More values than that take long to make, and find no more.
-const MOST_VALUES: u64 = 10_000;
+const MOST_VALUES: u64 = 50_000;
 
 /// Nodes and buffers of `rows` values of each column that isn't a slice.
 fn parts(source: &mut Source<'_>, schema: &Schema, slices: &[u32], rows: u32) -> (Vec<WireNode>, Vec<Vec<u8>>) {
     let many = schema.fields().iter().map(|field| values(field.data_type())).fold(0, u64::saturating_add);
-    if source.once_in(4) || many.saturating_mul(u64::from(rows.min(64))) > MOST_VALUES {
+    // Arrays are slices of ones that are up to 24 longer.
+    let too_many = many.saturating_mul(u64::from(rows.min(64)) + 24) > MOST_VALUES;
+    if source.once_in(4) || too_many || !schema.fields().iter().all(|field| can_be_made(field)) {
         let nodes = (0..source.below(8)).map(|_| WireNode {
             length: source.number(),
             null_count: source.number(),

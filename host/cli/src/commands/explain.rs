@@ -3,14 +3,24 @@
 use std::sync::Arc;
 
 use dflow_pipeline::{Bytes, exit};
-use dflow_run::{Engine, Explained, Why, is_split};
+use dflow_run::{Cost, Engine, Explained, Range, Usd, Why, is_split};
 
-use crate::{failure::Failure, outside::Outside, settings::PlanSettings, terminal::Terminal, words};
+use crate::{
+    failure::Failure,
+    outside::Outside,
+    settings::PlanSettings,
+    table::{Align, Table},
+    terminal::Terminal,
+    words,
+};
 
 /// Explains a pipeline.
 pub(crate) fn explain(settings: &PlanSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
     let draft = settings.pipeline.read(outside)?;
     let engine = Engine::new(settings.engine.clone())?;
+    if let Some(sample) = settings.cost {
+        return cost(&engine.cost(&draft, sample)?, settings.json, terminal);
+    }
     let plan = engine.plan(&draft, None, None)?;
     let segments = engine.explain(&plan)?;
     if segments.is_empty() {
@@ -19,6 +29,71 @@ pub(crate) fn explain(settings: &PlanSettings, outside: &Outside, terminal: &Arc
     }
     let shown: Vec<String> = segments.iter().map(shown).collect();
     terminal.print(shown.join("\n").as_bytes())?;
+    Ok(exit::DONE)
+}
+
+/// Says what models will cost.
+fn cost(cost: &Cost, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
+    if json {
+        terminal.print(format!("{}\n", serde_json::json!(cost)).as_bytes())?;
+        return Ok(exit::DONE);
+    }
+    if cost.stages.is_empty() {
+        terminal.say("no stage of this pipeline asks a model: it costs nothing");
+        return Ok(exit::DONE);
+    }
+    let mut table = Table::new(&[
+        ("stage", Align::Left),
+        ("model", Align::Left),
+        ("rows", Align::Right),
+        ("requests", Align::Right),
+        ("tokens in", Align::Right),
+        ("tokens out", Align::Right),
+        ("cost", Align::Right),
+    ]);
+    let range = |low: String, likely: String, high: String| match low == high {
+        true => likely,
+        false => format!("{likely} ({low} to {high})"),
+    };
+    let tokens = |of: &Range<u64>| range(words::count(of.low), words::count(of.likely), words::count(of.high));
+    let money = |of: &Range<Usd>| range(of.low.to_string(), of.likely.to_string(), of.high.to_string());
+    let mut sum = Range { low: Usd(0), likely: Usd(0), high: Usd(0) };
+    for stage in &cost.stages {
+        let about = if stage.counted { "" } else { "about " };
+        table.row([
+            stage.stage.to_string(),
+            stage.model.to_string(),
+            words::count(stage.rows),
+            words::count(stage.requests),
+            format!("{about}{}", tokens(&stage.input)),
+            tokens(&stage.output),
+            stage.usd.as_ref().map_or_else(|| "no price".to_owned(), money),
+        ]);
+        if let Some(usd) = &stage.usd {
+            sum = Range {
+                low: Usd(sum.low.0 + usd.low.0),
+                likely: Usd(sum.likely.0 + usd.likely.0),
+                high: Usd(sum.high.0 + usd.high.0),
+            };
+        }
+    }
+    terminal.print(table.lines(None).as_bytes())?;
+    let mut text = String::new();
+    if cost.stages.iter().any(|stage| stage.usd.is_some()) {
+        text.push_str(&format!("\nin all {}\n", money(&sum)));
+    }
+    let sampled = cost.sampled.iter().map(|(source, (of, all))| match of == all {
+        true => format!("all {} of `{source}`", words::plural(*all, "row")),
+        false => format!("the first {} of {} of `{source}`", words::count(*of), words::plural(*all, "row")),
+    });
+    text.push_str(&format!("\nlooked at: {}\n", sampled.collect::<Vec<_>>().join(", ")));
+    if cost.stages.iter().any(|stage| !stage.counted) {
+        text.push_str(
+            "tokens are estimated, four letters for one; `tokenizer = \"o200k_base\"` of a model counts them\n",
+        );
+    }
+    text.push_str("what is answered already costs nothing, and isn't taken off here\n");
+    terminal.print(text.as_bytes())?;
     Ok(exit::DONE)
 }
 

@@ -1,5 +1,6 @@
 //! One file for each command. A command sees settings, and gives back its exit code.
 
+mod cache;
 mod check;
 mod dead;
 mod dead_replay;
@@ -18,6 +19,7 @@ mod run;
 mod runs;
 mod schema;
 mod show;
+mod test;
 mod why;
 
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use crate::{
     outside::Outside,
     settings::{
         EvalSettings, GcSettings, GraphSettings, JournalSettings, KeptSettings, LoadSettings, PackSettings,
-        PlanSettings, RerunSettings, ResetSettings, RunSettings,
+        PlanSettings, RerunSettings, ResetSettings, RunSettings, TestSettings,
     },
     terminal::Terminal,
 };
@@ -40,6 +42,7 @@ pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>)
         Command::Eval(args) => eval::eval(&EvalSettings::resolve(args, outside)?, outside, terminal),
         Command::Check(args) => check::check(&PlanSettings::of_check(args, outside), outside, terminal),
         Command::Explain(args) => explain::explain(&PlanSettings::of_explain(args, outside), outside, terminal),
+        Command::Test(args) => test::test(&TestSettings::resolve(args, outside), outside, terminal),
         Command::Show(args) => show::show(&KeptSettings::of_show(args, outside), outside, terminal),
         Command::Why(args) => why::why(&KeptSettings::of_why(args, outside)?, outside, terminal),
         Command::Load(args) => load::load(&LoadSettings::resolve(args, outside)?, outside, terminal),
@@ -51,6 +54,7 @@ pub(crate) fn run(command: Command, outside: &Outside, terminal: &Arc<Terminal>)
         Command::Report(args) => report::report(&JournalSettings::of_report(args, outside), terminal),
         Command::Rerun(args) => rerun::rerun(&RerunSettings::resolve(args, outside), terminal),
         Command::Dead(command) => dead::dead(command, outside, terminal),
+        Command::Cache(command) => cache::cache(command, outside, terminal),
         Command::Graph(args) => graph::graph(&GraphSettings::resolve(args, outside), outside, terminal),
         Command::Schema => schema::schema(terminal),
         Command::Plugin(command) => plugin::plugin(command, outside, terminal),

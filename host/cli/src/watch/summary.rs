@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dflow_pipeline::{Bytes, Name};
-use dflow_run::{OutputFile, RunReport, StageReport};
+use dflow_run::{Asked, OutputFile, RunReport, StageReport, Usd};
 
 use crate::{
     table::{Align, Table},
@@ -17,6 +17,7 @@ const NAMED: usize = 8;
 /// The summary of a run, for a terminal of `width` columns, if it is one; paths are shown as seen from `folder`.
 pub(crate) fn summary(report: &RunReport, folder: &Path, width: Option<usize>) -> String {
     let mut text = stages(&report.stages);
+    text.push_str(&asked(&report.stages));
     text.push_str(&outputs(&report.outputs, folder));
     let failed: u64 = report.stages.iter().map(|stage| stage.failed + stage.skipped).sum();
     let failures = failures::grouped(&report.failures, failed, width);
@@ -61,6 +62,41 @@ fn stages(stages: &[StageReport]) -> String {
         ]);
     }
     table.without_blank(&["before", "filtered", "pruned", "expanded", "skipped"]).lines(None)
+}
+
+/// What stages asked of models.
+fn asked(stages: &[StageReport]) -> String {
+    let mut table = Table::new(&[
+        ("asked", Align::Left),
+        ("model", Align::Left),
+        ("requests", Align::Right),
+        ("known rows", Align::Right),
+        ("tokens in", Align::Right),
+        ("cached", Align::Right),
+        ("tokens out", Align::Right),
+        ("cost", Align::Right),
+    ]);
+    let asks = |stage: &&StageReport| ["prompt", "embed", "classify"].contains(&stage.verb.as_str());
+    let mut any = false;
+    for stage in stages.iter().filter(asks) {
+        any = true;
+        let Asked { calls, input_tokens, cached_tokens, output_tokens, usd } = stage.asked;
+        table.row([
+            stage.stage.to_string(),
+            stage.operator.clone().unwrap_or_default(),
+            words::count(calls),
+            words::some(stage.recalled),
+            words::count(input_tokens),
+            words::some(cached_tokens),
+            words::count(output_tokens),
+            if usd == 0 { String::new() } else { Usd(usd).to_string() },
+        ]);
+    }
+    if any {
+        format!("\n{}", table.without_blank(&["known rows", "cached", "cost"]).lines(None))
+    } else {
+        String::new()
+    }
 }
 
 fn outputs(outputs: &[OutputFile], folder: &Path) -> String {
@@ -126,11 +162,16 @@ fn end(report: &RunReport) -> String {
         0 => String::new(),
         routed => format!("; {} failed and went on to who reads them", words::plural(routed, "row")),
     };
-    let known = match report.stages.iter().map(|stage| stage.recalled).sum() {
+    let of_content = report.stages.iter().filter(|stage| stage.verb == "use");
+    let known = match of_content.map(|stage| stage.recalled).sum() {
         0 => String::new(),
         rows => format!("; {} had results of the same content already", words::plural(rows, "row")),
     };
-    let before = before(report) + &known + &went;
+    let paid = match report.usd {
+        0 => String::new(),
+        usd => format!(" for {}", Usd(usd)),
+    };
+    let before = paid + &before(report) + &known + &went;
     match (failed, report.failed_beyond) {
         (0, _) => format!("done in {time}{disk}{before}\n"),
         (_, 0) => format!("done in {time}{disk}{before}; {rows} failed, as many as may\n"),
@@ -169,6 +210,7 @@ mod tests {
             failed,
             reused,
             recalled: 0,
+            asked: Asked::default(),
             seconds,
             bytes,
         }
@@ -204,6 +246,7 @@ mod tests {
             seconds: 1.234,
             journal_seconds: 0.01,
             exit: 4,
+            usd: 0,
             made_of: None,
         }
     }

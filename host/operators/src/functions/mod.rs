@@ -20,6 +20,7 @@ use self::{
     detokenize::Detokenize, json_extract::JsonExtract, token_count::TokenCount, tokenize::Tokenize,
     tokenizers::Tokenizers,
 };
+use crate::error::{StepError, step_error};
 
 /// What a type's name means, and all names.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,16 @@ pub fn functions(folder: &Path, types: TypeNames) -> Vec<Arc<ScalarUDF>> {
         ScalarUDF::new_from_impl(Detokenize::new(tokenizers)),
     ];
     functions.into_iter().map(Arc::new).collect()
+}
+
+/// What counts tokens, by the name of an encoding that is built in, or the path of a tokenizer's file relative to `folder`.
+///
+/// # Errors
+/// There is no such file, or it holds no tokenizer.
+pub fn token_counter(folder: &Path, name: &str) -> Result<dflow_models::Count, StepError> {
+    let tokenizer = Tokenizers::new(folder).get(name).map_err(|e| step_error(&e))?;
+    // What a tokenizer refuses is as long as it can be.
+    Ok(Arc::new(move |text| tokenizer.count(text).unwrap_or(text.len()) as u64))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use super::open::names;
 use crate::{
-    At, Draft, Flow, Given, Mistake, Name, Pipeline, Stage, Verb,
+    At, Classify, Draft, Embed, Flow, Given, Mistake, Name, Pipeline, Prompt, Stage, Verb,
     mistake::listed,
     node::{Entry, Node, Shape},
     value::{Filled, FromNode, Table},
@@ -83,6 +83,10 @@ pub(super) fn graft(
         into.volume.insert(caller.part(name), volume);
     }
     into.plugin.extend(std::mem::take(&mut inner.plugin).into_iter().map(|(name, plugin)| (caller.part(name), plugin)));
+    for (name, mut model) in std::mem::take(&mut inner.model) {
+        model.fallback.iter_mut().for_each(|other| *other = caller.part(&*other));
+        into.model.insert(caller.part(name), model);
+    }
     for (name, mut stage) in inner.stage {
         stage.within = Some(stage.within.map_or_else(|| caller.clone(), |within| caller.part(within)));
         stage.from = stage.from.iter().map(|from| caller.part(from)).collect();
@@ -106,6 +110,11 @@ pub(super) fn graft(
             }
             Verb::Use(operator) if plugins.contains_key(operator.plugin.as_str()) => {
                 operator.plugin = format!("{caller}.{}", operator.plugin);
+            }
+            Verb::Prompt(Prompt { asking, .. })
+            | Verb::Embed(Embed { asking, .. })
+            | Verb::Classify(Classify { asking, .. }) => {
+                asking.model = caller.part(&asking.model);
             }
             Verb::Join(join) => join.with = caller.part(&join.with),
             Verb::Flow(flow) => flow.rows = caller.part(&flow.rows),

@@ -4,11 +4,13 @@
 //! are put into it, each table becomes its part of the neutral form, and the stages are connected. No step stops at a
 //! mistake, and what has a mistake is left out quietly by the steps after it, so that one slip gives one message.
 
+mod ask;
 mod command;
 mod dead;
 mod flow;
 mod grant;
 mod graph;
+mod model;
 mod open;
 mod operator;
 mod place;
@@ -21,6 +23,7 @@ mod sink;
 mod source;
 mod stage;
 mod steps;
+mod trial;
 mod words;
 
 pub use flow::FlowFile;
@@ -268,6 +271,16 @@ impl Reader<'_> {
         let node = |key| table.entry(key).map(|entry| &entry.node);
         let volume_names: Vec<&str> = volumes.iter().map(String::as_str).collect();
         let volumes = resource::entries(node("volume"), found);
+        let models = resource::entries(node("model"), found);
+        let model_names: Vec<&str> = models.iter().map(|entry| entry.key.as_str()).collect();
+        let default_model = table.get::<Filled>("default_model", found).map(|Filled(name)| name);
+        if let Some(name) = default_model.as_deref().filter(|name| !model_names.contains(name)) {
+            found.push(Mistake::unknown(document.at.key("default_model"), "model", name, &model_names));
+        }
+        let default_model = default_model.filter(|name| model_names.contains(&name.as_str()));
+        let only = if let [only] = model_names.as_slice() { Some(*only) } else { None };
+        let known_models = ask::Models { names: &model_names, default: default_model.as_deref().or(only) };
+        let max_usd = table.entry("max_usd").and_then(|entry| model::usd(&entry.node, found));
         let plugins = resource::entries(node("plugin"), found);
         let written = resource::entries(node("stage"), found);
         if within.is_some() {
@@ -290,7 +303,7 @@ impl Reader<'_> {
             let name = within.map_or_else(|| entry.key.clone(), |within| within.part(&entry.key).to_string());
             self.sources.elsewhere.insert(At::stage(name), entry.node.at.clone());
         }
-        let read = |entry| stage::read(entry, is_step(entry), &volume_names, batch, found);
+        let read = |entry| stage::read(entry, is_step(entry), (&volume_names, known_models), batch, found);
         let mut stages: Vec<_> = written.iter().map(read).collect();
         let routed = graph::connect(&mut stages, found);
         // A name that isn't one is no stage's, so that its readers would seem to read nothing.
@@ -306,10 +319,16 @@ impl Reader<'_> {
             name: table.get("name", found).map_or_else(|| stem(file), |Filled(name)| name),
             param,
             volume: resource::named(volumes, |entry, found| resource::volume(entry, &volume_names, found), found),
+            model: resource::named(models, |entry, found| model::model(entry, &model_names, found), found),
+            default_model: default_model.as_deref().and_then(|name| name.parse().ok()),
+            max_usd,
             plugin: resource::named(plugins, resource::plugin, found),
             stage: stages.into_iter().filter_map(|stage| stage.stage).collect(),
+            test: Vec::new(),
             batch,
         };
+        let stage_names: Vec<&str> = plain.iter().map(|entry| entry.key.as_str()).collect();
+        pipeline.test = node("test").map(|node| trial::tests(node, &stage_names, found)).unwrap_or_default();
         for of in &routed {
             let dead = of.part(DEAD);
             let place = written.iter().find(|entry| entry.key == of.as_str()).map(|entry| entry.node.at.clone());
@@ -328,12 +347,13 @@ impl Reader<'_> {
         };
         let volumes = resources(volumes, &|name| pipeline.volume.contains_key(name));
         let plugins = resources(plugins, &|name| pipeline.plugin.contains_key(name));
+        let models = resources(models, &|name| pipeline.model.contains_key(name));
         let on_one = |path: &String| place::volume(path).is_some_and(|volume| volumes.iter().any(|bad| bad == volume));
         let names_one = |verb: &Verb| match verb {
             Verb::Read(read) => read.path.iter().any(on_one),
             Verb::Write(write) => on_one(&write.path),
             Verb::Use(operator) => plugins.contains(&operator.plugin),
-            _ => false,
+            other => other.asking().is_some_and(|asking| models.iter().any(|bad| asking.model.as_str() == bad)),
         };
         let flawed = written.iter().filter(|entry| {
             let stage = pipeline.stage.get(entry.key.as_str());

@@ -72,7 +72,9 @@ fn stage(definitions: &mut Map<String, Value>) -> Value {
     }
     set(&mut keys, "columns", columns());
     set(&mut keys, "codec", json!({ "enum": Codec::names().collect::<Vec<_>>() }));
-    for list in ["key", "partition_by"] {
+    let texts = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+    set(&mut keys, "labels", json!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, texts] }));
+    for list in ["key", "partition_by", "images"] {
         set(&mut keys, list, one_or_many(json!({ "type": "string" })));
     }
 
@@ -97,7 +99,7 @@ fn value(verb: &str) -> Value {
         "read" => one_or_many(json!({ "type": "string" })),
         "values" => json!({ "type": "array", "items": { "type": "object" }, "minItems": 1 }),
         "input" => json!({ "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 }),
-        "open" | "flow" => json!({ "type": "string" }),
+        "open" | "flow" | "prompt" | "embed" | "classify" => json!({ "type": "string" }),
         "command" => json!({ "type": "array", "items": { "type": ["string", "number", "boolean"] }, "minItems": 1 }),
         "steps" => json!({ "type": "array", "items": { "type": ["string", "object"] }, "minItems": 1 }),
         "use" => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+/[A-Za-z0-9_-]+$|\\$\\{" }),

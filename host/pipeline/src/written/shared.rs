@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// The kinds of resources that can be shared.
-const KINDS: &[&str] = &["volume", "plugin"];
+const KINDS: &[&str] = &["volume", "model", "plugin"];
 /// The keys of a target.
-const TARGET: &[&str] = &["param", "volume", "plugin"];
+const TARGET: &[&str] = &["param", "volume", "model", "plugin"];
 /// The keys of the file.
-const TOP: &[&str] = &["param", "volume", "plugin", "target"];
+const TOP: &[&str] = &["param", "volume", "model", "plugin", "target"];
 
 /// What is shared, and the target that was chosen.
 #[derive(Default)]
@@ -41,6 +41,8 @@ pub(super) struct Merged {
     pub(super) elsewhere: Vec<(At, At)>,
     /// Every volume that the pipeline could name.
     pub(super) volumes: Vec<String>,
+    /// Every model that it could name.
+    models: Vec<String>,
 }
 
 impl<'a> Shared<'a> {
@@ -94,7 +96,7 @@ impl<'a> Shared<'a> {
         found: &mut Vec<Mistake>,
     ) -> Merged {
         let own_file = document.at.in_file();
-        let mut merged = Merged { elsewhere: Vec::new(), volumes: Vec::new() };
+        let mut merged = Merged { elsewhere: Vec::new(), volumes: Vec::new(), models: Vec::new() };
         for entries in &self.others {
             let declared = Declared { own: key(entries, "param"), ..Declared::default() };
             Params::read(declared, &Outside { overrides: &[], env: &|_| None, flow: None }, files, found);
@@ -102,19 +104,26 @@ impl<'a> Shared<'a> {
         let Shape::Table(top) = &mut document.shape else { return merged };
         for kind in KINDS {
             let (entries, mut unnamed) = self.chosen_of(kind, take(top, kind));
-            if *kind == "volume" {
-                merged.volumes.extend(entries.iter().map(|entry| entry.key.clone()));
+            match *kind {
+                "volume" => merged.volumes.extend(entries.iter().map(|entry| entry.key.clone())),
+                "model" => merged.models.extend(entries.iter().map(|entry| entry.key.clone())),
+                _ => {}
             }
             let mut kept = Vec::new();
-            // The manifest of a volume may be in another one.
+            // The manifest of a volume may be in another one, and a model may have another in its place.
             let nodes: Vec<Node> = entries.iter().map(|entry| entry.node.clone()).collect();
-            let in_manifest = |name: &str| nodes.iter().any(|node| mentions(node, &format!("{name}://")));
+            let in_other = |name: &str| match *kind {
+                "volume" => nodes.iter().any(|node| mentions(node, &format!("{name}://"))),
+                // What takes a model's place when that fails.
+                "model" => nodes.iter().any(|node| mentions(node, name)),
+                _ => false,
+            };
             for mut entry in entries {
                 // Parameters have been put into the pipeline's own.
                 if entry.node.at.in_file() == own_file {
                     rebase(&mut entry.node, kind, files);
                 } else {
-                    if !named(kind, &entry.key, top) && !in_manifest(&entry.key) {
+                    if !named(kind, &entry.key, top) && !in_other(&entry.key) {
                         unnamed.push(entry);
                         continue;
                     }
@@ -136,6 +145,10 @@ impl<'a> Shared<'a> {
                     "volume" => {
                         let volumes: Vec<&str> = merged.volumes.iter().map(String::as_str).collect();
                         drop(resource::volume(&entry, &volumes, found));
+                    }
+                    "model" => {
+                        let models: Vec<&str> = merged.models.iter().map(String::as_str).collect();
+                        drop(super::model::model(&entry, &models, found));
                     }
                     _ => drop(resource::plugin(&entry, found)),
                 }
@@ -223,6 +236,11 @@ fn named(kind: &str, name: &str, top: &[Entry]) -> bool {
             let names = |text: &str| text.split_once('/').is_some_and(|(plugin, _)| plugin == name);
             texts.into_iter().any(|node| any_text(node, &names))
         }
+        "model" => {
+            let default = key(top, "default_model");
+            let is_default = default.is_none_or(|node| any_text(node, &|text| text == name));
+            stages.iter().any(|stage| asks(&stage.node, name, is_default))
+        }
         // Places that are found in rows (`open`) can be in any volume.
         _ => {
             let opens = |entry: &Entry| match &entry.node.shape {
@@ -239,6 +257,19 @@ fn named(kind: &str, name: &str, top: &[Entry]) -> bool {
             };
             stages.iter().any(|stage| opens(stage) || mentions(&stage.node, &format!("{name}://")))
         }
+    }
+}
+
+/// Whether a stage, or a step of it, asks a model: one that names none means the default, or the only one.
+fn asks(node: &Node, name: &str, is_default: bool) -> bool {
+    match &node.shape {
+        Shape::Table(keys) => match (key(keys, "model"), key(keys, "steps")) {
+            (Some(model), _) => any_text(model, &|text| text == name),
+            (None, Some(steps)) => asks(steps, name, is_default),
+            (None, None) => is_default && ["prompt", "embed", "classify"].iter().any(|verb| key(keys, verb).is_some()),
+        },
+        Shape::List(items) => items.iter().any(|item| asks(item, name, is_default)),
+        _ => false,
     }
 }
 
@@ -260,9 +291,16 @@ fn any_text(node: &Node, is: &dyn Fn(&str) -> bool) -> bool {
 fn rebase(resource: &mut Node, kind: &str, files: &[SourceText]) {
     let folder = files.get(resource.at.in_file()).map_or("", |file| &file.folder);
     let Shape::Table(entries) = &mut resource.shape else { return };
-    let paths: &[&str] = if kind == "volume" { &["url", "manifest"] } else { &["source"] };
+    let paths: &[&str] = match kind {
+        "volume" => &["url", "manifest"],
+        "model" => &["tokenizer"],
+        _ => &["source"],
+    };
+    let is_name = |text: &str| kind == "model" && !text.contains(['/', '.']);
     for entry in entries.iter_mut().filter(|entry| paths.contains(&entry.key.as_str())) {
-        if let Shape::Text(text) = &mut entry.node.shape {
+        if let Shape::Text(text) = &mut entry.node.shape
+            && !is_name(text)
+        {
             *text = from_pipeline(text, folder).into_owned();
         }
     }

@@ -1,7 +1,7 @@
 //! A stage: its keys, its one verb, and where its rows come from.
 
 use super::{
-    command, flow, open, operator, regroup, relational, resource, sink, source,
+    ask, command, flow, open, operator, regroup, relational, resource, sink, source,
     words::{COMMON, LATER_KEYS, LATER_OWN, LATER_VERBS, OWN, VERBS, joined},
 };
 use crate::{
@@ -40,7 +40,7 @@ pub(super) struct Source {
 pub(super) fn read<'a>(
     entry: &'a Entry,
     step: bool,
-    volumes: &[&str],
+    (volumes, models): (&[&str], ask::Models<'_>),
     batch: BatchLimits,
     found: &mut Vec<Mistake>,
 ) -> WrittenStage<'a> {
@@ -71,7 +71,7 @@ pub(super) fn read<'a>(
             if keyword == "join" {
                 written.joined = regroup::joined(node).map(|(name, at)| Source { name, at });
             }
-            read_verb(keyword, node, table, volumes, found)
+            read_verb(keyword, node, table, (volumes, models), found)
         }
         OneVerb::Later | OneVerb::Slip => None,
     });
@@ -83,10 +83,9 @@ pub(super) fn read<'a>(
         ("dead_letter", OnError::DeadLetter),
     ];
     let on_error = table.entry("on_error").and_then(|e| choice(&e.node, "`on_error`", ON_ERROR, &[], found));
-    if let (Some(OnError::Null), Some(keyword)) =
-        (on_error, written.verb.filter(|keyword| !["use", "command", "open"].contains(keyword)))
+    if let (Some(OnError::Null), Some(keyword)) = (on_error, written.verb.filter(|keyword| !NULLABLE.contains(keyword)))
     {
-        let message = format!("`null` goes with `use`, `command` and `open`, not with `{keyword}`");
+        let message = format!("`null` goes with {}, not with `{keyword}`", joined(NULLABLE));
         let mistake = Mistake::new(table.at.key("on_error"), message);
         found.push(mistake.hint("`skip` and `dead_letter` drop the row, `fail` ends the run"));
     }
@@ -127,6 +126,9 @@ pub(super) fn read<'a>(
     written
 }
 
+/// The verbs whose failed rows can stay, with nulls.
+const NULLABLE: &[&str] = &["use", "command", "open", "prompt", "embed", "classify"];
+
 /// The most that something may be tried again.
 const MOST_RETRIES: u32 = 100;
 
@@ -136,7 +138,10 @@ fn retries(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> u3
     if let Some(keyword) = verb.filter(|keyword| !["use", "open"].contains(keyword)) {
         let message = format!("`retries` goes with `use` and `open`, not with `{keyword}`");
         let mistake = Mistake::new(entry.node.at.clone(), message).on(entry.span.clone());
-        found.push(mistake.hint("what else there is gives the same again"));
+        found.push(mistake.hint(match keyword {
+            "prompt" | "embed" | "classify" => "`retries` of the model says how often a request is sent again",
+            _ => "what else there is gives the same again",
+        }));
     }
     let retries = u32::from_node(&entry.node, found).unwrap_or_default();
     if retries > MOST_RETRIES {
@@ -285,7 +290,13 @@ impl FromNode for (String, At) {
     }
 }
 
-fn read_verb(keyword: &str, node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut Vec<Mistake>) -> Option<Verb> {
+fn read_verb(
+    keyword: &str,
+    node: &Node,
+    stage: Table<'_>,
+    (volumes, models): (&[&str], ask::Models<'_>),
+    found: &mut Vec<Mistake>,
+) -> Option<Verb> {
     match keyword {
         "read" => source::read(node, stage, volumes, found).map(Verb::Read),
         "values" => source::values(node, found).map(Verb::Values),
@@ -299,6 +310,9 @@ fn read_verb(keyword: &str, node: &Node, stage: Table<'_>, volumes: &[&str], fou
             _ => None,
         },
         "use" => operator::operator(node, stage, found).map(Verb::Use),
+        "prompt" => ask::prompt(node, stage, models, found).map(Verb::Prompt),
+        "embed" => ask::embed(node, stage, models, found).map(Verb::Embed),
+        "classify" => ask::classify(node, stage, models, found).map(Verb::Classify),
         "command" => command::command(node, stage, found).map(Verb::Command),
         "sql" => relational::sql(node, found).map(Verb::Sql),
         "set" => relational::set(node, found).map(Verb::Set),

@@ -2,17 +2,14 @@
 
 /// The verbs.
 pub(super) const VERBS: &[&str] = &[
-    "read", "values", "input", "open", "use", "command", "flow", "steps", "sql", "set", "filter", "select", "explode",
-    "limit", "sort", "sample", "distinct", "union", "join", "group", "write",
+    "read", "values", "input", "open", "use", "prompt", "embed", "classify", "command", "flow", "steps", "sql", "set",
+    "filter", "select", "explode", "limit", "sort", "sample", "distinct", "union", "join", "group", "write",
 ];
 
 /// Verbs of later versions, and how this one does the same.
 pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
     ("python", Some("`use` runs an operator of a plugin")),
     ("js", Some("`use` runs an operator of a plugin")),
-    ("prompt", None),
-    ("embed", None),
-    ("classify", None),
     ("nearest", None),
     ("kmeans", None),
     ("near_duplicates", None),
@@ -26,7 +23,7 @@ pub(super) const COMMON: &[&str] =
 pub(super) const OWN: &[(&str, &[&str])] = &[
     ("format", &["read", "write"]),
     ("as", &["read"]),
-    ("schema", &["read"]),
+    ("schema", &["read", "prompt"]),
     ("csv", &["read"]),
     ("codec", &["read", "open", "write"]),
     ("partitions", &["read"]),
@@ -37,6 +34,20 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
     ("output", &["flow"]),
     ("returns", &["command"]),
     ("rows", &["command"]),
+    ("model", &["prompt", "embed", "classify"]),
+    ("into", &["prompt", "embed", "classify"]),
+    ("system", &["prompt", "classify"]),
+    ("images", &["prompt"]),
+    ("params", &["prompt", "classify"]),
+    ("max_tokens", &["prompt", "classify"]),
+    ("dimensions", &["embed"]),
+    ("normalize", &["embed"]),
+    ("labels", &["classify"]),
+    ("by", &["classify"]),
+    ("truncate", &["prompt", "embed", "classify"]),
+    ("share", &["prompt", "embed", "classify"]),
+    ("cache_ttl", &["prompt", "embed", "classify"]),
+    ("usage", &["prompt", "embed", "classify"]),
     ("mode", &["write"]),
     ("columns", &["write"]),
     ("key", &["write"]),
@@ -48,16 +59,17 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
 pub(super) const LATER_KEYS: &[&str] = &["resources", "tags"];
 
 /// Keys of later versions that belong to a verb: not worth a word beside a verb that isn't in this version either.
-pub(super) const LATER_OWN: &[&str] = &["model", "into"];
+pub(super) const LATER_OWN: &[&str] = &[];
 
 /// Keys of the pipeline itself.
-pub(super) const TOP: &[&str] = &["name", "param", "volume", "plugin", "stage", "batch"];
+pub(super) const TOP: &[&str] =
+    &["name", "param", "volume", "model", "default_model", "max_usd", "plugin", "stage", "test", "batch"];
 
 /// Resources of later versions.
-pub(super) const LATER_RESOURCES: &[&str] = &["model", "table", "tokenizer", "validator", "server"];
+pub(super) const LATER_RESOURCES: &[&str] = &["table", "tokenizer", "validator", "server"];
 
 /// Other keys of the pipeline of later versions.
-pub(super) const LATER_TOP: &[&str] = &["max_usd", "test"];
+pub(super) const LATER_TOP: &[&str] = &[];
 
 /// Formats of later versions.
 pub(super) const LATER_FORMATS: &[&str] = &["image", "audio", "pdf", "warc", "delta", "iceberg"];

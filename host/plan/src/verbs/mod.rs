@@ -2,6 +2,7 @@
 //!
 //! DataFusion does the work. What is ours is names, ids, and an order that doesn't depend on how rows were dealt.
 
+mod ask;
 pub(crate) mod command;
 mod distinct;
 mod explode;

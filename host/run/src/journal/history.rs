@@ -69,17 +69,21 @@ impl History {
         Ok(open_to_read(state)?.map(|(db, path)| Self { db, path, now }))
     }
 
+    /// Does something with the database; its errors name the file.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Broken>) -> Result<T, StepError> {
+        work(&self.db).map_err(|broken| broken.named(&self.path))
+    }
+
     /// All runs, the last one first.
     ///
     /// # Errors
     /// The journal can't be read.
     pub fn runs(&self) -> Result<Vec<PastRun>, StepError> {
-        let read = || -> Result<Vec<PastRun>, Broken> {
-            let mut read = self.db.prepare(&format!("{RUNS} ORDER BY started DESC, id DESC"))?;
+        self.read(|db| {
+            let mut read = db.prepare(&format!("{RUNS} ORDER BY started DESC, id DESC"))?;
             let runs = read.query_map([], |row| self.run_of(row))?;
             Ok(runs.collect::<Result<_, _>>()?)
-        };
-        read().map_err(|broken| broken.named(&self.path))
+        })
     }
 
     /// The run with this id.
@@ -87,10 +91,7 @@ impl History {
     /// # Errors
     /// The journal can't be read.
     pub fn run(&self, id: &str) -> Result<Option<PastRun>, StepError> {
-        let read = || -> Result<Option<PastRun>, Broken> {
-            Ok(self.db.query_row(&format!("{RUNS} WHERE id = ?"), [id], |row| self.run_of(row)).optional()?)
-        };
-        read().map_err(|broken| broken.named(&self.path))
+        self.read(|db| Ok(db.query_row(&format!("{RUNS} WHERE id = ?"), [id], |row| self.run_of(row)).optional()?))
     }
 
     fn run_of(&self, row: &Row<'_>) -> rusqlite::Result<PastRun> {

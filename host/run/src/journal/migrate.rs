@@ -5,8 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::open::{Broken, Why};
 
 /// What leads from each version to the next one; the first makes all of it.
-pub(super) const STEPS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("handing.sql"), include_str!("splits.sql")];
+pub(super) const STEPS: [&str; 4] =
+    [include_str!("schema.sql"), include_str!("handing.sql"), include_str!("splits.sql"), include_str!("answers.sql")];
 
 /// The version of a journal.
 ///

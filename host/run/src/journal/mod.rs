@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: which tasks are done again (`reuse.rs`), and where files go (`sink.rs`).
 
+mod answers;
 mod commit;
 mod cut;
 mod dead;
@@ -26,6 +27,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+pub use self::answers::KeptAnswers;
 pub use self::history::{History, PastRun};
 pub(crate) use self::{
     commit::Made,

@@ -9,7 +9,7 @@ use std::{
 use dflow_io::{IoError, Stores};
 use dflow_operators::StepError;
 use dflow_pipeline::Fault;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{
     lock::Lock,
@@ -182,7 +182,7 @@ fn on_processor() -> Duration {
     Duration::from_nanos(nanos.unwrap_or_default())
 }
 
-fn opened(path: &Path) -> Result<Connection, Broken> {
+pub(super) fn opened(path: &Path) -> Result<Connection, Broken> {
     let mut db = Connection::open(path)?;
     db.busy_timeout(PATIENCE)?;
     // One file of changes beside the database: who reads it doesn't wait for who writes, nor the other way round.
@@ -192,6 +192,8 @@ fn opened(path: &Path) -> Result<Connection, Broken> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Answers are written beside: who begins to read, and is then to write, would be too late.
+    db.set_transaction_behavior(TransactionBehavior::Immediate);
     migrate(&mut db)?;
     Ok(db)
 }

@@ -1,0 +1,149 @@
+//! Tests on a simulated clock, and of who waits.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_mins(1);
+const UNSTATED: Limits = Limits { requests_per_minute: None, tokens_per_minute: None, in_flight: 64 };
+
+fn limits(requests: u64, tokens: u64, in_flight: u32) -> Limits {
+    Limits { requests_per_minute: Some(requests), tokens_per_minute: Some(tokens), in_flight }
+}
+
+/// The most within any minute.
+fn densest(sent: &[(Duration, u64)]) -> u64 {
+    let (mut most, mut sum, mut from) = (0, 0, 0);
+    for (at, amount) in sent {
+        sum += amount;
+        while sent[from].0 + MINUTE <= *at {
+            sum -= sent[from].1;
+            from += 1;
+        }
+        most = most.max(sum);
+    }
+    most
+}
+
+/// Sends for so long as fast as it may, with answers after 0.5 to 3.5 s. `tokens` says what a request reserves and what it uses. Gives
+/// when what was reserved.
+fn send(state: &mut State, from: Duration, long: Duration, tokens: impl Fn(u64) -> (u64, u64)) -> Vec<(Duration, u64)> {
+    let (mut now, mut sent, mut flying) =
+        (from, Vec::new(), BinaryHeap::<Reverse<(Duration, Duration, u64, u64)>>::new());
+    while now < from + long {
+        while let Some(Reverse((end, at, reserved, used))) =
+            flying.peek().copied().filter(|Reverse((end, ..))| *end <= now)
+        {
+            flying.pop();
+            state.ended(at, reserved, Ended::Answered(Some(used)), Told::default(), end);
+        }
+        let number = sent.len() as u64;
+        let (reserved, used) = tokens(number);
+        match state.admit(reserved, now).expect("a minute has more") {
+            None => {
+                sent.push((now, reserved));
+                flying.push(Reverse((now + Duration::from_millis(500 + number * 7919 % 3000), now, reserved, used)));
+            }
+            Some(wait) => now = flying.peek().map_or(now + wait, |Reverse((end, ..))| (*end).min(now + wait)),
+        }
+    }
+    sent
+}
+
+fn requests(sent: &[(Duration, u64)]) -> Vec<(Duration, u64)> {
+    sent.iter().map(|(at, _)| (*at, 1)).collect()
+}
+
+#[test]
+fn an_hour_uses_what_is_allowed_and_no_minute_has_more() {
+    // Requests are what is short, ...
+    let mut state = State::new(limits(600, 60_000, 64));
+    let sent = send(&mut state, Duration::ZERO, MINUTE * 60, |number| (40 + number % 41, 40 + number % 41));
+    assert!(sent.len() as f64 >= 0.97 * 36_000.0, "{}", sent.len());
+    assert!(densest(&requests(&sent)) <= 600, "{}", densest(&requests(&sent)));
+    // ... and tokens are.
+    let mut state = State::new(limits(600, 60_000, 64));
+    let sent =
+        send(&mut state, Duration::ZERO, MINUTE * 60, |number| (50 + number * 7919 % 400, 50 + number * 7919 % 400));
+    let total: u64 = sent.iter().map(|(_, tokens)| tokens).sum();
+    assert!(total as f64 >= 0.97 * 3_600_000.0, "{total}");
+    assert!(densest(&sent) <= 60_000, "{}", densest(&sent));
+}
+
+#[test]
+fn what_was_reserved_and_not_used_is_there_for_others() {
+    let mut state = State::new(limits(6_000, 60_000, 64));
+    let sent = send(&mut state, Duration::ZERO, MINUTE * 10, |_| (400, 100));
+    // A minute has 600 by what they use, and 150 by what they reserve.
+    assert!(sent.len() > 5_000, "{}", sent.len());
+}
+
+#[test]
+fn many_refusals_of_one_load_halve_it_once() {
+    let mut state = State::new(UNSTATED);
+    let (start, soon) = (Duration::ZERO, Duration::from_millis(10));
+    (0..64).for_each(|_| assert_eq!(state.admit(1, start), Ok(None)));
+    assert!(matches!(state.admit(1, start), Ok(Some(_))), "64 are under way");
+    let wait = Told { retry_after: Some(Duration::from_secs(7)), ..Told::default() };
+    (0..64).for_each(|_| state.ended(start, 1, Ended::Refused, wait, soon));
+    assert_eq!((state.may, state.flying), (32.0, 0));
+    assert_eq!(state.admit(1, soon), Ok(Some(Duration::from_secs(7))));
+    // Who doesn't say how long to wait isn't asked for a second, then two.
+    let mut now = soon + Duration::from_secs(7);
+    for (seconds, may) in [(1, 16.0), (2, 8.0), (4, 4.0), (8, 2.0), (16, 1.0), (32, 1.0), (60, 1.0), (60, 1.0)] {
+        assert_eq!(state.admit(1, now), Ok(None));
+        state.ended(now, 1, Ended::Refused, Told::default(), now);
+        assert_eq!((state.may, state.admit(1, now)), (may, Ok(Some(Duration::from_secs(seconds)))));
+        now += Duration::from_secs(seconds);
+    }
+    // It grows by one a round.
+    let mut rounds = 0;
+    while state.may < 8.0 {
+        let many = state.may as u32;
+        (0..many).for_each(|_| assert_eq!(state.admit(1, now), Ok(None)));
+        (0..many).for_each(|_| state.ended(now, 1, Ended::Answered(None), Told::default(), now));
+        rounds += 1;
+    }
+    assert!((7..=9).contains(&rounds), "{rounds}");
+}
+
+#[test]
+fn failures_halve_and_do_not_wait() {
+    let mut state = State::new(UNSTATED);
+    assert_eq!(state.admit(1, MINUTE), Ok(None));
+    state.ended(MINUTE, 1, Ended::Failed, Told::default(), MINUTE);
+    assert_eq!((state.may, state.admit(1, MINUTE)), (32.0, Ok(None)));
+}
+
+#[test]
+fn a_limit_that_is_told_holds_from_then_on() {
+    let mut state = State::new(UNSTATED);
+    assert_eq!(state.admit(1, Duration::ZERO), Ok(None));
+    let told = Told { requests_per_minute: Some(60), ..Told::default() };
+    state.ended(Duration::ZERO, 1, Ended::Refused, told, Duration::ZERO);
+    let sent = send(&mut state, Duration::ZERO, MINUTE * 5, |_| (1, 1));
+    assert!((290..=300).contains(&sent.len()), "{}", sent.len());
+    assert!(densest(&requests(&sent)) <= 60);
+    // None is left for a while: it waits until there are some again.
+    let (now, told) = (MINUTE * 10, Told { exhausted_for: Some(Duration::from_secs(20)), ..Told::default() });
+    assert_eq!(state.admit(1, now), Ok(None));
+    state.ended(now, 1, Ended::Answered(None), told, now);
+    assert_eq!(state.admit(1, now), Ok(Some(Duration::from_secs(20))));
+}
+
+#[test]
+fn what_no_minute_has_is_refused_at_once() {
+    let mut state = State::new(limits(600, 1_000, 8));
+    assert_eq!(state.admit(1_001, MINUTE), Err(Refused::TooLarge { tokens: 1_001, most: 1_000 }));
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_waits_for_gives_its_place_back() {
+    let controller = Controller::new(Limits { in_flight: 1, ..UNSTATED });
+    let first = controller.permit(1).await.expect("nothing is stated");
+    let mut second = std::pin::pin!(controller.permit(1));
+    assert!(tokio::time::timeout(Duration::from_millis(20), &mut second).await.is_err());
+    drop(first);
+    assert!(second.await.is_ok());
+    assert_eq!(controller.in_flight(), (1, 0));
+}

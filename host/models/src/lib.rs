@@ -1,0 +1,20 @@
+//! How is a model called?
+//!
+//! Start with [`Models`]: the models of a run, what is asked of them, and what they have answered before ([`records`]). A [`Model`] sends requests at
+//! the pace of its [`controller`], within its [`money`], again as long as that may help; [`openai`] and [`anthropic`] write what is sent and read what
+//! comes back, [`exchange`] is what is said in both, and [`told`] reads what an endpoint says of its limits.
+//!
+//! Deliberately absent: rows, columns and templates (`operators`), and where answers are kept (`run`).
+
+pub mod anthropic;
+pub mod controller;
+pub mod exchange;
+mod model;
+mod models;
+pub mod money;
+pub mod openai;
+pub mod records;
+pub mod told;
+
+pub use model::{Count, Dialect, Key, Model, Request, UNREACHABLE, Unanswered, estimated};
+pub use models::{Mode, Models, Rehearsed, Settings, completion, prompt_digest, prompt_tokens, text_digest, vectors};

@@ -1,0 +1,506 @@
+//! The models of a run: opened once, asked through their controllers, what they answered on the disk before anybody sees it.
+//!
+//! A question that is under way is finished and its answer kept even when who asked has gone: it is paid for. [`Models::close`] lets no
+//! further request out, and [`Models::drained`] waits for those that are.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use reqwest::{Client, Url, redirect};
+use tokio::{runtime::Handle, sync::Notify};
+
+use crate::{
+    anthropic,
+    controller::{Controller, Ended, Limits, Refused},
+    exchange::{Part, Prompt},
+    model::{Count, Dialect, Failed, Key, Model, OF_IMAGE, Request, Unanswered, wait},
+    money::{Budget, Price, Usd},
+    openai,
+    records::{Answers, Digest, Found, From, Given, Question, Unkept, canonical},
+};
+
+/// How long it may take to reach a server.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a request may be refused (429) again and again before it is given up. It isn't to blame, and nothing is paid meanwhile.
+const PATIENCE: Duration = Duration::from_mins(15);
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How a model is opened.
+pub struct Settings {
+    /// The name of its resource.
+    pub resource: String,
+    /// What the provider calls it.
+    pub name: String,
+    /// How it is spoken to.
+    pub dialect: Dialect,
+    /// The address below which the dialect's paths are.
+    pub endpoint: Url,
+    /// Its key.
+    pub key: Option<Key>,
+    /// What its endpoint allows.
+    pub limits: Limits,
+    /// What it costs.
+    pub price: Option<Price>,
+    /// What may be spent on it.
+    pub most: Option<Usd>,
+    /// The longest that one request may take.
+    pub timeout: Duration,
+    /// How often a request is sent again that failed.
+    pub retries: u32,
+    /// The most tokens that go in and come out together.
+    pub window: Option<u64>,
+    /// Texts of one request for vectors, and their tokens.
+    pub most_texts: (usize, u64),
+    /// Counts tokens.
+    pub count: Option<Count>,
+}
+
+/// What becomes of what is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is sent.
+    #[default]
+    Ask,
+    /// It is noted, and nobody answers ([`Models::rehearsed`]). No key is needed.
+    Rehearse,
+    /// Only what was answered before is known. No key is needed.
+    Replay,
+}
+
+/// What would have been asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// The stage that would have asked.
+    pub stage: Arc<str>,
+    /// Tokens that would have gone in.
+    pub input: u64,
+    /// Those of them that the provider would have had in its cache.
+    pub cached: u64,
+    /// Tokens that may come out: at least, likely, at most.
+    pub output: [u64; 3],
+}
+
+/// What somebody waits for who has the same question as another.
+type Flying = Shared<BoxFuture<'static, Result<Given, Unanswered>>>;
+
+/// The models of a run.
+#[derive(Debug)]
+pub struct Models {
+    io: Handle,
+    mode: Mode,
+    rehearsed: Mutex<Vec<Rehearsed>>,
+    /// What the run may cost.
+    run: Arc<Budget>,
+    opened: Mutex<Opened>,
+    answers: OnceLock<Arc<dyn Answers>>,
+    /// Shared questions that are under way.
+    flying: Mutex<HashMap<Digest, Flying>>,
+    under_way: AtomicUsize,
+    /// None is under way any more.
+    landed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Opened {
+    client: Option<Client>,
+    models: BTreeMap<String, Arc<Model>>,
+    /// By endpoint and key.
+    controllers: Vec<(Url, Option<Key>, Arc<Controller>)>,
+    closed: bool,
+}
+
+impl Models {
+    /// None opened yet; requests are waited for on `io`, and all of them cost at most `most`.
+    pub fn new(io: Handle, most: Option<Usd>, mode: Mode) -> Arc<Self> {
+        Arc::new(Self {
+            io,
+            mode,
+            rehearsed: Mutex::default(),
+            run: Budget::new("the run", most),
+            opened: Mutex::default(),
+            answers: OnceLock::new(),
+            flying: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+            landed: Notify::new(),
+        })
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A model that is open already.
+    pub fn get(&self, resource: &str) -> Option<Arc<Model>> {
+        self.opened().models.get(resource).cloned()
+    }
+
+    /// Opens a model. Those with the same endpoint and key have one controller: the limits of the one that was opened first.
+    ///
+    /// # Errors
+    /// No client can be made.
+    pub fn open(&self, settings: Settings) -> Result<Arc<Model>, String> {
+        let mut opened = self.opened();
+        let client = match &opened.client {
+            Some(client) => client.clone(),
+            None => {
+                let client = Client::builder()
+                    .connect_timeout(CONNECT)
+                    .pool_idle_timeout(IDLE)
+                    .pool_max_idle_per_host(usize::MAX)
+                    .tcp_nodelay(true)
+                    // A key goes to the endpoint that the file names, and nowhere else.
+                    .redirect(redirect::Policy::none())
+                    .user_agent(concat!("dflow/", env!("CARGO_PKG_VERSION")))
+                    .build()
+                    .map_err(|e| format!("no client can be made: {e}"))?;
+                opened.client.insert(client).clone()
+            }
+        };
+        let same = opened.controllers.iter().find(|(url, key, _)| *url == settings.endpoint && *key == settings.key);
+        let controller = match same {
+            Some((.., controller)) => controller.clone(),
+            None => {
+                let controller = Controller::new(settings.limits);
+                if opened.closed {
+                    controller.close();
+                }
+                opened.controllers.push((settings.endpoint.clone(), settings.key.clone(), controller.clone()));
+                controller
+            }
+        };
+        let own = Budget::new(format!("model `{}`", settings.resource), settings.most);
+        let model = Arc::new(Model {
+            resource: settings.resource.clone(),
+            name: settings.name,
+            dialect: settings.dialect,
+            endpoint: settings.endpoint,
+            price: settings.price,
+            timeout: settings.timeout,
+            retries: settings.retries,
+            window: settings.window,
+            most_texts: settings.most_texts,
+            count: settings.count,
+            key: settings.key,
+            client,
+            controller,
+            budgets: vec![own, self.run.clone()],
+            came_out: Default::default(),
+        });
+        opened.models.insert(settings.resource, model.clone());
+        Ok(model)
+    }
+
+    /// Says where answers are kept, and what earlier runs that this one goes on with have spent, by model.
+    pub fn begin(&self, answers: Arc<dyn Answers>, spent: &BTreeMap<String, Usd>) {
+        let _ = self.answers.set(answers);
+        self.run.begin(Usd(spent.values().map(|usd| usd.0).sum()));
+        for (resource, spent) in spent {
+            if let Some(model) = self.get(resource) {
+                model.budgets[0].begin(*spent);
+            }
+        }
+    }
+
+    /// What becomes of what is asked.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Notes what would have been asked.
+    pub fn rehearse(&self, what: Rehearsed) {
+        self.rehearsed.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// What would have been asked, since this was asked last.
+    pub fn rehearsed(&self) -> Vec<Rehearsed> {
+        std::mem::take(&mut self.rehearsed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether any model is open.
+    pub fn is_empty(&self) -> bool {
+        self.opened().models.is_empty()
+    }
+
+    /// What was spent, by the runs too that this one goes on with.
+    pub fn spent(&self) -> Usd {
+        self.run.spent()
+    }
+
+    /// Whether requests may not be sent without saying how many tokens may come out.
+    pub fn is_capped(&self, model: &Model) -> bool {
+        model.budgets.iter().any(|budget| budget.is_capped())
+    }
+
+    /// Lets nothing more out.
+    pub fn close(&self) {
+        let mut opened = self.opened();
+        opened.closed = true;
+        opened.controllers.iter().for_each(|(.., controller)| controller.close());
+    }
+
+    /// Waits until what is under way has been answered and kept, or has failed.
+    pub async fn drained(&self) {
+        loop {
+            let landed = self.landed.notified();
+            if self.under_way.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            landed.await;
+        }
+    }
+
+    /// What is known of some questions.
+    ///
+    /// # Errors
+    /// It can't be found out.
+    pub async fn find(&self, questions: Vec<Question>) -> Result<Found, Unanswered> {
+        match self.answers.get() {
+            Some(answers) => answers.find(questions).await.map_err(Unanswered::from),
+            None => Ok(questions.iter().map(|_| None).collect()),
+        }
+    }
+
+    /// Asks the first of some models that answers, and keeps what it says: an answer for each question. `write` says what is sent to which.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask(
+        self: &Arc<Self>,
+        models: &[Arc<Model>],
+        questions: &[Question],
+        write: impl Fn(&Model) -> Request,
+    ) -> Result<Vec<Given>, Unanswered> {
+        let mut failed = Unanswered::Closed;
+        for model in models {
+            failed = match self.asked(model, questions, write(model)).await {
+                Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..))) => failed,
+                other => return other,
+            };
+            if models.len() > 1 {
+                tracing::debug!("{failed:?}");
+            }
+        }
+        Err(failed)
+    }
+
+    /// As [`ask`](Self::ask) with one question whose answer others may share; those who ask at the same time are answered once.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask_shared(
+        self: &Arc<Self>,
+        models: &[Arc<Model>],
+        question: &Question,
+        write: impl Fn(&Model) -> Request + Send + Sync + 'static,
+    ) -> Result<(Given, From), Unanswered> {
+        let flying = self.flying().get(&question.digest).cloned();
+        if let Some(flying) = flying {
+            let given = flying.await?;
+            self.keep(vec![(question.clone(), given.clone(), From::Shared)]).await?;
+            return Ok((given, From::Shared));
+        }
+        let (desk, models, own) = (self.clone(), models.to_vec(), question.clone());
+        let asked = async move {
+            let given = desk.ask(&models, std::slice::from_ref(&own), write).await;
+            desk.flying().remove(&own.digest);
+            given?.pop().ok_or(Unanswered::Closed)
+        };
+        let asked = asked.boxed().shared();
+        self.flying().insert(question.digest, asked.clone());
+        Ok((asked.await?, From::Asked))
+    }
+
+    /// Asks one model, as often as it takes.
+    async fn asked(
+        self: &Arc<Self>,
+        model: &Arc<Model>,
+        questions: &[Question],
+        request: Request,
+    ) -> Result<Vec<Given>, Unanswered> {
+        if self.mode != Mode::Ask {
+            let what = "there is a question to which no answer is recorded".to_owned();
+            return Err(Unanswered::Setup(
+                what,
+                "`dflow-host test --record` asks the models, and records what they answer".to_owned(),
+            ));
+        }
+        let (begun, most) = (Instant::now(), model.most(&request));
+        let (request, questions) = (Arc::new(request), Arc::<[Question]>::from(questions));
+        let (mut attempts, mut failures) = (0, 0);
+        loop {
+            let reserved = Budget::reserve(&model.budgets, most).await.map_err(Unanswered::Money)?;
+            let tokens = request.tokens() + model.out(&request);
+            let permit = model.controller.permit(tokens).await.map_err(|refused| match refused {
+                Refused::Closed => Unanswered::Closed,
+                Refused::TooLarge { tokens, most } => Unanswered::Request(
+                    "prompt-too-long",
+                    format!("it may take {tokens} tokens, and model `{}` takes {most} a minute", model.resource),
+                ),
+            })?;
+            attempts += 1;
+            let (model, request, questions) = (model.clone(), request.clone(), questions.clone());
+            let resource = model.resource.clone();
+            let retries = model.retries;
+            let desk = self.clone();
+            let landed = self.clone().landing(async move {
+                let given = match model.attempt(&request, permit, reserved).await {
+                    Ok(given) => given.into_iter().map(|given| Given { attempts, ..given }).collect::<Vec<_>>(),
+                    Err(failed) => return Ok(Err(failed)),
+                };
+                let kept = questions.iter().cloned().zip(given.iter().cloned());
+                desk.keep(kept.map(|(question, given)| (question, given, From::Asked)).collect()).await?;
+                Ok(Ok(given))
+            });
+            let (ended, kind, what) = match landed.await? {
+                Ok(given) => return Ok(given),
+                Err(Failed::Never(unanswered)) => return Err(unanswered),
+                Err(Failed::Again(ended, kind, what)) => (ended, kind, what),
+            };
+            let given_up = match ended {
+                Ended::Refused => begun.elapsed() > PATIENCE,
+                _ => {
+                    failures += 1;
+                    failures > retries
+                }
+            };
+            if given_up {
+                return Err(Unanswered::Endpoint(kind, what, attempts));
+            }
+            tracing::debug!(model = resource, attempts, "{kind}: {what}");
+            // Who was refused waits for the endpoint's pace, and for nothing else.
+            if ended != Ended::Refused {
+                tokio::time::sleep(wait(failures)).await;
+            }
+        }
+    }
+
+    async fn keep(&self, answers: Vec<(Question, Given, From)>) -> Result<(), Unanswered> {
+        match self.answers.get() {
+            Some(keeper) => Ok(keeper.keep(answers).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a row has answers that others were given.
+    ///
+    /// # Errors
+    /// It can't be kept.
+    pub async fn note(&self, answers: Vec<(Question, Given)>) -> Result<(), Unanswered> {
+        self.keep(answers.into_iter().map(|(question, given)| (question, given, From::Shared)).collect()).await
+    }
+
+    fn flying(&self) -> MutexGuard<'_, HashMap<Digest, Flying>> {
+        self.flying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something where requests are waited for, to its end, whether or not somebody waits for it.
+    fn landing<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl Future<Output = Result<T, Unanswered>> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Unanswered>> {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        let flight = UnderWay(self.clone());
+        let landing = self.io.spawn(async move {
+            let result = work.await;
+            drop(flight);
+            result
+        });
+        async move {
+            landing
+                .await
+                .unwrap_or_else(|lost| Err(Unanswered::Endpoint("lost", format!("the request was lost: {lost}"), 1)))
+        }
+    }
+}
+
+/// Counts what is under way.
+struct UnderWay(Arc<Models>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.0.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.landed.notify_waiters();
+        }
+    }
+}
+
+impl std::convert::From<Unkept> for Unanswered {
+    fn from(Unkept(what, hint): Unkept) -> Self {
+        Self::Setup(what, hint.unwrap_or_default())
+    }
+}
+
+/// The request for a completion, in the model's dialect.
+pub fn completion(model: &Model, prompt: &Prompt) -> Request {
+    let (path, body) = written(model, prompt);
+    let most_out = prompt.max_tokens.map(u64::from);
+    Request { path, body: Bytes::from(body.to_string()), weights: vec![prompt_tokens(model, prompt)], most_out }
+}
+
+/// The request for vectors.
+pub fn vectors(model: &Model, texts: &[&str], dimensions: Option<u32>) -> Request {
+    let body = openai::embeddings(&model.name, texts, dimensions).to_string().into();
+    let weights = texts.iter().map(|text| model.tokens(text)).collect();
+    Request { path: openai::EMBEDDINGS, body, weights, most_out: Some(0) }
+}
+
+/// How many tokens go in.
+pub fn prompt_tokens(model: &Model, prompt: &Prompt) -> u64 {
+    let parts = prompt.parts.iter().map(|part| match part {
+        Part::Text(text) => model.tokens(text),
+        Part::Image { .. } => OF_IMAGE,
+    });
+    let more = [
+        prompt.system.as_deref(),
+        prompt.repair.as_ref().map(|(a, _)| a.as_str()),
+        prompt.repair.as_ref().map(|(_, b)| b.as_str()),
+    ];
+    let schema = prompt.schema.as_ref().map_or(0, |(_, schema)| model.tokens(&schema.to_string()));
+    // What stands around messages.
+    let around = 8;
+    parts.sum::<u64>() + more.into_iter().flatten().map(|text| model.tokens(text)).sum::<u64>() + schema + around
+}
+
+/// What tells a prompt apart from others, whoever answers it.
+pub fn prompt_digest(model: &Model, prompt: &Prompt) -> Digest {
+    // How much of it others have in common with it is no part of the question.
+    let alone = Prompt { shared: 0, ..prompt.clone() };
+    let (path, body) = written(model, &alone);
+    Digest::of(&[model.dialect.as_str().as_bytes(), path.as_bytes(), &canonical(&body)])
+}
+
+/// What tells a text apart from others that are embedded.
+pub fn text_digest(model: &Model, text: &str, dimensions: Option<u32>) -> Digest {
+    let dimensions = dimensions.unwrap_or_default().to_le_bytes();
+    let parts = [model.dialect.as_str().as_bytes(), openai::EMBEDDINGS.as_bytes(), model.name.as_bytes(), &dimensions];
+    Digest::of(&[parts.as_slice(), &[text.as_bytes()]].concat())
+}
+
+fn written(model: &Model, prompt: &Prompt) -> (&'static str, serde_json::Value) {
+    match model.dialect {
+        Dialect::OpenAi => {
+            let own = model.endpoint.host_str() == Some("api.openai.com");
+            let key = match prompt.parts.first() {
+                Some(Part::Text(text)) if prompt.shared > 0 => {
+                    let shared = &text.as_bytes()[..prompt.shared.min(text.len())];
+                    Some(Digest::of(&[shared]).to_string())
+                }
+                _ => None,
+            };
+            (openai::COMPLETIONS, openai::completion(&model.name, prompt, key.as_deref(), own))
+        }
+        Dialect::Anthropic => (anthropic::MESSAGES, anthropic::messages(&model.name, prompt)),
+    }
+}

@@ -1,0 +1,234 @@
+//! What a pipeline will cost, said before anything is spent.
+//!
+//! The stages that ask models are tried on the first rows of each source, with models that answer nothing (`Mode::Rehearse`). What they would
+//! have been asked is counted, and taken as often as there are rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dflow_models::{
+    Mode,
+    money::{Price, Usage, Usd},
+};
+use dflow_operators::StepError;
+use dflow_pipeline::{Draft, Fault, Group, Mistakes, Name, Pipeline, Stage, Verb};
+use serde::Serialize;
+
+use crate::engine::Engine;
+
+/// The stage that counts rows.
+const ROWS: &str = "__rows__";
+/// Texts of one request for vectors.
+const TEXTS: u32 = 128;
+
+/// At least, likely, at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Range<T> {
+    /// At least.
+    pub low: T,
+    /// Likely.
+    pub likely: T,
+    /// At most.
+    pub high: T,
+}
+
+/// What a pipeline will cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// For each source: how many of its rows were looked at, and how many there are.
+    pub sampled: BTreeMap<Name, (u64, u64)>,
+    /// The stages that ask, in the order of the file.
+    pub stages: Vec<StageCost>,
+}
+
+/// What a stage will cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageCost {
+    /// The stage.
+    pub stage: Name,
+    /// The model that it asks.
+    pub model: Name,
+    /// How many rows ask, about.
+    pub rows: u64,
+    /// How many requests that will be.
+    pub requests: u64,
+    /// Tokens that go in; counted by the model's tokenizer, or estimated.
+    pub input: Range<u64>,
+    /// Whether they were counted.
+    pub counted: bool,
+    /// Tokens that come out.
+    pub output: Range<u64>,
+    /// What that costs; nothing is known without a price.
+    pub usd: Option<Range<Usd>>,
+}
+
+/// Why it can't be said.
+#[derive(Debug)]
+pub enum NoCost {
+    /// The pipeline has mistakes.
+    Mistakes(Mistakes),
+    /// Something failed.
+    Failed(StepError),
+}
+
+impl From<StepError> for NoCost {
+    fn from(error: StepError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Mistakes> for NoCost {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Mistakes(mistakes)
+    }
+}
+
+impl Engine {
+    /// What a pipeline will cost, by the first `sample` rows of each source. The engine's models must be such that nobody asks
+    /// ([`Mode::Rehearse`]).
+    ///
+    /// # Errors
+    /// Mistakes in the pipeline; what can't be read.
+    pub fn cost(&self, draft: &Draft, sample: u64) -> Result<Cost, NoCost> {
+        if self.settings.models != Mode::Rehearse {
+            return Err(StepError::new(Fault::Internal, "a rehearsal that asks").into());
+        }
+        let pipeline = &draft.pipeline;
+        self.plan(draft, None, None)?;
+        let (mut sampled, mut stages) = (BTreeMap::new(), Vec::new());
+        for (name, stage) in &pipeline.stage {
+            let Some(asking) = stage.verb.asking() else { continue };
+            let plan = self.plan(draft, Some(name), None)?;
+            let evaluated = self.eval_first(&plan, Some(sample))?;
+            let asked: Vec<_> =
+                plan.models.rehearsed().into_iter().filter(|asked| *asked.stage == *name.as_str()).collect();
+            let (mut looked_at, mut there) = (0, 0);
+            for source in plan.segments.iter().flat_map(|segment| &segment.sources) {
+                let counts = evaluated.counts.get(&source.stage).copied().unwrap_or_default();
+                let (of, all) = match sampled.get(&source.stage) {
+                    Some(known) => *known,
+                    // One that gave less than it might has no more.
+                    None if counts.rows_in < sample => (counts.rows_in, counts.rows_in),
+                    None => (counts.rows_in, self.rows(draft, &source.stage)?),
+                };
+                sampled.insert(source.stage.clone(), (of, all));
+                (looked_at, there) = (looked_at + of, there + all);
+            }
+            let times = if looked_at == 0 { 1.0 } else { there as f64 / looked_at as f64 };
+            let rows = (asked.len() as f64 * times).round() as u64;
+            let rows = most(pipeline, name).map_or(rows, |most| rows.min(most));
+            let model = pipeline.model.get(&asking.model);
+            let texts = model.and_then(|model| model.texts).unwrap_or(TEXTS);
+            let embeds = matches!(stage.verb, Verb::Embed(_));
+            let requests = if embeds { rows.div_ceil(u64::from(texts)) } else { rows };
+            let input: Vec<f64> = asked.iter().map(|asked| asked.input as f64).collect();
+            let (mean, error) = mean(&input, times > 1.0);
+            let input = Range {
+                low: ((mean - 2.0 * error).max(0.0) * rows as f64) as u64,
+                likely: (mean * rows as f64).round() as u64,
+                high: ((mean + 2.0 * error) * rows as f64).ceil() as u64,
+            };
+            let each =
+                |i: usize| asked.iter().map(|asked| asked.output[i]).sum::<u64>() as f64 / asked.len().max(1) as f64;
+            let out = |i: usize| (each(i) * rows as f64).round() as u64;
+            let output = Range { low: out(0), likely: out(1), high: out(2) };
+            let (whole, cached) =
+                asked.iter().fold((0, 0), |(whole, cached), asked| (whole + asked.input, cached + asked.cached));
+            let share = if whole == 0 { 0.0 } else { cached as f64 / whole as f64 };
+            let price = model.and_then(|model| model.price);
+            let usd = price.map(|price| {
+                let price = Price { input: price.input, cached_input: price.cached_input, output: price.output };
+                let of = |input: u64, cached: f64, output: u64| {
+                    price.of(Usage { input, cached_input: (input as f64 * cached) as u64, output })
+                };
+                Range {
+                    // What rows share may be in the provider's cache, or not.
+                    low: of(input.low, share, output.low),
+                    likely: of(input.likely, share / 2.0, output.likely),
+                    high: of(input.high, 0.0, output.high),
+                }
+            });
+            let counted = model.is_some_and(|model| model.tokenizer.is_some());
+            let (stage, model) = (name.clone(), asking.model.clone());
+            stages.push(StageCost { stage, model, rows, requests, input, counted, output, usd });
+        }
+        Ok(Cost { sampled, stages })
+    }
+
+    /// How many rows a source has: all of them are counted, and nothing else is read of them.
+    fn rows(&self, draft: &Draft, source: &Name) -> Result<u64, NoCost> {
+        let mut counting = draft.clone();
+        let group =
+            Group { by: Default::default(), set: [("rows".to_owned(), "count(*)".to_owned())].into_iter().collect() };
+        let name = Name::made(ROWS);
+        counting.pipeline.stage.insert(name.clone(), stage(source, Verb::Group(group)));
+        let plan = self.plan(&counting, Some(&name), None)?;
+        let counted = self.eval_first(&plan, None)?;
+        let rows = counted.rows.iter().filter(|batch| batch.num_rows() > 0).find_map(|batch| {
+            let column = batch.columns().iter().find_map(|column| {
+                column.as_any().downcast_ref::<arrow::array::Int64Array>().map(|counts| counts.value(0))
+            });
+            column.and_then(|count| u64::try_from(count).ok())
+        });
+        Ok(rows.unwrap_or_default())
+    }
+}
+
+/// A stage that nobody has written.
+pub(crate) fn stage(from: &Name, verb: Verb) -> Stage {
+    Stage {
+        from: vec![from.clone()],
+        verb,
+        on_error: Default::default(),
+        max_failures: Default::default(),
+        retries: 0,
+        timeout: None,
+        batch: None,
+        id: None,
+        save: false,
+        doc: None,
+        within: None,
+    }
+}
+
+/// The most rows that can reach a stage: the smallest limit above it.
+fn most(pipeline: &Pipeline, stage: &Name) -> Option<u64> {
+    let (mut least, mut at, mut seen) = (None, stage, BTreeSet::new());
+    while let Some(written) = pipeline.stage.get(at).filter(|_| seen.insert(at)) {
+        match &written.verb {
+            Verb::Limit(limit) => least = Some(least.map_or(limit.0, |least: u64| least.min(limit.0))),
+            // From one row come many.
+            Verb::Explode(_) | Verb::Use(_) | Verb::Command(_) | Verb::Join(_) | Verb::Flow(_) | Verb::Sql(_) => break,
+            _ => {}
+        }
+        let [from] = written.from.as_slice() else { break };
+        at = from;
+    }
+    least
+}
+
+/// The mean, and how far that of all rows may be from it: its standard error, when not all were looked at.
+fn mean(numbers: &[f64], sampled: bool) -> (f64, f64) {
+    let count = numbers.len() as f64;
+    if numbers.is_empty() {
+        return (0.0, 0.0);
+    }
+    let mean = numbers.iter().sum::<f64>() / count;
+    if !sampled || numbers.len() < 2 {
+        return (mean, 0.0);
+    }
+    let variance = numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    (mean, (variance / count).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_of_a_sample_may_be_off() {
+        assert_eq!(mean(&[], true), (0.0, 0.0));
+        assert_eq!(mean(&[4.0, 6.0], false), (5.0, 0.0));
+        let (mean, error) = mean(&[4.0, 6.0, 4.0, 6.0], true);
+        assert!((mean - 5.0).abs() < 1e-9 && (error - 0.577).abs() < 1e-3, "{error}");
+    }
+}

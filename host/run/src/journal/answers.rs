@@ -1,0 +1,455 @@
+//! What models have answered, kept as it comes: on the disk before a row flows on.
+//!
+//! Answers come by the thousand while tasks are committed, so they have a connection and a thread of their own. Those that come within a few
+//! milliseconds are one transaction.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use dflow_models::{
+    exchange::Finish,
+    money::{Usage, Usd},
+    records::{Answers, Content, Found, From, Given, Question, Unkept},
+};
+use dflow_operators::StepError;
+use dflow_pipeline::Fault;
+use futures::{FutureExt, future::BoxFuture};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use tokio::sync::oneshot;
+
+use super::{
+    History,
+    open::{Broken, Journal, opened},
+    runs::{int, now, uint},
+};
+
+/// How long to wait for more answers before they are written: a commit costs more than an answer.
+const GATHER: Duration = Duration::from_millis(4);
+/// How many commands are one transaction at most.
+const MOST: usize = 4096;
+/// How many commands may wait: more than questions can be under way.
+const WAITING: usize = 1 << 16;
+
+/// What the thread is told.
+enum Command {
+    Find(Vec<Question>, oneshot::Sender<Result<Found, Unkept>>),
+    Keep(Kept),
+}
+
+/// Answers that are to be kept, and who is told when they are.
+struct Kept {
+    answers: Vec<(Question, Given, From)>,
+    told: oneshot::Sender<Result<(), Unkept>>,
+}
+
+/// Keeps answers in a journal. What it was given is written when it is dropped.
+pub(crate) struct Keeper {
+    commands: Mutex<Option<SyncSender<Command>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keeper")
+    }
+}
+
+impl Journal {
+    /// What keeps the answers of this run. A `fresh` run doesn't know what rows were answered before.
+    pub(crate) fn answers(&mut self, stages: &[&str], fresh: bool) -> Result<Arc<Keeper>, StepError> {
+        if fresh {
+            self.with(|db| {
+                let forget = db.transaction()?;
+                for stage in stages {
+                    forget.execute("DELETE FROM answered WHERE stage = ?", [stage])?;
+                }
+                forget.commit()?;
+                Ok(())
+            })?;
+        }
+        let (path, run) = (self.path.clone(), self.run.clone());
+        let db = opened(&path).map_err(|broken| broken.named(&path))?;
+        let (sender, receiver) = sync_channel(WAITING);
+        let thread =
+            thread::Builder::new().name("dflow-answers".to_owned()).spawn(move || serve(db, &path, &run, &receiver));
+        let thread = thread.map_err(|e| StepError::new(Fault::Outside, format!("failed to start threads: {e}")))?;
+        Ok(Arc::new(Keeper { commands: Mutex::new(Some(sender)), thread: Some(thread) }))
+    }
+
+    /// What the runs have spent that this one goes on with, by model: those since the last one that came to its end.
+    pub(crate) fn spent(&mut self) -> Result<BTreeMap<String, Usd>, StepError> {
+        let run = self.run.clone();
+        self.with(|db| {
+            let mut spent = db.prepare(
+                "SELECT answer.model, sum(answer.usd) FROM answer JOIN run ON run.id = answer.run
+                 WHERE run.pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND run.id < ?1 AND answer.usd IS NOT NULL
+                 AND run.id > coalesce((SELECT max(done.id) FROM run AS done
+                     WHERE done.pipeline = run.pipeline AND done.id < ?1 AND done.exit IN (0, 4)), '')
+                 GROUP BY answer.model",
+            )?;
+            let spent = spent.query_map([run], |row| Ok((row.get(0)?, Usd(uint(row.get(1)?)))))?;
+            Ok(spent.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+impl Keeper {
+    fn tell<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Unkept>>) -> Command,
+    ) -> BoxFuture<'static, Result<T, Unkept>> {
+        let (sender, receiver) = oneshot::channel();
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = commands.as_ref().is_some_and(|commands| commands.send(command(sender)).is_ok());
+        async move {
+            let gone = || Unkept("what keeps answers has ended".to_owned(), None);
+            if told { receiver.await.unwrap_or_else(|_| Err(gone())) } else { Err(gone()) }
+        }
+        .boxed()
+    }
+}
+
+impl Answers for Keeper {
+    fn find(&self, questions: Vec<Question>) -> BoxFuture<'static, Result<Found, Unkept>> {
+        self.tell(|answer| Command::Find(questions, answer))
+    }
+
+    fn keep(&self, answers: Vec<(Question, Given, From)>) -> BoxFuture<'static, Result<(), Unkept>> {
+        self.tell(|told| Command::Keep(Kept { answers, told }))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.take() {
+            // A panic of it has been told by then, to who waited.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Does what it is told until nobody can tell it anything more.
+fn serve(mut db: Connection, path: &Path, run: &str, commands: &Receiver<Command>) {
+    let unkept = |broken: Broken| {
+        let StepError { message, hint, .. } = broken.named(path);
+        Unkept(message, hint)
+    };
+    while let Ok(first) = commands.recv() {
+        let mut keep = Vec::new();
+        let mut next = Some(first);
+        let mut waited = false;
+        loop {
+            match next.take() {
+                Some(Command::Find(questions, answer)) => {
+                    // Nobody finds what isn't written: who asks the same at the same time is answered once (`Models::ask_shared`).
+                    let _ = answer.send(find(&db, &questions).map_err(&unkept));
+                }
+                Some(Command::Keep(kept)) => keep.push(kept),
+                None => {}
+            }
+            if keep.len() >= MOST {
+                break;
+            }
+            next = commands.try_recv().ok();
+            if next.is_none() {
+                if keep.is_empty() || waited {
+                    break;
+                }
+                thread::sleep(GATHER);
+                waited = true;
+            }
+        }
+        if keep.is_empty() {
+            continue;
+        }
+        let written = write(&mut db, run, &keep).map_err(&unkept);
+        for Kept { told, .. } in keep {
+            let _ = told.send(written.clone());
+        }
+    }
+}
+
+fn write(db: &mut Connection, run: &str, keep: &[Kept]) -> Result<(), Broken> {
+    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (question, given, from) in keep.iter().flat_map(|kept| &kept.answers) {
+        keep_one(&write, run, question, given, *from)?;
+    }
+    write.commit()?;
+    Ok(())
+}
+
+fn keep_one(write: &Transaction<'_>, run: &str, question: &Question, given: &Given, from: From) -> Result<(), Broken> {
+    let mut answered = write.prepare_cached("INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?, ?)")?;
+    let request = question.digest.0.as_slice();
+    let known: Option<i64> = match from {
+        From::Shared => {
+            let mut shared = write.prepare_cached("SELECT answer FROM shared WHERE request = ?")?;
+            shared.query_row([request], |row| row.get(0)).optional()?
+        }
+        _ => None,
+    };
+    let answer = match known {
+        Some(answer) => answer,
+        None => {
+            let (text, vector) = match &given.content {
+                Content::Text(text) => (Some(text), None),
+                Content::Vector(vector) => {
+                    (None, Some(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()))
+                }
+            };
+            let mut answer = write.prepare_cached(
+                "INSERT INTO answer (run, stage, model, text, vector, finish, input_tokens, cached_tokens, output_tokens, usd, millis,
+                 attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?;
+            answer.execute(params![
+                run,
+                &*question.stage,
+                given.model,
+                text,
+                vector,
+                given.finish.to_string(),
+                int(given.usage.input),
+                int(given.usage.cached_input),
+                int(given.usage.output),
+                given.cost.map(|cost| int(cost.0)),
+                int(given.latency.as_millis() as u64),
+                given.attempts,
+                int(now()),
+            ])?;
+            let id = write.last_insert_rowid();
+            if question.share.is_some() {
+                write.prepare_cached("INSERT OR REPLACE INTO shared VALUES (?, ?)")?.execute(params![request, id])?;
+            }
+            id
+        }
+    };
+    answered.execute(params![&*question.stage, question.row, question.call, request, answer])?;
+    Ok(())
+}
+
+const COLUMNS: &str = "answer.text, answer.vector, answer.finish, answer.model, answer.input_tokens, answer.cached_tokens, \
+                       answer.output_tokens, answer.usd, answer.millis, answer.attempts";
+
+fn find(db: &Connection, questions: &[Question]) -> Result<Found, Broken> {
+    let mut of_row = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM answered JOIN answer ON answer.id = answered.answer WHERE answered.stage = ? AND row = ? AND call = ? AND request = ?"
+    ))?;
+    let mut of_others = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM shared JOIN answer ON answer.id = shared.answer WHERE request = ? AND answer.at >= ?"
+    ))?;
+    let mut found = Vec::with_capacity(questions.len());
+    for question in questions {
+        let request = question.digest.0.as_slice();
+        let own = of_row
+            .query_row(params![&*question.stage, question.row, question.call, request], given)
+            .optional()?
+            .map(|given| (given, From::Row));
+        found.push(match (own, question.share) {
+            (None, Some(share)) => {
+                let since = share.ttl.map_or(0, |ttl| now().saturating_sub(ttl.as_millis() as u64));
+                of_others.query_row(params![request, int(since)], given).optional()?.map(|given| (given, From::Shared))
+            }
+            (own, _) => own,
+        });
+    }
+    Ok(found)
+}
+
+fn given(row: &Row<'_>) -> rusqlite::Result<Given> {
+    let (text, vector): (Option<String>, Option<Vec<u8>>) = (row.get(0)?, row.get(1)?);
+    let content = match (text, vector) {
+        (Some(text), _) => Content::Text(text),
+        (None, vector) => {
+            let bytes = vector.unwrap_or_default();
+            let numbers = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            Content::Vector(numbers.collect())
+        }
+    };
+    let finish: String = row.get(2)?;
+    Ok(Given {
+        content,
+        finish: Finish::of(&finish),
+        model: row.get(3)?,
+        usage: Usage { input: uint(row.get(4)?), cached_input: uint(row.get(5)?), output: uint(row.get(6)?) },
+        cost: row.get::<_, Option<i64>>(7)?.map(|usd| Usd(uint(usd))),
+        latency: Duration::from_millis(uint(row.get(8)?)),
+        attempts: row.get(9)?,
+    })
+}
+
+/// What is kept of a stage's answers by one model.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct KeptAnswers {
+    /// The stage that asked.
+    pub stage: String,
+    /// Who answered.
+    pub model: String,
+    /// How many answers.
+    pub answers: u64,
+    /// For how many questions of rows they stand.
+    pub rows: u64,
+    /// How many of them count for every row with the same question.
+    pub shared: u64,
+    /// Bytes of what they say.
+    pub bytes: u64,
+    /// Tokens that went in and came out.
+    pub tokens: u64,
+    /// What they cost, in billionths of a dollar.
+    pub usd: u64,
+}
+
+impl History {
+    /// What is kept of answers.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub fn answers(&self) -> Result<Vec<KeptAnswers>, StepError> {
+        self.read(|db| {
+            let mut kept = db.prepare(
+                "SELECT stage, model, count(*), sum((SELECT count(*) FROM answered WHERE answered.answer = answer.id)),
+                 sum(EXISTS (SELECT 1 FROM shared WHERE shared.answer = answer.id)),
+                 sum(coalesce(length(CAST(text AS BLOB)), 0) + coalesce(length(vector), 0)),
+                 sum(input_tokens + output_tokens), coalesce(sum(usd), 0)
+                 FROM answer GROUP BY stage, model ORDER BY stage, model",
+            )?;
+            let kept = kept.query_map([], |row| {
+                let number = |column| -> rusqlite::Result<u64> { Ok(uint(row.get(column)?)) };
+                Ok(KeptAnswers {
+                    stage: row.get(0)?,
+                    model: row.get(1)?,
+                    answers: number(2)?,
+                    rows: number(3)?,
+                    shared: number(4)?,
+                    bytes: number(5)?,
+                    tokens: number(6)?,
+                    usd: number(7)?,
+                })
+            })?;
+            Ok(kept.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+impl Journal {
+    /// Forgets answers that are older than so long, and of the others those that nobody has. Gives how many, and the bytes of what they said.
+    pub(crate) fn collect_answers(
+        &mut self,
+        older: Option<Duration>,
+        stage: Option<&str>,
+    ) -> Result<(u64, u64), StepError> {
+        let before = older.map_or(0, |older| now().saturating_sub(older.as_millis() as u64));
+        self.with(|db| {
+            let collect = db.transaction()?;
+            let (count, bytes): (i64, i64) = {
+                collect.execute_batch("CREATE TEMP TABLE leaving (id INTEGER PRIMARY KEY)")?;
+                collect.execute(
+                    "INSERT INTO leaving SELECT id FROM answer WHERE (at < ?1 AND (?2 IS NULL OR stage = ?2))
+                     OR (id NOT IN (SELECT answer FROM answered) AND id NOT IN (SELECT answer FROM shared))",
+                    params![int(before), stage],
+                )?;
+                collect.query_row(
+                    "SELECT count(*), coalesce(sum(coalesce(length(CAST(text AS BLOB)), 0) + coalesce(length(vector), 0)), 0)
+                     FROM answer WHERE id IN (SELECT id FROM leaving)",
+                    [],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )?
+            };
+            for table in ["answered WHERE answer", "shared WHERE answer", "answer WHERE id"] {
+                collect.execute(&format!("DELETE FROM {table} IN (SELECT id FROM leaving)"), [])?;
+            }
+            collect.execute_batch("DROP TABLE leaving")?;
+            collect.commit()?;
+            db.execute_batch("VACUUM")?;
+            Ok((uint(count), uint(bytes)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dflow_models::records::{Digest, Share};
+
+    use super::*;
+    use crate::{faults::Faults, journal::Begun};
+
+    fn journal(state: &Path, run: &str) -> Journal {
+        let mut journal = Journal::open(state, run, &Faults::default()).expect("a journal");
+        let parameters = Default::default();
+        let begun = Begun { pipeline: "p", first: None, parameters: &parameters, made_of: None };
+        journal.begin_run(&begun).expect("it can be written");
+        journal
+    }
+
+    fn question(row: &str, request: &str, share: bool) -> Question {
+        let (digest, share) = (Digest::of(&[request.as_bytes()]), share.then_some(Share { ttl: None }));
+        Question { stage: "s".into(), row: row.to_owned(), call: 0, digest, share }
+    }
+
+    fn text(text: &str, usd: u64) -> Given {
+        Given {
+            content: Content::Text(text.to_owned()),
+            finish: Finish::Stop,
+            model: "m".to_owned(),
+            usage: Usage { input: 3, cached_input: 1, output: 2 },
+            cost: Some(Usd(usd)),
+            latency: Duration::from_millis(7),
+            attempts: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_are_found_by_row_and_by_question() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut open = journal(folder.path(), "1");
+        let keeper = open.answers(&["s"], false).expect("a keeper");
+        let (own, shared) = (question("a", "q", false), question("a", "r", true));
+        let vector = Given { content: Content::Vector(vec![1.5, -2.0]), ..text("", 5) };
+        keeper
+            .keep(vec![(own.clone(), text("hi", 10), From::Asked), (shared.clone(), vector.clone(), From::Asked)])
+            .await
+            .expect("kept");
+        let other = question("b", "r", true);
+        let found = keeper.find(vec![
+            own.clone(),
+            shared.clone(),
+            other.clone(),
+            question("b", "q", true),
+            question("a", "z", false),
+        ]);
+        let expected = vec![
+            Some((text("hi", 10), From::Row)),
+            Some((vector.clone(), From::Row)),
+            Some((vector.clone(), From::Shared)),
+            None,
+            None,
+        ];
+        assert_eq!(found.await.expect("found"), expected);
+        keeper.keep(vec![(other.clone(), vector.clone(), From::Shared)]).await.expect("kept");
+        assert_eq!(keeper.find(vec![other.clone()]).await.expect("found"), [Some((vector.clone(), From::Row))]);
+        drop(keeper);
+        drop(open);
+        // Another run goes on with what this one has spent, and finds its answers, if it isn't told to begin anew.
+        let mut open = journal(folder.path(), "2");
+        assert_eq!(open.spent().expect("known"), BTreeMap::from([("m".to_owned(), Usd(15))]));
+        let keeper = open.answers(&["s"], true).expect("a keeper");
+        let found = keeper.find(vec![own, other.clone()]).await.expect("found");
+        assert_eq!(found, [None, Some((vector, From::Shared))]);
+        drop(keeper);
+        let (answers, _) = open.collect_answers(None, None).expect("collected");
+        assert_eq!(answers, 1, "nobody has the first one any more");
+        drop(open);
+        let history = History::open(folder.path()).expect("read").expect("a journal");
+        let kept = history.answers().expect("known");
+        assert_eq!((kept.len(), kept[0].answers, kept[0].rows, kept[0].shared, kept[0].bytes), (1, 1, 0, 1, 8));
+    }
+}
