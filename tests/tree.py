@@ -8,8 +8,8 @@ from pathlib import Path
 
 from common import DFLOW, ROOT, Tally, dflow
 
-# `cli → run → plan → operators → {wasm, io} → pipeline`: a room may use any further along, those in one step don't see each other.
-STEPS = [["cli"], ["run"], ["plan"], ["operators"], ["wasm", "io"], ["pipeline"]]
+# `cli → run → plan → operators → {wasm, io, models} → pipeline`: a room may use any further along, those in one step don't see each other.
+STEPS = [["cli"], ["run"], ["plan"], ["operators"], ["wasm", "io", "models"], ["pipeline"]]
 TOP = ["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "examples", "host", "plugins", "sdk", "tests", "wit"]
 
 
