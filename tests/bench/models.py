@@ -24,7 +24,7 @@ from common import CACHE, DFLOW, environment, needs_dflow
 from model import ModelServer
 
 LATENCY = 0.1
-PEERS = ["aiohttp==3.13.2", "openai==3.52.0", "daft==0.7.26"]
+PEERS = ["aiohttp==3.13.2", "openai==3.52.0", "daft[openai]==0.7.26"]
 PYTHON = CACHE / "dflow/models/peers/bin/python"
 
 AIOHTTP = """
@@ -43,12 +43,11 @@ async def main():
 asyncio.run(main())
 """
 OPENAI = """
-import asyncio, sys, httpx, openai
+import asyncio, sys, openai
 endpoint, rows, flying = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 async def main():
     limit = asyncio.Semaphore(flying)
-    http = httpx.AsyncClient(limits=httpx.Limits(max_connections=None, max_keepalive_connections=None), timeout=120)
-    client = openai.AsyncOpenAI(base_url=endpoint, api_key="k", http_client=http)
+    client = openai.AsyncOpenAI(base_url=endpoint, api_key="k", timeout=120)
     async def ask(i):
         async with limit:
             answer = await client.chat.completions.create(model="m", messages=[{"role": "user", "content": f"Say something about row {i}"}])

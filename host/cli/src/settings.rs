@@ -233,14 +233,18 @@ impl PlanSettings {
     pub(crate) fn of_check(args: CheckArgs, outside: &Outside) -> Self {
         let work = WorkArgs { state: None, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
         let (file, pipeline) = (args.file, args.pipeline);
-        Self::of_explain(ExplainArgs { file, pipeline, work, cost: false, sample: 0, json: false }, outside)
+        let mut settings =
+            Self::of_explain(ExplainArgs { file, pipeline, work, cost: false, sample: 0, json: false }, outside);
+        // What is missing for a run is a mistake.
+        settings.engine.models = Mode::Ask;
+        settings
     }
 
     /// `explain`, as it was typed.
     pub(crate) fn of_explain(args: ExplainArgs, outside: &Outside) -> Self {
         let pipeline = PipelineSettings::resolve(args.file, args.pipeline, outside);
-        // Nothing is run, so that nothing need be allowed.
-        let models = if args.cost { Mode::Rehearse } else { Mode::Ask };
+        // Nothing is run, so that nothing need be allowed, nor a key be there.
+        let models = Mode::Rehearse;
         let engine = EngineSettings { allow_commands: true, models, ..engine(&pipeline, args.work, None, outside) };
         Self { pipeline, engine, cost: args.cost.then_some(args.sample), json: args.json }
     }

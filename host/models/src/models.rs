@@ -4,7 +4,7 @@
 //! further request out, and [`Models::drained`] waits for those that are.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -305,21 +305,23 @@ impl Models {
         question: &Question,
         write: impl Fn(&Model) -> Request + Send + Sync + 'static,
     ) -> Result<(Given, From), Unanswered> {
-        let flying = self.flying().get(&question.digest).cloned();
-        if let Some(flying) = flying {
-            let given = flying.await?;
-            self.keep(vec![(question.clone(), given.clone(), From::Shared)]).await?;
-            return Ok((given, From::Shared));
-        }
         let (desk, models, own) = (self.clone(), models.to_vec(), question.clone());
-        let asked = async move {
+        let ask = async move {
             let given = desk.ask(&models, std::slice::from_ref(&own), write).await;
             desk.flying().remove(&own.digest);
             given?.pop().ok_or(Unanswered::Closed)
         };
-        let asked = asked.boxed().shared();
-        self.flying().insert(question.digest, asked.clone());
-        Ok((asked.await?, From::Asked))
+        // Looked for and put there at once, so that of two who come together one asks.
+        let (flying, first) = match self.flying().entry(question.digest) {
+            Entry::Occupied(other) => (other.get().clone(), false),
+            Entry::Vacant(place) => (place.insert(ask.boxed().shared()).clone(), true),
+        };
+        let given = flying.await?;
+        if first {
+            return Ok((given, From::Asked));
+        }
+        self.keep(vec![(question.clone(), given.clone(), From::Shared)]).await?;
+        Ok((given, From::Shared))
     }
 
     /// Asks one model, as often as it takes.

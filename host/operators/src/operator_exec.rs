@@ -54,7 +54,7 @@ use crate::{
 };
 
 /// The most bytes that wait for a model's answers in a partition.
-const WAITING: u64 = 64 << 20;
+const WAITING: u64 = 32 << 20;
 
 /// The physical node.
 #[derive(Debug)]

@@ -207,7 +207,7 @@ pub struct Asking {
     /// How old a shared answer may be. Default: any age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_ttl: Option<Millis>,
-    /// Whether there are columns that say what each answer took: `INTO_usage`, with `input_tokens`, `cached_tokens`, `output_tokens`, `usd`, `seconds`, `attempts`, `finish`,
+    /// Whether there is a column that says what each answer took, `INTO_usage` (with `schema` `STAGE_usage`): a struct of `input_tokens`, `cached_tokens`, `output_tokens`, `usd`, `seconds`, `attempts`, `finish`,
     /// `model` and `from`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub usage: bool,

@@ -53,6 +53,13 @@ impl RunReport {
     }
 }
 
+impl StageReport {
+    /// Whether it is one that asks a model.
+    pub fn asks(&self) -> bool {
+        ["prompt", "embed", "classify"].contains(&self.verb.as_str())
+    }
+}
+
 /// What a stage asked of models, in tasks of earlier runs too whose results stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dflow_run::EngineSettings;
+use dflow_run::{EngineSettings, Mode};
 
 use super::{DEFAULT_FILE, PipelineSettings, engine, state_beside};
 use crate::{
@@ -80,7 +80,9 @@ impl KeptSettings {
             WorkArgs { state: args.state, workers: None, memory: None, task_bytes: dflow_pipeline::Bytes(64 << 20) };
         let pipeline = PipelineSettings::resolve(file, args.pipeline, outside);
         // Nothing is run.
-        let engine = EngineSettings { allow_commands: true, ..engine(&pipeline, work, None, outside) };
+        // Nothing is run, so that neither need anything be allowed nor a key be there.
+        let engine =
+            EngineSettings { allow_commands: true, models: Mode::Rehearse, ..engine(&pipeline, work, None, outside) };
         Self { pipeline, engine, stage, json: args.json, seen_from: outside.folder.clone() }
     }
 

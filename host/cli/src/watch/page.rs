@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dflow_pipeline::{Bytes, Name};
-use dflow_run::{RunReport, StageReport};
+use dflow_run::{Asked, RunReport, StageReport, Usd};
 use minijinja::{AutoEscape, Environment, Value, context};
 
 use crate::{
@@ -45,6 +45,7 @@ pub(crate) fn page(report: &RunReport, started: &str, host: &str) -> Result<Stri
         spilled => (report.spilled > 0).then(|| Bytes(report.spilled).to_string()),
         graph => graph(&report.stages),
         files => files.collect::<Vec<_>>(),
+        asked => report.stages.iter().filter(|stage| stage.asks()).map(asked).collect::<Vec<_>>(),
         stages,
         failures,
     };
@@ -68,6 +69,21 @@ fn stage(stage: &StageReport) -> Value {
         time => words::seconds(stage.seconds),
         rate => words::rate(stage.rows_in.saturating_sub(stage.reused), stage.seconds),
         bytes => if stage.bytes > 0 { Bytes(stage.bytes).to_string() } else { String::new() },
+    }
+}
+
+/// What a stage asked of a model.
+fn asked(stage: &StageReport) -> Value {
+    let Asked { calls, input_tokens, cached_tokens, output_tokens, usd } = stage.asked;
+    context! {
+        name => stage.stage.as_str(),
+        model => what(stage),
+        calls => words::count(calls),
+        known => words::some(stage.recalled),
+        input => words::count(input_tokens),
+        cached => words::some(cached_tokens),
+        output => words::count(output_tokens),
+        cost => if usd == 0 { String::new() } else { Usd(usd).to_string() },
     }
 }
 

@@ -76,9 +76,8 @@ fn asked(stages: &[StageReport]) -> String {
         ("tokens out", Align::Right),
         ("cost", Align::Right),
     ]);
-    let asks = |stage: &&StageReport| ["prompt", "embed", "classify"].contains(&stage.verb.as_str());
     let mut any = false;
-    for stage in stages.iter().filter(asks) {
+    for stage in stages.iter().filter(|stage| stage.asks()) {
         any = true;
         let Asked { calls, input_tokens, cached_tokens, output_tokens, usd } = stage.asked;
         table.row([

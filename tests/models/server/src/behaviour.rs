@@ -37,6 +37,9 @@ pub struct Behaviour {
 struct Rule {
     /// What.
     fault: Fault,
+    /// With requests whose path ends so.
+    #[serde(default)]
+    path: Option<String>,
     /// With requests in which this stands.
     #[serde(default)]
     asked: Option<String>,
@@ -85,10 +88,11 @@ pub enum Fault {
 
 impl Behaviour {
     /// What goes wrong with a request.
-    pub fn fault(&mut self, number: usize, asked: &str) -> Option<Fault> {
+    pub fn fault(&mut self, number: usize, path: &str, asked: &str) -> Option<Fault> {
         let rule = self.faults.iter_mut().find(|rule| {
             rule.times != Some(0)
                 && rule.every.is_none_or(|every| number % every == every - 1)
+                && rule.path.as_ref().is_none_or(|end| path.ends_with(end.as_str()))
                 && rule.asked.as_ref().is_none_or(|words| asked.contains(words))
         })?;
         rule.times = rule.times.map(|times| times - 1);

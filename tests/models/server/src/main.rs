@@ -126,7 +126,7 @@ impl Server {
         let (number, fault, latency, key, log_bodies) = {
             let mut state = self.state();
             let number = state.log.len();
-            let fault = state.behaviour.fault(number, &words);
+            let fault = state.behaviour.fault(number, path, &words);
             let latency = state.behaviour.latency(number);
             state.flying += 1;
             state.most_flying = state.most_flying.max(state.flying);
