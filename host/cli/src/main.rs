@@ -15,6 +15,7 @@ mod pages;
 mod pipeline_file;
 mod schema;
 mod settings;
+mod shipped;
 mod table;
 mod terminal;
 mod watch;
@@ -29,6 +30,7 @@ use crate::{args::Args, outside::Outside, terminal::Terminal};
 fn main() -> ExitCode {
     allocator::give_back_soon();
     pages::keep_small();
+    dflow_run::ship(shipped::SHIPPED);
     let args = Args::parse();
     let outside = Outside::real();
     let terminal = Arc::new(Terminal::new(&outside));

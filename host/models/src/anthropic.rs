@@ -14,7 +14,7 @@ pub const MESSAGES: &str = "messages";
 /// The version of the dialect, sent as `anthropic-version`.
 pub const VERSION: &str = "2026-10-21";
 /// The most tokens that come out where nobody says: the dialect wants a number.
-const MOST: u32 = 4096;
+pub const MAX_TOKENS: u32 = 4096;
 
 /// The body of a request.
 pub fn messages(model: &str, prompt: &Prompt) -> Value {
@@ -25,7 +25,7 @@ pub fn messages(model: &str, prompt: &Prompt) -> Value {
     }
     let mut body = Map::new();
     body.insert("model".to_owned(), model.into());
-    body.insert("max_tokens".to_owned(), prompt.max_tokens.unwrap_or(MOST).into());
+    body.insert("max_tokens".to_owned(), prompt.max_tokens.unwrap_or(MAX_TOKENS).into());
     if let Some(system) = &prompt.system {
         body.insert("system".to_owned(), system.as_str().into());
     }

@@ -84,6 +84,8 @@ pub enum Mode {
 pub struct Rehearsed {
     /// The stage that would have asked.
     pub stage: Arc<str>,
+    /// The model's resource.
+    pub model: String,
     /// Tokens that would have gone in.
     pub input: u64,
     /// Those of them that the provider would have had in its cache.

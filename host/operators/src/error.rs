@@ -54,6 +54,12 @@ impl From<WasmError> for StepError {
     }
 }
 
+impl From<StepError> for WasmError {
+    fn from(e: StepError) -> Self {
+        Self { fault: e.fault, message: e.message, hint: e.hint, of_a_row: None }
+    }
+}
+
 impl From<IoError> for StepError {
     fn from(e: IoError) -> Self {
         Self { fault: e.fault, message: e.message.clone(), hint: e.hint.clone(), row: None }

@@ -346,6 +346,21 @@ impl Work {
 
     /// All results of a part, and what failed of it.
     async fn part(&self, part: &Part) -> Result<(VecDeque<RecordBatch>, Failed)> {
+        let done = self.done(part).await;
+        self.bill();
+        done
+    }
+
+    /// Counts what models were asked for the stage meanwhile, whatever became of it.
+    fn bill(&self) {
+        match (&self.spec.operator, &self.spec.models) {
+            (Worker::Asker(asker), _) => self.counters.add(&asker.desk.counted()),
+            (_, Some(models)) => self.counters.add(&models.counted()),
+            _ => {}
+        }
+    }
+
+    async fn done(&self, part: &Part) -> Result<(VecDeque<RecordBatch>, Failed)> {
         if self.scope.cancel.is_raised() {
             return Err(StepError::new(Fault::Outside, "interrupted").into());
         }
@@ -354,7 +369,8 @@ impl Work {
         }
         let input = self.input(part)?;
         if let Worker::Asker(asker) = &self.spec.operator {
-            let outcome = asker.outcome(&input, part.ids.as_ref(), &self.counters, &self.scope.cancel).await?;
+            let (outcome, recalled) = asker.outcome(&input, part.ids.as_ref(), &self.scope.cancel).await?;
+            self.counters.add(&StageCounts { recalled, ..StageCounts::default() });
             return self.results(&part.rows, part.ids.as_ref(), outcome);
         }
         let whole = self.spec.on_error == OnError::Fail;

@@ -19,7 +19,7 @@ use datafusion::{
 use dflow_pipeline::{BatchLimits, Name, OnError};
 use dflow_wasm::RowShape;
 
-use crate::{alone::Health, ids::ID_FIELD_TYPE, reads::Reads, worker::Worker};
+use crate::{alone::Health, ids::ID_FIELD_TYPE, reads::Reads, stage_models::StageModels, worker::Worker};
 
 /// What a stage does with an operator.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct OperatorSpec {
     pub children: Option<ChildColumns>,
     /// The column that is equal where all ports are, if results are known again by it.
     pub key: Option<String>,
+    /// The models that the operator may ask.
+    pub models: Option<StageModels>,
     /// How it fares.
     pub health: Health,
 }

@@ -6,7 +6,7 @@ use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
 use dflow_pipeline::Fault;
 use dflow_wasm::{Operator, Processed, Profile, RowShape, Stopped, WasmError};
 
-use crate::{asker::Asker, command::Program, error::StepError};
+use crate::{asker::Asker, command::Program};
 
 /// What does a stage's work.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl Worker {
         match self {
             Self::Operator(operator) => operator.input(),
             Self::Program(program) => &program.input,
-            Self::Asker(asker) => &asker.input,
+            Self::Asker(asker) => &asker.ask.input,
         }
     }
 
@@ -109,10 +109,7 @@ impl Worker {
                 Err(WasmError { fault: Fault::Internal, message, hint: None, of_a_row: None }.into())
             }
             // Neither is what a program does.
-            Self::Program(program) => program.process(batch).await.map_err(|error| {
-                let StepError { fault, message, hint, .. } = error;
-                WasmError { fault, message, hint, of_a_row: None }.into()
-            }),
+            Self::Program(program) => program.process(batch).await.map_err(|error| WasmError::from(error).into()),
         }
     }
 }

@@ -50,6 +50,16 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// The models that a stage may ask: its own, or those that its plugin is granted.
+    pub fn asked<'a>(&'a self, stage: &'a Stage) -> &'a [Name] {
+        match &stage.verb {
+            Verb::Use(operator) => {
+                self.plugin.get(operator.plugin.as_str()).map_or(&[], |plugin| plugin.grant.models.as_slice())
+            }
+            verb => verb.asking().map_or(&[], |asking| std::slice::from_ref(&asking.model)),
+        }
+    }
+
     /// The stage that gives the rows that fail at a stage, if another reads them.
     pub fn dead_of(&self, stage: &Name) -> Option<&Name> {
         let (name, dead) = self.stage.get_key_value(stage.part(DEAD).as_str())?;
@@ -179,6 +189,10 @@ pub enum Verb {
     Embed(Embed),
     /// One of some labels for each row.
     Classify(Classify),
+    /// Calls a function in Python in the sandbox.
+    Python(Script),
+    /// Calls a function in JavaScript in the sandbox.
+    Js(Script),
     /// A native program, unsandboxed: `run` needs `--allow-commands`.
     Command(Command),
     /// Another pipeline file, between its `input` stage and its output.
@@ -231,6 +245,8 @@ impl Verb {
             Self::Prompt(_) => "prompt",
             Self::Embed(_) => "embed",
             Self::Classify(_) => "classify",
+            Self::Python(_) => Language::Python.keyword(),
+            Self::Js(_) => Language::Js.keyword(),
             Self::Command(_) => "command",
             Self::Flow(_) => "flow",
             Self::Given(_) => "input",
@@ -258,6 +274,15 @@ impl Verb {
             Self::Prompt(Prompt { asking, .. })
             | Self::Embed(Embed { asking, .. })
             | Self::Classify(Classify { asking, .. }) => Some(asking),
+            _ => None,
+        }
+    }
+
+    /// The language and the function that it calls, if it calls one.
+    pub fn script(&self) -> Option<(Language, &Script)> {
+        match self {
+            Self::Python(script) => Some((Language::Python, script)),
+            Self::Js(script) => Some((Language::Js, script)),
             _ => None,
         }
     }
@@ -467,6 +492,96 @@ impl Command {
     /// The command line as a person would write it.
     pub fn text(&self) -> String {
         self.line.join(" ")
+    }
+}
+
+/// `python = "clean.py:clean"` with `returns`, `rows`, `in`, `with`: a function in a source text, called in the sandbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// The file, as seen from the folder of the file in which the stage is written; or, of more than one line, the text itself.
+    pub source: String,
+    /// The function; the only public one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// The columns that it gives, and their types, as those of `schema`. What the function says of itself when left out.
+    #[serde(default)]
+    pub returns: Option<SourceSchema>,
+    /// How many rows come of one. What the function says of itself when left out.
+    #[serde(default)]
+    pub rows: Option<ScriptRows>,
+    /// Its parameter ← our column (or `stage.column` of an ancestor). Columns of the same name need no entry.
+    #[serde(default, rename = "in")]
+    pub input: IndexMap<String, String>,
+    /// Values of parameters that aren't columns.
+    #[serde(default)]
+    pub with: serde_json::Map<String, serde_json::Value>,
+    /// The folder of the file in which the stage is written, as seen from the pipeline's. Not written by anybody.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(skip)]
+    pub folder: String,
+}
+
+impl Script {
+    /// Whether the source is the text itself.
+    pub fn is_inline(&self) -> bool {
+        self.source.contains('\n')
+    }
+
+    /// What a person calls it: the file and the function.
+    pub fn text(&self) -> String {
+        let function = self.function.as_ref().map_or_else(String::new, |function| format!(":{function}"));
+        if self.is_inline() { "text".to_owned() } else { format!("{}{function}", self.source) }
+    }
+}
+
+/// How many rows a function gives for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScriptRows {
+    /// One.
+    Map,
+    /// One or none. Without columns of its own, it says yes or no.
+    Filter,
+    /// Any number.
+    Expand,
+}
+
+impl ScriptRows {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Filter => "filter",
+            Self::Expand => "expand",
+        }
+    }
+}
+
+/// A language in which functions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Python.
+    Python,
+    /// JavaScript.
+    Js,
+}
+
+impl Language {
+    /// The verb, and the plugin that interprets it.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Js => "js",
+        }
+    }
+
+    /// How names of its files end.
+    pub fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Python => &[".py"],
+            Self::Js => &[".js", ".mjs"],
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Name;
+
 /// What a plugin is granted. Its description must ask for each of it, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -10,12 +12,15 @@ pub struct Grant {
     /// The origins that it may send requests to, by the host. `http` of the contract.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<HttpGrant>,
+    /// The models that it may ask, by the host: names of `[model.NAME]`. `models` of the contract.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<Name>,
 }
 
 impl Grant {
     /// Whether it grants nothing.
     pub fn is_nothing(&self) -> bool {
-        self.http.is_empty()
+        self.http.is_empty() && self.models.is_empty()
     }
 }
 

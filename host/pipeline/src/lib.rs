@@ -28,9 +28,10 @@ pub use draft::Draft;
 pub use fault::{Fault, exit};
 pub use file_names::{FileNames, refuse_name};
 pub use form::{
-    Cell, Command, CommandRows, CsvOptions, DEAD, Distinct, Explode, Flow, Given, Group, How, Input, Join, Limit,
-    MaxFailures, Missing, Mode, Nulls, OnError, OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample,
-    SampleSize, Select, Set, Sort, SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb, Volume, Write,
+    Cell, Command, CommandRows, CsvOptions, DEAD, Distinct, Explode, Flow, Given, Group, How, Input, Join, Language,
+    Limit, MaxFailures, Missing, Mode, Nulls, OnError, OneOrMany, Open, Pipeline, Plugin, Read, ReadAs, Row, Sample,
+    SampleSize, Script, ScriptRows, Select, Set, Sort, SourceSchema, Sql, Stage, Steps, Union, Use, Values, Verb,
+    Volume, Write,
 };
 pub use format::{Codec, Format};
 pub use grant::{Grant, HttpGrant};

@@ -11,9 +11,11 @@ use datafusion::{
     logical_expr::LogicalPlan,
 };
 use dflow_models::Models;
-use dflow_operators::{ReadBy, Requests, is_split};
-use dflow_pipeline::{At, BatchLimits, Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
-use dflow_wasm::{Granted, Plugin, RowShape, shipped, shipped_names};
+use dflow_operators::{Desk, GrantedModel, ReadBy, Requests, StageModels, is_split};
+use dflow_pipeline::{
+    At, BatchLimits, Draft, Fault, GuestLimits, Language, Mistake, Mistakes, Name, Pipeline, Stage, Verb,
+};
+use dflow_wasm::{Granted, Http, Plugin, RowShape, shipped, shipped_names};
 use indexmap::IndexMap;
 
 use crate::{
@@ -256,7 +258,10 @@ impl Planning<'_> {
         let state = self.state.clone();
         // Operators and sinks count what goes in by themselves.
         let counts = stage.verb.asking().is_some()
-            || matches!(stage.verb, Verb::Open(_) | Verb::Use(_) | Verb::Command(_) | Verb::Write(_));
+            || matches!(
+                stage.verb,
+                Verb::Open(_) | Verb::Use(_) | Verb::Python(_) | Verb::Js(_) | Verb::Command(_) | Verb::Write(_)
+            );
         let reader = ReadBy { stage: name.clone(), counts };
         let inputs = self.from[name].iter().filter_map(|from| self.steps.get_key_value(from));
         // In a flow's file stages go by their own names.
@@ -304,8 +309,23 @@ impl Planning<'_> {
                 let ships = shipped(own).is_some() && !self.pipeline.plugin.contains_key(written.plugin.as_str());
                 let recalls = self.saves && stage.save && ships;
                 let (batch, stores) = (self.batch(stage), &self.environment.stores);
-                let opening = Opening { plugin: &plugin, batch, recalls, stores };
+                let models = self.granted_models(name, &written.plugin)?;
+                let opening = Opening { batch, recalls, models, ..Opening::new(&plugin, stores) };
                 let (step, shape) = input.operator(name, stage, written, opening).await?;
+                self.shapes.insert(name.clone(), shape);
+                Ok(step)
+            }
+            Verb::Python(_) | Verb::Js(_) => {
+                let input = input?.clone();
+                let Some(script) = stage.verb.script() else { return Err(Vec::new()) };
+                let plugin = self
+                    .interpreter(name, script.0)
+                    .await
+                    .map_err(|mistake| mistake.into_iter().collect::<Vec<_>>())?;
+                let (batch, stores) = (self.batch(stage), &self.environment.stores);
+                let opening = Opening { batch, recalls: self.saves && stage.save, ..Opening::new(&plugin, stores) };
+                let (step, shape, files) = input.script(name, stage, script, self.environment, opening).await?;
+                self.programs.insert(name.clone(), files);
                 self.shapes.insert(name.clone(), shape);
                 Ok(step)
             }
@@ -408,6 +428,41 @@ impl Planning<'_> {
         }
     }
 
+    /// The plugin that interprets a language; `Err(None)` when it was reported before that it isn't there.
+    async fn interpreter(&mut self, stage: &Name, language: Language) -> Result<Arc<Plugin>, Option<Mistake>> {
+        let name = language.keyword();
+        if shipped(name).is_none() {
+            let what = format!("this dflow-host was built without what interprets `{name}`");
+            let hint = format!("run `sdk/{}/build`, then build the host again", name);
+            return Err(self
+                .broken
+                .insert(name.to_owned())
+                .then(|| Mistake::new(At::stage(stage).key(name), what).hint(hint)));
+        }
+        self.plugin(stage, name).await
+    }
+
+    /// The models that a plugin is granted, for a stage that uses it.
+    fn granted_models(&self, stage: &Name, plugin: &str) -> Result<Option<StageModels>, Vec<Mistake>> {
+        let Some(named) = self.pipeline.plugin.get(plugin).filter(|named| !named.grant.models.is_empty()) else {
+            return Ok(None);
+        };
+        let (mut granted, mut mistakes) = (BTreeMap::new(), Vec::new());
+        for model in &named.grant.models {
+            // A guest knows it by the name that the file of its plugin gives it.
+            let own = model.as_str().rsplit_once('.').map_or(model.as_str(), |(_, own)| own);
+            match verbs::ask::models(self.pipeline, self.environment, model) {
+                Ok(asked) => {
+                    let desk = Desk::new(stage, self.environment.models.clone(), asked);
+                    let length = self.pipeline.model.get(model).and_then(dflow_pipeline::Model::vector);
+                    granted.insert(own.to_owned(), GrantedModel { desk, length });
+                }
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if mistakes.is_empty() { Ok(Some(StageModels::new(granted))) } else { Err(mistakes) }
+    }
+
     async fn load(&self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Mistake> {
         let sandbox = &self.environment.sandbox;
         let named = self.pipeline.plugin.get(plugin);
@@ -420,8 +475,13 @@ impl Planning<'_> {
             )
             .hint("give yours another name")),
             (Some(shipped), None) => {
-                let loaded =
-                    sandbox.load(plugin, shipped.bytes, Some(shipped.digest), GuestLimits::default(), Granted::Nothing);
+                let loaded = sandbox.load(
+                    plugin,
+                    shipped.bytes,
+                    Some(shipped.digest),
+                    GuestLimits::default(),
+                    Granted::default(),
+                );
                 loaded.await.map_err(|e| of_wasm(At::stage(stage).key("use"), &e))
             }
             (None, Some(named)) => {
@@ -433,7 +493,11 @@ impl Planning<'_> {
                 })?;
                 let http = self.environment.stores.granted_http(plugin, &named.grant);
                 let http = http.map_err(|e| of_io(At::new(["plugin", plugin, "grant"]), &e))?;
-                let granted = http.map_or(Granted::Nothing, |http| Granted::Http(Arc::new(Requests(http))));
+                let granted = Granted {
+                    http: http.map(|http| Arc::new(Requests(http)) as Arc<dyn Http>),
+                    models: !named.grant.models.is_empty(),
+                    nominally: false,
+                };
                 sandbox.load(plugin, &bytes, None, named.limits, granted).await.map_err(|e| of_wasm(at, &e))
             }
             (None, None) => {

@@ -10,9 +10,11 @@ use datafusion::{
     logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder},
 };
 use dflow_io::Stores;
-use dflow_operators::{Health, MeterNode, OperatorNode, OperatorSpec, Parts, ReadBy, Reads, SourceSpec, Worker};
+use dflow_operators::{
+    Health, MeterNode, OperatorNode, OperatorSpec, Parts, ReadBy, Reads, SourceSpec, StageModels, Worker,
+};
 use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError, Stage, Use};
-use dflow_wasm::{OperatorDescription, Plugin, PortType, Profile, RowShape, Within, takes_files};
+use dflow_wasm::{Asks, OperatorDescription, Plugin, PortType, Profile, RowShape, Within, takes_files};
 use indexmap::IndexMap;
 
 use crate::{
@@ -24,6 +26,7 @@ use crate::{
     saved::KEY_COLUMN,
     source::SourceTable,
     types::type_text,
+    verbs::script::own_words,
 };
 
 /// A stage that is planned: the plan that gives its rows, and what they look like.
@@ -51,6 +54,20 @@ pub(crate) struct Opening<'a> {
     pub(crate) recalls: bool,
     /// Where it reads parts of files.
     pub(crate) stores: &'a Stores,
+    /// The models that its plugin is granted.
+    pub(crate) models: Option<StageModels>,
+    /// What people call it, where that isn't the plugin's operator.
+    pub(crate) called: Option<String>,
+    /// The stage's verb.
+    pub(crate) keyword: &'static str,
+}
+
+impl<'a> Opening<'a> {
+    /// As `use` opens it.
+    pub(crate) fn new(plugin: &'a Arc<Plugin>, stores: &'a Stores) -> Self {
+        let batch = BatchLimits::default();
+        Self { plugin, batch, recalls: false, stores, models: None, called: None, keyword: "use" }
+    }
 }
 
 impl Step {
@@ -195,7 +212,8 @@ impl Step {
         opening: Opening<'_>,
     ) -> Result<(Self, RowShape), Vec<Mistake>> {
         let at = At::stage(name);
-        let Opening { plugin, batch, recalls, stores } = opening;
+        let Opening { plugin, batch, recalls, stores, models, called, keyword } = opening;
+        let label = called.as_ref().map(|called| format!("stage `{name}`: `{called}`"));
         let Some(described) = plugin.description().operator(&written.operator) else {
             let known: Vec<_> = plugin.description().operators.iter().map(|o| o.name.as_str()).collect();
             return Err(vec![Mistake::unknown(
@@ -219,9 +237,16 @@ impl Step {
         let input: Vec<Field> =
             ports.iter().map(|(port, _, data_type)| Field::new(port, data_type.clone(), true)).collect();
         let input = Schema::new(input);
-        let within = Within { time: stage.timeout, blobs: Some(Arc::new(Parts(stores.clone()))) };
+        let models = models.filter(|_| described.wants("models"));
+        let asks = models.clone().map(|models| Arc::new(models) as Arc<dyn Asks>);
+        let within = Within { time: stage.timeout, blobs: Some(Arc::new(Parts(stores.clone()))), models: asks, label };
         let opened = plugin.open_within(name.as_str(), &written.operator, &written.with, &input, within).await;
-        let operator = opened.map_err(|e| vec![of_wasm(settings_place(&at, written, &e.message), &e)])?;
+        let operator = opened.map_err(|e| {
+            vec![match keyword {
+                "use" => of_wasm(settings_place(&at, written, &e.message), &e),
+                keyword => own_words(at.key(keyword), &e),
+            }]
+        })?;
         let mut columns = self.columns.child(name);
         let mut fields = Vec::new();
         for output in written.output.keys() {
@@ -250,17 +275,17 @@ impl Step {
             let nullable = field.is_nullable() || stage.on_error == OnError::Null;
             let planned = Columns::field(&flat_name, field.data_type().clone(), nullable);
             if columns.visible.contains_key(ours) || SYSTEM.contains(&ours.as_str()) {
-                let what =
-                    format!("the new column `{ours}` of `{}/{}` is there already", plugin.name(), described.name);
+                let maker = called.clone().unwrap_or_else(|| format!("{}/{}", plugin.name(), described.name));
+                let what = format!("the new column `{ours}` of `{maker}` is there already");
                 let place = if written.output.contains_key(field.name()) {
                     at.key("out").key(field.name())
                 } else {
-                    at.key("use")
+                    at.key(keyword)
                 };
-                mistakes.push(
-                    Mistake::new(place, what)
-                        .hint(format!("give it another name: `out = {{ {} = \"…\" }}`", field.name())),
-                );
+                mistakes.push(Mistake::new(place, what).hint(match keyword {
+                    "use" => format!("give it another name: `out = {{ {} = \"…\" }}`", field.name()),
+                    _ => "give it another name, or drop the other one with `select` before".to_owned(),
+                }));
                 continue;
             }
             columns.visible.insert(ours.clone(), Column::of(&planned));
@@ -295,7 +320,8 @@ impl Step {
         let input = self.with_new(name, keyed, self.columns.clone())?.plan;
         let stage = name.clone();
         let health = Health::default();
-        let spec = OperatorSpec { stage, operator, columns: fields, on_error, retries, batch, children, key, health };
+        let spec =
+            OperatorSpec { stage, operator, columns: fields, on_error, retries, batch, children, key, models, health };
         let reads = Reads {
             ports,
             id: self.columns.id().map(Column::expr),

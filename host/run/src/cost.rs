@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dflow_models::{
-    Mode,
+    Mode, Rehearsed,
     money::{Price, Usage, Usd},
 };
 use dflow_operators::StepError;
@@ -17,6 +17,8 @@ use crate::engine::Engine;
 
 /// The stage that counts rows.
 const ROWS: &str = "__rows__";
+/// How far off a number of tokens may be that is estimated, and not counted by the model's tokenizer.
+const ESTIMATED: f64 = 0.2;
 /// Texts of one request for vectors.
 const TEXTS: u32 = 128;
 
@@ -61,6 +63,49 @@ pub struct StageCost {
     pub usd: Option<Range<Usd>>,
 }
 
+impl StageCost {
+    /// Of a stage of whose rows some have asked this of a model, and all are so many times more.
+    fn of(pipeline: &Pipeline, (stage, resource): (&Name, &Name), asked: &[&Rehearsed], times: f64) -> Self {
+        let rows = (asked.len() as f64 * times).round() as u64;
+        let rows = most(pipeline, stage).map_or(rows, |most| rows.min(most));
+        let model = pipeline.model.get(resource);
+        let texts = model.and_then(|model| model.texts).unwrap_or(TEXTS);
+        // Of vectors nothing comes out, and many are asked for at once.
+        let embeds = asked.iter().all(|asked| asked.output[2] == 0);
+        let requests = if embeds { rows.div_ceil(u64::from(texts)) } else { rows };
+        let input: Vec<f64> = asked.iter().map(|asked| asked.input as f64).collect();
+        let (mean, error) = mean(&input, times > 1.0);
+        let counted = model.is_some_and(|model| model.tokenizer.is_some());
+        let unsure = if counted { 0.0 } else { ESTIMATED };
+        let input = Range {
+            low: ((mean - 2.0 * error).max(0.0) * (1.0 - unsure) * rows as f64) as u64,
+            likely: (mean * rows as f64).round() as u64,
+            high: ((mean + 2.0 * error) * (1.0 + unsure) * rows as f64).ceil() as u64,
+        };
+        let each = |i: usize| asked.iter().map(|asked| asked.output[i]).sum::<u64>() as f64 / asked.len().max(1) as f64;
+        let out = |i: usize| (each(i) * rows as f64).round() as u64;
+        let output = Range { low: out(0), likely: out(1), high: out(2) };
+        let (whole, cached) =
+            asked.iter().fold((0, 0), |(whole, cached), asked| (whole + asked.input, cached + asked.cached));
+        let share = if whole == 0 { 0.0 } else { cached as f64 / whole as f64 };
+        let price = model.and_then(|model| model.price);
+        let usd = price.map(|price| {
+            let price = Price { input: price.input, cached_input: price.cached_input, output: price.output };
+            let of = |input: u64, cached: f64, output: u64| {
+                price.of(Usage { input, cached_input: (input as f64 * cached) as u64, output })
+            };
+            Range {
+                // What rows share may be in the provider's cache, or not.
+                low: of(input.low, share, output.low),
+                likely: of(input.likely, share / 2.0, output.likely),
+                high: of(input.high, 0.0, output.high),
+            }
+        });
+        let (stage, model) = (stage.clone(), resource.clone());
+        Self { stage, model, rows, requests, input, counted, output, usd }
+    }
+}
+
 /// Why it can't be said.
 #[derive(Debug)]
 pub enum NoCost {
@@ -96,11 +141,13 @@ impl Engine {
         self.plan(draft, None, None)?;
         let (mut sampled, mut stages) = (BTreeMap::new(), Vec::new());
         for (name, stage) in &pipeline.stage {
-            let Some(asking) = stage.verb.asking() else { continue };
+            let models = pipeline.asked(stage);
+            if models.is_empty() {
+                continue;
+            }
             let plan = self.plan(draft, Some(name), None)?;
             let evaluated = self.eval_first(&plan, Some(sample))?;
-            let asked: Vec<_> =
-                plan.models.rehearsed().into_iter().filter(|asked| *asked.stage == *name.as_str()).collect();
+            let rehearsed = plan.models.rehearsed();
             let (mut looked_at, mut there) = (0, 0);
             for source in plan.segments.iter().flat_map(|segment| &segment.sources) {
                 let counts = evaluated.counts.get(&source.stage).copied().unwrap_or_default();
@@ -114,42 +161,14 @@ impl Engine {
                 (looked_at, there) = (looked_at + of, there + all);
             }
             let times = if looked_at == 0 { 1.0 } else { there as f64 / looked_at as f64 };
-            let rows = (asked.len() as f64 * times).round() as u64;
-            let rows = most(pipeline, name).map_or(rows, |most| rows.min(most));
-            let model = pipeline.model.get(&asking.model);
-            let texts = model.and_then(|model| model.texts).unwrap_or(TEXTS);
-            let embeds = matches!(stage.verb, Verb::Embed(_));
-            let requests = if embeds { rows.div_ceil(u64::from(texts)) } else { rows };
-            let input: Vec<f64> = asked.iter().map(|asked| asked.input as f64).collect();
-            let (mean, error) = mean(&input, times > 1.0);
-            let input = Range {
-                low: ((mean - 2.0 * error).max(0.0) * rows as f64) as u64,
-                likely: (mean * rows as f64).round() as u64,
-                high: ((mean + 2.0 * error) * rows as f64).ceil() as u64,
-            };
-            let each =
-                |i: usize| asked.iter().map(|asked| asked.output[i]).sum::<u64>() as f64 / asked.len().max(1) as f64;
-            let out = |i: usize| (each(i) * rows as f64).round() as u64;
-            let output = Range { low: out(0), likely: out(1), high: out(2) };
-            let (whole, cached) =
-                asked.iter().fold((0, 0), |(whole, cached), asked| (whole + asked.input, cached + asked.cached));
-            let share = if whole == 0 { 0.0 } else { cached as f64 / whole as f64 };
-            let price = model.and_then(|model| model.price);
-            let usd = price.map(|price| {
-                let price = Price { input: price.input, cached_input: price.cached_input, output: price.output };
-                let of = |input: u64, cached: f64, output: u64| {
-                    price.of(Usage { input, cached_input: (input as f64 * cached) as u64, output })
-                };
-                Range {
-                    // What rows share may be in the provider's cache, or not.
-                    low: of(input.low, share, output.low),
-                    likely: of(input.likely, share / 2.0, output.likely),
-                    high: of(input.high, 0.0, output.high),
+            for model in models {
+                let asked =
+                    rehearsed.iter().filter(|asked| *asked.stage == *name.as_str() && model.as_str() == asked.model);
+                let asked: Vec<&Rehearsed> = asked.collect();
+                if !asked.is_empty() || stage.verb.asking().is_some() {
+                    stages.push(StageCost::of(pipeline, (name, model), &asked, times));
                 }
-            });
-            let counted = model.is_some_and(|model| model.tokenizer.is_some());
-            let (stage, model) = (name.clone(), asking.model.clone());
-            stages.push(StageCost { stage, model, rows, requests, input, counted, output, usd });
+            }
         }
         Ok(Cost { sampled, stages })
     }
@@ -197,7 +216,14 @@ fn most(pipeline: &Pipeline, stage: &Name) -> Option<u64> {
         match &written.verb {
             Verb::Limit(limit) => least = Some(least.map_or(limit.0, |least: u64| least.min(limit.0))),
             // From one row come many.
-            Verb::Explode(_) | Verb::Use(_) | Verb::Command(_) | Verb::Join(_) | Verb::Flow(_) | Verb::Sql(_) => break,
+            Verb::Explode(_)
+            | Verb::Use(_)
+            | Verb::Python(_)
+            | Verb::Js(_)
+            | Verb::Command(_)
+            | Verb::Join(_)
+            | Verb::Flow(_)
+            | Verb::Sql(_) => break,
             _ => {}
         }
         let [from] = written.from.as_slice() else { break };

@@ -344,7 +344,7 @@ pub(crate) fn begin_asking(
     if plan.models.is_empty() {
         return Ok(Usd(0));
     }
-    let asking = plan.pipeline.stage.iter().filter(|(_, stage)| stage.verb.asking().is_some());
+    let asking = plan.pipeline.stage.iter().filter(|(_, stage)| !plan.pipeline.asked(stage).is_empty());
     let stages: Vec<&str> = asking.map(|(name, _)| name.as_str()).collect();
     // Who begins anew goes on with nothing.
     let spent = if fresh { BTreeMap::new() } else { journal.spent()? };

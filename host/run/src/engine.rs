@@ -210,11 +210,10 @@ impl Engine {
 
     /// Loads a plugin: one that ships with the host by name, any other by its path.
     pub fn plugin(&self, name_or_path: &str) -> Result<Arc<Plugin>, StepError> {
+        let granted = Granted { nominally: true, ..Granted::default() };
         let load = async {
             match shipped(name_or_path) {
-                Some(s) => {
-                    self.sandbox.load(s.name, s.bytes, Some(s.digest), GuestLimits::default(), Granted::Nominally).await
-                }
+                Some(s) => self.sandbox.load(s.name, s.bytes, Some(s.digest), GuestLimits::default(), granted).await,
                 None => {
                     let path = PathBuf::from(name_or_path);
                     let bytes = std::fs::read(&path).map_err(|e| dflow_wasm::WasmError {
@@ -227,7 +226,7 @@ impl Engine {
                     })?;
                     let name =
                         path.file_stem().map_or_else(|| name_or_path.to_owned(), |n| n.to_string_lossy().into_owned());
-                    self.sandbox.load(&name, &bytes, None, GuestLimits::default(), Granted::Nominally).await
+                    self.sandbox.load(&name, &bytes, None, GuestLimits::default(), granted).await
                 }
             }
         };

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use dflow_operators::StepError;
 use dflow_pipeline::{Fault, GuestLimits, Mode, Name, Pipeline, Verb};
 use dflow_plan::{Column, Plan, Segment, type_text};
-use dflow_wasm::{Plugin, shipped_names};
+use dflow_wasm::{Plugin, shipped};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -123,7 +123,7 @@ fn code(plugin: &Plugin, operator: &str) -> Value {
     let own = plugin.name().rsplit_once('.').map_or(plugin.name(), |(_, own)| own);
     let described = plugin.description().operators.iter().find(|described| described.name == operator);
     match described {
-        Some(described) if shipped_names().any(|name| name == own) => json!(described.version),
+        Some(described) if shipped(own).is_some() => json!(described.version),
         _ => json!(plugin.digest()),
     }
 }
@@ -174,16 +174,25 @@ impl Known<'_> {
                 form["code"] = json!([(self.code)(&written.plugin, &written.operator), limits]);
             }
             Verb::Command(_) => form["files"] = (self.files)(name),
+            Verb::Python(_) | Verb::Js(_) => {
+                form["files"] = (self.files)(name);
+                form["code"] = (self.code)(stage.verb.keyword(), "call");
+            }
             // What becomes of others' files is no matter of these rows; that they are merged with is.
             Verb::Write(written) => form["verb"]["write"]["mode"] = json!(written.mode == Mode::Merge),
-            verb if verb.asking().is_some() => {
-                // Neither at what pace nor at what price it answers.
-                let model = verb.asking().and_then(|asking| self.pipeline.model.get(&asking.model));
-                form["model"] =
-                    model.map_or(Value::Null, |m| json!([m.provider, m.model, m.dimensions, m.window, m.tokenizer]));
-            }
             verb if verb.is_source() => form["columns"] = json!((self.columns)(name)),
             _ => {}
+        }
+        // Neither at what pace nor at what price they answer.
+        let asked =
+            self.pipeline.asked(stage).iter().map(|name| self.pipeline.model.get(name)).map(|model| match model {
+                Some(m) => json!([m.provider, m.model, m.dimensions, m.window, m.tokenizer]),
+                None => Value::Null,
+            });
+        match asked.collect::<Vec<_>>().as_slice() {
+            [] => {}
+            [one] => form["model"] = one.clone(),
+            several => form["model"] = json!(several),
         }
         without_nulls(&mut form);
         form["verb"].as_object_mut().into_iter().flat_map(|verb| verb.values_mut()).for_each(without_nulls);

@@ -29,7 +29,13 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         let rows_in = match stage.verb {
             _ if reads => own.rows_in,
             // A map whose columns nobody reads doesn't run: what goes in comes out.
-            Verb::Use(_) | Verb::Open(_) | Verb::Prompt(_) | Verb::Embed(_) | Verb::Classify(_)
+            Verb::Use(_)
+            | Verb::Python(_)
+            | Verb::Js(_)
+            | Verb::Open(_)
+            | Verb::Prompt(_)
+            | Verb::Embed(_)
+            | Verb::Classify(_)
                 if !segment.operators.contains(name) =>
             {
                 own.rows_out
@@ -40,13 +46,19 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
             _ if reads => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_) | Verb::Write(_) => own.filtered,
             // With what a later stage's filter dropped before it came out.
-            Verb::Use(_) | Verb::Open(_) | Verb::Command(_) | Verb::Prompt(_) | Verb::Embed(_) | Verb::Classify(_) => {
-                own.filtered + own.rows_made.saturating_sub(own.rows_out)
-            }
+            Verb::Use(_)
+            | Verb::Python(_)
+            | Verb::Js(_)
+            | Verb::Open(_)
+            | Verb::Command(_)
+            | Verb::Prompt(_)
+            | Verb::Embed(_)
+            | Verb::Classify(_) => own.filtered + own.rows_made.saturating_sub(own.rows_out),
             _ => rows_in.saturating_sub(own.rows_out),
         };
         let operator = match &stage.verb {
             Verb::Use(written) => Some(format!("{}/{}", written.plugin, written.operator)),
+            Verb::Python(script) | Verb::Js(script) => Some(script.text()),
             verb => verb.asking().map(|asking| asking.model.to_string()),
         };
         StageReport {
@@ -97,7 +109,9 @@ pub(crate) fn check(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Stag
             _ if reads => report.rows_in == kept,
             // One that makes rows anew says only what went in.
             (Verb::Command(_), None) => true,
-            (Verb::Use(_) | Verb::Command(_), shape) => shape == Some(&RowShape::Expand) || report.rows_in == kept,
+            (Verb::Use(_) | Verb::Python(_) | Verb::Js(_) | Verb::Command(_), shape) => {
+                shape == Some(&RowShape::Expand) || report.rows_in == kept
+            }
             (Verb::Sql(_) | Verb::Join(_) | Verb::Group(_) | Verb::Explode(_), _) => true,
             _ => report.rows_in == kept,
         };

@@ -52,7 +52,9 @@ pub use dead::{DeadGroup, DeadRows};
 pub use dflow_models::{Mode, money::Usd};
 pub use dflow_operators::{RowFailure, StageCounts, StepError, is_split};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
-pub use dflow_wasm::{Cancel, Description, OperatorDescription, Plugin, Profile, RowShape, shipped_names};
+pub use dflow_wasm::{
+    Cancel, Description, OperatorDescription, Plugin, Profile, RowShape, Shipped, ship, shipped_names,
+};
 pub use driver::{Beside, RunError};
 pub use engine::{Engine, EngineSettings};
 pub use eval::Evaluated;

@@ -49,8 +49,8 @@ impl Engine {
             .iter()
             .map(|test| self.trial(draft, test, &recorded).map_err(NoCost::from))
             .collect::<Result<_, _>>()?;
-        if self.settings.models == Mode::Ask && draft.pipeline.stage.values().any(|stage| stage.verb.asking().is_some())
-        {
+        let asks = |stage| !draft.pipeline.asked(stage).is_empty();
+        if self.settings.models == Mode::Ask && draft.pipeline.stage.values().any(asks) {
             recorded.write(answers)?;
         }
         Ok(trials)

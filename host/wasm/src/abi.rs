@@ -19,7 +19,9 @@ pub(crate) const BLOBS: &str = "dflow:operator/blobs@0.1.0";
 
 /// The interface for requests.
 pub(crate) const HTTP: &str = "dflow:operator/http@0.1.0";
-/// What may be asked for in one call of a capability: parts, requests. The host has memory of its own for each.
+/// The interface for models.
+pub(crate) const MODELS: &str = "dflow:operator/models@0.1.0";
+/// What may be asked for in one call of a capability: parts, requests, prompts. The host has memory of its own for each.
 pub(crate) const MOST_OF_A_CALL: usize = 1 << 16;
 
 /// `types.field`

@@ -94,9 +94,9 @@ pub struct PortDescription {
 pub struct PortType(pub String);
 
 impl OperatorDescription {
-    /// Whether it may make requests.
-    pub(crate) fn wants_http(&self) -> bool {
-        self.wants.iter().any(|wanted| wanted == "http")
+    /// Whether it can use a capability.
+    pub fn wants(&self, capability: &str) -> bool {
+        self.wants.iter().any(|wanted| wanted == capability)
     }
 
     /// The schema in which columns of `input` go in. Errors name the column that its port doesn't take.

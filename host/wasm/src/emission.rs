@@ -21,6 +21,7 @@ use dflow_pipeline::Bytes;
 use crate::{
     abi::SliceColumn,
     description::RowShape,
+    error::WasmError,
     lower::{INLINE, part_of, view_of, viewed},
 };
 
@@ -65,12 +66,14 @@ pub(crate) struct Emission<'a> {
 }
 
 /// Why an emission was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Refusal {
     /// It breaks the contract.
     Lie(String),
     /// It is too much: what was asked for in all, in bytes.
     TooMuch(u64),
+    /// What it asked for can't be had any more, whoever asks.
+    Ending(Box<WasmError>),
 }
 
 /// What an emission takes of the host's memory beside what is in it, ...

@@ -61,6 +61,7 @@ impl Checker {
             .map_err(|refusal| match refusal {
                 Refusal::Lie(what) => what,
                 Refusal::TooMuch(bytes) => format!("{bytes} bytes are too much"),
+                Refusal::Ending(error) => error.message,
             })
     }
 

@@ -31,18 +31,6 @@ pub trait Http: Debug + Send + Sync {
     ) -> BoxFuture<'static, Result<Response<Bytes>, String>>;
 }
 
-/// What the pipeline grants a plugin.
-#[derive(Clone, Debug, Default)]
-pub enum Granted {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Nothing that works: the plugin is only looked at.
-    Nominally,
-    /// To make requests.
-    Http(Arc<dyn Http>),
-}
-
 /// `http.request`
 #[derive(ComponentType, Lift)]
 #[component(record)]

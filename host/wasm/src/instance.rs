@@ -14,12 +14,12 @@ use wasmtime_wasi::I32Exit;
 
 use crate::{
     abi::{self, Failure, WireBatch, WireNode, WireOpened, WireSchema},
-    blobs::{Blobs, FILE, sizes},
+    blobs::{FILE, sizes},
+    description::OperatorDescription,
     emission::{Collector, Piece, Processed, Refusal},
     error::{TIME, WasmError},
-    http::Http,
     lower::lend,
-    plugin::{Linked, Operator},
+    plugin::{Linked, Operator, Plugin, Within},
     sandbox::Sandbox,
     state::{State, TICK_MS},
 };
@@ -77,10 +77,12 @@ impl Guest {
         self.store.data_mut().limits = limits;
     }
 
-    /// Has requests made and files read for it from now on.
-    pub(crate) fn grant(&mut self, http: Option<Arc<dyn Http>>, blobs: Option<Arc<dyn Blobs>>) {
+    /// Has what an operator may use done for it from now on.
+    pub(crate) fn grant(&mut self, plugin: &Plugin, operator: &OperatorDescription, within: &Within) {
         let state = self.store.data_mut();
-        (state.http, state.blobs) = (http, blobs);
+        state.http = plugin.http(operator);
+        state.models = within.models.clone().filter(|_| operator.wants("models"));
+        state.blobs.clone_from(&within.blobs);
     }
 
     /// A function of the exported interface.
@@ -209,7 +211,7 @@ impl OperatorInstance {
         let plugin = &operator.plugin;
         let linked = plugin.linked(operator.description());
         let mut guest = Guest::new(&plugin.sandbox, linked, plugin.limits, operator.label.clone()).await?;
-        guest.grant(plugin.http(operator.description()), operator.blobs.clone());
+        guest.grant(plugin, operator.description(), &operator.within);
         let opened = guest.open(&operator.description().name.clone(), &operator.settings, &operator.wire).await?;
         if opened.as_ref().ok() != Some(&operator.opened) {
             return Err(WasmError::plugin(format!(
@@ -377,6 +379,7 @@ fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: 
             let what = "it emitted too much for one batch";
             return limit(label, what, "emitted", limits.emitted, Bytes(*bytes)).of_a_row("emitted");
         }
+        Some(Refusal::Ending(error)) => return WasmError::clone(error),
         None => {}
     }
     let trap = error.downcast_ref::<Trap>();

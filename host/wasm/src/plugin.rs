@@ -12,9 +12,11 @@ use crate::{
     blobs::Blobs,
     description::{Description, OperatorDescription, Profile, RowShape},
     error::WasmError,
-    http::{Granted, Http},
+    granted::Granted,
+    http::Http,
     instance::{Guest, OperatorInstance, Ready, limit},
     lower::viewed_type,
+    models::Asks,
     sandbox::{Sandbox, World},
     schema,
     state::{State, cut},
@@ -27,6 +29,10 @@ pub struct Within {
     pub time: Option<Millis>,
     /// Who reads parts of the files that go into its ports.
     pub blobs: Option<Arc<dyn Blobs>>,
+    /// What errors call it; the stage and the plugin's operator when left out.
+    pub label: Option<String>,
+    /// Who asks the models that its plugin is granted.
+    pub models: Option<Arc<dyn Asks>>,
 }
 
 /// A component that was loaded, and what it says is in it.
@@ -63,17 +69,10 @@ impl Plugin {
                 || import == abi::LOGGING
                 || import == abi::BLOBS
                 || import == abi::HTTP
+                || import == abi::MODELS
                 || import.starts_with("dflow:operator/types@")
         };
-        if imports.iter().any(|import| import == abi::HTTP) && matches!(granted, Granted::Nothing) {
-            return Err(WasmError::pipeline(format!(
-                "plugin `{name}` wants to make requests (`{}`), and the pipeline doesn't grant it any",
-                abi::HTTP
-            ))
-            .hint(format!(
-                "if it may: `grant = {{ http = [{{ origin = \"https://host\" }}] }}` in `[plugin.{name}]`"
-            )));
-        }
+        granted.covers(name, &imports)?;
         if let Some(import) = imports.iter().find(|i| !known(i)) {
             return Err(WasmError::plugin(format!(
                 "plugin `{name}` wants `{import}`, which this host doesn't offer or grant"
@@ -96,12 +95,7 @@ impl Plugin {
         let text = guest.describe().await?;
         let description = Description::parse(name, &text)?;
         let pinned = Ways { plain, streaming: streaming(name, &description, world, component)? };
-        if matches!(granted, Granted::Http(_)) && !description.operators.iter().any(OperatorDescription::wants_http) {
-            return Err(WasmError::pipeline(format!(
-                "plugin `{name}` is granted requests, and none of its operators wants any"
-            ))
-            .hint(format!("take `http` out of the `grant` of `[plugin.{name}]`")));
-        }
+        granted.is_wanted(name, &description)?;
         let name = name.to_owned();
         Ok(Self { sandbox, pinned, open: None, limits, granted, name, digest, size, imports, description })
     }
@@ -115,10 +109,7 @@ impl Plugin {
 
     /// Who makes an operator's requests.
     pub(crate) fn http(&self, operator: &OperatorDescription) -> Option<Arc<dyn Http>> {
-        match &self.granted {
-            Granted::Http(http) if operator.wants_http() => Some(Arc::clone(http)),
-            _ => None,
-        }
+        self.granted.http.clone().filter(|_| operator.wants("http"))
     }
 
     /// What instances of an operator are made of.
@@ -179,18 +170,16 @@ impl Plugin {
             .description
             .operator(operator)
             .ok_or_else(|| WasmError::pipeline(format!("plugin `{}` has no operator `{operator}`", self.name)))?;
-        let label: Arc<str> = Arc::from(format!(
-            "stage `{stage}`: `{}/{operator}@{}` ({})",
-            self.name,
-            described.version,
-            short(&self.digest)
-        ));
+        let label: Arc<str> = Arc::from(within.label.clone().unwrap_or_else(|| {
+            let (plugin, version, digest) = (&self.name, &described.version, short(&self.digest));
+            format!("stage `{stage}`: `{plugin}/{operator}@{version}` ({digest})")
+        }));
         let input = Arc::new(described.goes_in(input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?);
         let wire = schema::to_wire(&input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?;
         let settings = serde_json::to_string(settings).map_err(|e| WasmError::internal(e.to_string()))?;
         let linked = self.linked(described);
         let mut guest = Guest::new(&self.sandbox, linked, self.limits, label.clone()).await?;
-        guest.grant(self.http(described), within.blobs.clone());
+        guest.grant(self, described, &within);
         let opened = guest.open(operator, &settings, &wire).await?.map_err(|failure| refused(&label, &failure))?;
         let lie = |e: String| {
             WasmError::plugin(format!("{label}: what `open` returned is wrong: {}", cut(&e, self.limits.message)))
@@ -246,7 +235,7 @@ impl Plugin {
             shape,
             slices: Arc::from(opened.slices.as_slice()),
             opened,
-            blobs: within.blobs,
+            within,
             permits: Arc::new(Semaphore::new(limits.instances as usize)),
             idle: Mutex::new(vec![Ready::new(guest)?]),
         }))
@@ -330,8 +319,8 @@ pub struct Operator {
     pub(crate) shape: RowShape,
     pub(crate) slices: Arc<[SliceColumn]>,
     pub(crate) opened: WireOpened,
-    /// Who reads parts of files for it.
-    pub(crate) blobs: Option<Arc<dyn Blobs>>,
+    /// What is particular to its stage.
+    pub(crate) within: Within,
     /// One for each instance that may live at a time.
     pub(crate) permits: Arc<Semaphore>,
     /// Guests that nobody uses just now. What `open` does may cost as much as hundreds of batches (a JSON Schema is compiled),

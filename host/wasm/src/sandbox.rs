@@ -23,8 +23,8 @@ use crate::{
     cache::{Cache, hex},
     description::Profile,
     error::WasmError,
-    http::{self, Granted},
-    inert,
+    granted::Granted,
+    http, inert, models,
     plugin::Plugin,
     state::{self, State, TICK_MS},
     streaming,
@@ -124,6 +124,7 @@ impl World {
         inert::add_to_linker(&mut linker).map_err(internal)?;
         linker.instance(abi::LOGGING).and_then(|mut i| i.func_wrap("log", state::log)).map_err(internal)?;
         http::add_to_linker(&mut linker).map_err(internal)?;
+        models::add_to_linker(&mut linker).map_err(internal)?;
         blobs::add_to_linker(&mut linker).map_err(internal)?;
         let mut streaming = linker.clone();
         linker.instance(abi::EMITTING).and_then(|mut i| i.func_wrap("emit", state::emit)).map_err(internal)?;

@@ -21,6 +21,24 @@ pub(crate) fn to_wire(schema: &Schema) -> Result<WireSchema, String> {
     Ok(WireSchema { fields: fields.into_iter().map(Into::into).collect() })
 }
 
+/// A schema as settings hold one: its fields in pre-order, as the contract has them.
+///
+/// # Errors
+/// A type that has no format string.
+pub fn fields_as_json(schema: &Schema) -> Result<serde_json::Value, String> {
+    let field = |field: dflow_boundary::WireField| {
+        serde_json::json!({
+            "name": field.name,
+            "format": field.format,
+            "nullable": field.nullable,
+            "ordered": field.ordered,
+            "children": field.children,
+            "metadata": field.metadata,
+        })
+    };
+    Ok(dflow_boundary::fields_of(schema)?.into_iter().map(field).collect())
+}
+
 /// Puts a guest's schema together. Errors say which field isn't one.
 pub(crate) fn from_wire(wire: &WireSchema) -> Result<Schema, String> {
     let fields: Vec<_> = wire.fields.iter().cloned().map(Into::into).collect();

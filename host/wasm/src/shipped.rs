@@ -1,7 +1,9 @@
 //! The plugins that ship inside the binary.
 //!
-//! They are components that were built before the host (`sdk/rust/build plugins`); the build script puts in whatever it
-//! finds. A host built without them still runs, and says how to get them.
+//! They are components that were built before the host (`plugins/build`); the binary's build script puts in whatever it finds, and `main` says so
+//! here, so that a plugin that has changed compiles none of the rooms again. A host built without them still runs, and says how to get them.
+
+use std::sync::OnceLock;
 
 /// A plugin that ships: its bytes and their digest.
 #[derive(Clone, Copy, Debug)]
@@ -14,14 +16,26 @@ pub struct Shipped {
     pub digest: &'static str,
 }
 
-include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+static SHIPPED: OnceLock<&'static [Shipped]> = OnceLock::new();
+
+/// Says what is in the binary. The first word counts.
+pub fn ship(components: &'static [Shipped]) {
+    let _ = SHIPPED.set(components);
+}
+
+fn all() -> &'static [Shipped] {
+    SHIPPED.get().copied().unwrap_or_default()
+}
 
 /// A plugin that ships with this host, by name.
 pub fn shipped(name: &str) -> Option<Shipped> {
-    SHIPPED.iter().find(|s| s.name == name).copied()
+    all().iter().find(|s| s.name == name).copied()
 }
 
-/// The names of all that ship with this host; empty when it was built without.
+/// What interprets source texts: they are verbs of their own, not operators to be named.
+const INTERPRETERS: [&str; 2] = ["js", "python"];
+
+/// The names of all plugins whose operators pipelines use; empty when this host was built without.
 pub fn shipped_names() -> impl Iterator<Item = &'static str> {
-    SHIPPED.iter().map(|s| s.name)
+    all().iter().map(|s| s.name).filter(|name| !INTERPRETERS.contains(name))
 }

@@ -18,6 +18,7 @@ use crate::{
     emission::{Collector, Emission, Piece, Refusal, RowError},
     http::Http,
     inert,
+    models::Asks,
     printed::Printed,
     sandbox::Cancel,
     waiting::Waiting,
@@ -59,6 +60,8 @@ pub(crate) struct State {
     pub(crate) refusal: Option<Refusal>,
     /// Who makes its requests, if it may have some made.
     pub(crate) http: Option<Arc<dyn Http>>,
+    /// Who asks models for it, if it may have some asked.
+    pub(crate) models: Option<Arc<dyn Asks>>,
     /// Who reads parts of files for it, and the files of the batch in work, by their columns' positions.
     pub(crate) blobs: Option<Arc<dyn Blobs>>,
     pub(crate) files: Vec<(u32, ArrayRef)>,
@@ -94,6 +97,7 @@ impl State {
             collector: None,
             refusal: None,
             http: None,
+            models: None,
             blobs: None,
             files: Vec::new(),
             waiting: Waiting::default(),

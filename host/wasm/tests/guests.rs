@@ -10,12 +10,17 @@ use arrow::{
     datatypes::{DataType, Field, Schema, UInt64Type},
 };
 use dflow_pipeline::{Bytes, Fault, GuestLimits, Millis};
-use dflow_wasm::{Cancel, Granted, Operator, Profile, SEED, Sandbox, SandboxSettings, WasmError, shipped};
+use dflow_wasm::{Cancel, Granted, Operator, Profile, SEED, Sandbox, SandboxSettings, WasmError};
 
 /// A guest that `sdk/rust/build tests/guests` made.
 fn guest(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/.built").join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run `sdk/rust/build tests/guests` first", path.display()))
+    built("tests/guests", name)
+}
+
+/// A component of a workspace.
+fn built(workspace: &str, name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(workspace).join(format!(".built/{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run `sdk/rust/build {workspace}` first", path.display()))
 }
 
 fn cache() -> PathBuf {
@@ -46,16 +51,16 @@ async fn open(
     operator: &str,
     settings: serde_json::Value,
 ) -> Result<Arc<Operator>, WasmError> {
-    let plugin = sandbox().load(name, bytes, None, limits(), Granted::Nothing).await?;
+    let plugin = sandbox().load(name, bytes, None, limits(), Granted::default()).await?;
     let settings = settings.as_object().cloned().unwrap_or_default();
     plugin.open("a_stage", operator, &settings, &utf8()).await
 }
 
 #[tokio::test]
 async fn a_shipped_chunker_gives_slices_of_the_text_it_was_given() {
-    let plugin = shipped("text").expect("this host was built without plugins; run `sdk/rust/build plugins`");
+    let plugin = built("plugins", "text");
     let settings = serde_json::json!({ "size": 2, "unit": "words" });
-    let operator = open("text", plugin.bytes, "chunk", settings).await.expect("opens");
+    let operator = open("text", &plugin, "chunk", settings).await.expect("opens");
     let mut instance = operator.instance().await.expect("starts");
     let input = texts(&["one two three four five", "", "six"]);
     let (rows, parents) =
@@ -116,7 +121,7 @@ async fn rows_that_were_done_before_a_trap_stay_done() {
 #[tokio::test]
 async fn no_more_instances_live_at_a_time_than_may() {
     let limits = GuestLimits { instances: 1, ..limits() };
-    let plugin = sandbox().load("faulty", &guest("faulty"), None, limits, Granted::Nothing).await.expect("loads");
+    let plugin = sandbox().load("faulty", &guest("faulty"), None, limits, Granted::default()).await.expect("loads");
     let operator = plugin.open("a_stage", "panic", &serde_json::Map::new(), &utf8()).await.expect("opens");
     let first = operator.instance().await.expect("starts");
     let mut second = Box::pin(operator.instance());
@@ -130,8 +135,10 @@ async fn a_guest_ends_within_a_tick_when_the_user_says_so() {
     let cancel = Cancel::new();
     let sandbox = Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: cancel.clone(), account: None })
         .expect("the sandbox starts");
-    let plugin =
-        sandbox.load("faulty", &guest("faulty"), None, GuestLimits::default(), Granted::Nothing).await.expect("loads");
+    let plugin = sandbox
+        .load("faulty", &guest("faulty"), None, GuestLimits::default(), Granted::default())
+        .await
+        .expect("loads");
     let operator = plugin.open("a_stage", "spin", &serde_json::Map::new(), &utf8()).await.expect("opens");
     let mut instance = operator.instance().await.expect("starts");
     std::thread::spawn(move || {
@@ -180,7 +187,7 @@ async fn what_is_no_component_is_refused_in_plain_words() {
         (&[0, b'a', b's', b'm', 0x0d, 0, 1, 0], "doesn't export `dflow:operator/operators@0.1.0`"),
     ];
     for (bytes, expected) in cases {
-        let error = sandbox().load("mine", bytes, None, limits(), Granted::Nothing).await.expect_err(expected);
+        let error = sandbox().load("mine", bytes, None, limits(), Granted::default()).await.expect_err(expected);
         assert_eq!(error.fault, Fault::Plugin, "{error}");
         assert!(error.to_string().contains("plugin `mine`") && error.to_string().contains(expected), "{error}");
     }
@@ -188,12 +195,11 @@ async fn what_is_no_component_is_refused_in_plain_words() {
 
 #[tokio::test]
 async fn settings_that_break_the_schema_are_the_pipelines_fault() {
-    let plugin = shipped("text").expect("this host was built without plugins; run `sdk/rust/build plugins`");
-    let error =
-        open("text", plugin.bytes, "chunk", serde_json::json!({ "size": 0 })).await.expect_err("zero is refused");
+    let plugin = built("plugins", "text");
+    let error = open("text", &plugin, "chunk", serde_json::json!({ "size": 0 })).await.expect_err("zero is refused");
     assert_eq!(error.fault, Fault::Pipeline);
     assert!(error.to_string().contains("size"), "{error}");
-    let error = open("text", plugin.bytes, "nonesuch", serde_json::json!({})).await.expect_err("no such operator");
+    let error = open("text", &plugin, "nonesuch", serde_json::json!({})).await.expect_err("no such operator");
     assert!(error.to_string().contains("nonesuch"), "{error}");
 }
 
@@ -205,12 +211,12 @@ async fn compiled_code_is_found_again_and_a_broken_file_is_compiled_anew() {
             .expect("the sandbox starts")
     };
     let bytes = guest("faulty");
-    make().load("faulty", &bytes, None, limits(), Granted::Nothing).await.expect("loads");
+    make().load("faulty", &bytes, None, limits(), Granted::default()).await.expect("loads");
     let files =
         || std::fs::read_dir(&folder).expect("it is there").map(|e| e.expect("an entry").path()).collect::<Vec<_>>();
     let [compiled] = files().try_into().expect("one file");
-    make().load("faulty", &bytes, None, limits(), Granted::Nothing).await.expect("loads from the cache");
+    make().load("faulty", &bytes, None, limits(), Granted::default()).await.expect("loads from the cache");
     std::fs::write(&compiled, b"not code").expect("can be written");
-    make().load("faulty", &bytes, None, limits(), Granted::Nothing).await.expect("compiles anew");
+    make().load("faulty", &bytes, None, limits(), Granted::default()).await.expect("compiles anew");
     assert!(std::fs::metadata(&compiled).expect("it is there").len() > 1000);
 }

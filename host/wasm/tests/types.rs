@@ -30,7 +30,7 @@ async fn plugin() -> Arc<Plugin> {
     let sandbox = Sandbox::new(SandboxSettings { cache: Some(cache()), cancel: Cancel::new(), account: None })
         .expect("it starts");
     let limits = GuestLimits { emitted: Bytes(16 << 20), ..GuestLimits::default() };
-    sandbox.load("types", &bytes, None, limits, Granted::Nothing).await.expect("loads")
+    sandbox.load("types", &bytes, None, limits, Granted::default()).await.expect("loads")
 }
 
 async fn open(plugin: &Arc<Plugin>, operator: &str, settings: serde_json::Value, schema: &Schema) -> Arc<Operator> {

@@ -102,7 +102,7 @@ pub struct Description {
     pub rejects_rows: bool,
     /// How determined its answers are.
     pub profile: Profile,
-    /// The capabilities that it can use, such as `http`; the pipeline must grant them.
+    /// The capabilities that it can use, such as `http` or `models`; the pipeline must grant them.
     pub wants: Vec<&'static str>,
     /// Whether one row's results may flow on before the row is done.
     pub streaming: bool,
@@ -162,7 +162,7 @@ impl Description {
         self
     }
 
-    /// It can use a capability: `http`.
+    /// It can use a capability: `http` or `models`.
     pub fn wants(mut self, capability: &'static str) -> Self {
         self.wants.push(capability);
         self

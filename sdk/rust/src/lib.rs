@@ -84,7 +84,7 @@
 //! reach the stage's log, and a panic's message and line too.
 //!
 //! **Deliberately absent.** State between rows, files, clocks, randomness: an operator's answer depends on the row and the
-//! settings alone. One that must choose by chance is [seeded](Profile::Seeded), one that must ask a service [sends requests](http). Files that are too large to go in are [read in parts](blobs).
+//! settings alone. One that must choose by chance is [seeded](Profile::Seeded), one that must ask a service [sends requests](http), or [asks a model](models). Files that are too large to go in are [read in parts](blobs).
 
 #![cfg_attr(
     not(any(target_arch = "wasm32", feature = "testing")),
@@ -109,6 +109,7 @@ mod random;
 pub mod blobs;
 pub mod http;
 pub mod kernels;
+pub mod models;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -8,8 +8,7 @@ use dflow_pipeline::Fault;
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
-use super::lost;
-use crate::alone::Lost;
+use crate::{alone::Lost, desk::lost};
 
 /// How much of an answer is shown, in characters.
 const SHOWN: usize = 200;

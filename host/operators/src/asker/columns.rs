@@ -13,8 +13,8 @@ use dflow_models::records::From;
 use dflow_pipeline::Fault;
 use serde_json::{Value, json};
 
-use super::{Answer, Wanted, lost};
-use crate::{alone::Lost, error::StepError};
+use super::{Answer, Wanted};
+use crate::{alone::Lost, desk::lost, error::StepError};
 
 /// What an answer took.
 pub fn usage_type() -> DataType {

@@ -134,6 +134,7 @@ impl Row {
                 return Err(StepError::new(Fault::Internal, "a row is done twice").into());
             };
             let ended = running.join_unwind().await;
+            self.work.bill();
             let ended = ended.map_err(|e| StepError::new(Fault::Internal, format!("a task ended: {e}")))?;
             let error = match ended {
                 Ok(processed) => match processed.errors.into_iter().next() {

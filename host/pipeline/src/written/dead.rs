@@ -6,7 +6,7 @@ use super::stage::{Source, WrittenStage};
 use crate::{CommandRows, MaxFailures, Mistake, Name, OnError, Pipeline, Stage, Verb, form::DEAD};
 
 /// The verbs at which rows fail.
-const FAIL: [&str; 7] = ["read", "open", "use", "prompt", "embed", "classify", "command"];
+const FAIL: [&str; 9] = ["read", "open", "use", "prompt", "embed", "classify", "python", "js", "command"];
 
 /// The stage whose dead rows are meant.
 pub(super) fn of(source: &str) -> Option<&str> {

@@ -82,7 +82,10 @@ pub(super) fn graft(
         volume.manifest = volume.manifest.as_deref().map(in_volume);
         into.volume.insert(caller.part(name), volume);
     }
-    into.plugin.extend(std::mem::take(&mut inner.plugin).into_iter().map(|(name, plugin)| (caller.part(name), plugin)));
+    for (name, mut plugin) in std::mem::take(&mut inner.plugin) {
+        plugin.grant.models.iter_mut().for_each(|model| *model = caller.part(&*model));
+        into.plugin.insert(caller.part(name), plugin);
+    }
     for (name, mut model) in std::mem::take(&mut inner.model) {
         model.fallback.iter_mut().for_each(|other| *other = caller.part(&*other));
         into.model.insert(caller.part(name), model);

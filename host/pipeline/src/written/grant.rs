@@ -3,23 +3,35 @@
 use std::net::IpAddr;
 
 use crate::{
-    Grant, HttpGrant, Mistake,
+    Grant, HttpGrant, Mistake, Name, OneOrMany,
     node::{Node, Shape},
     value::{Filled, FromNode, Table, all},
 };
 
-impl FromNode for Grant {
-    fn from_node(node: &Node, found: &mut Vec<Mistake>) -> Option<Self> {
-        let table = Table::only(node, &["http"], &["models"], found)?;
-        let http = match table.entry("http").map(|entry| &entry.node) {
-            None => Vec::new(),
-            Some(Node { shape: Shape::List(origins), .. }) => {
-                all(origins.iter().map(|origin| HttpGrant::from_node(origin, found)))?
-            }
-            Some(other) => return other.wrong("a list of origins, `[{ origin = \"https://host\" }]`", found),
-        };
-        Some(Self { http })
-    }
+/// Reads a grant. `models` are those that there are.
+pub(super) fn grant(node: &Node, models: &[&str], found: &mut Vec<Mistake>) -> Option<Grant> {
+    let table = Table::only(node, &["http", "models"], &[], found)?;
+    let http = match table.entry("http").map(|entry| &entry.node) {
+        None => Vec::new(),
+        Some(Node { shape: Shape::List(origins), .. }) => {
+            all(origins.iter().map(|origin| HttpGrant::from_node(origin, found)))?
+        }
+        Some(other) => return other.wrong("a list of origins, `[{ origin = \"https://host\" }]`", found),
+    };
+    let granted = table.entry("models").and_then(|entry| names(&entry.node, models, found)).unwrap_or_default();
+    Some(Grant { http, models: granted })
+}
+
+/// Reads names of models.
+pub(super) fn names(node: &Node, models: &[&str], found: &mut Vec<Mistake>) -> Option<Vec<Name>> {
+    let OneOrMany(names) = OneOrMany::<String>::from_node(node, found)?;
+    all(names.into_iter().map(|name| match name.parse() {
+        Ok(parsed) if models.contains(&name.as_str()) => Some(parsed),
+        _ => {
+            found.push(Mistake::unknown(node.at.clone(), "model", &name, models));
+            None
+        }
+    }))
 }
 
 impl FromNode for HttpGrant {

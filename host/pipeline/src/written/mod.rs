@@ -18,6 +18,7 @@ mod regroup;
 mod relational;
 mod resource;
 mod schema;
+mod script;
 mod shared;
 mod sink;
 mod source;
@@ -44,7 +45,7 @@ use self::{
     words::{LATER_RESOURCES, LATER_TOP, TOP},
 };
 use crate::{
-    At, BatchLimits, Draft, Mistake, Name, Pipeline, SourceText, Sources, Stage, Verb,
+    At, BatchLimits, Command, Draft, Mistake, Name, Pipeline, Script, SourceText, Sources, Stage, Verb,
     form::DEAD,
     insert::Inserter,
     node::{Entry, Node, Shape},
@@ -322,7 +323,7 @@ impl Reader<'_> {
             model: resource::named(models, |entry, found| model::model(entry, &model_names, found), found),
             default_model: default_model.as_deref().and_then(|name| name.parse().ok()),
             max_usd,
-            plugin: resource::named(plugins, resource::plugin, found),
+            plugin: resource::named(plugins, |entry, found| resource::plugin(entry, &model_names, found), found),
             stage: stages.into_iter().filter_map(|stage| stage.stage).collect(),
             test: Vec::new(),
             batch,
@@ -337,8 +338,11 @@ impl Reader<'_> {
             dead::insert(&mut pipeline, of, dead);
         }
         for stage in pipeline.stage.values_mut() {
-            if let Verb::Command(command) = &mut stage.verb {
-                command.folder = folder.clone();
+            match &mut stage.verb {
+                Verb::Command(Command { folder: own, .. })
+                | Verb::Python(Script { folder: own, .. })
+                | Verb::Js(Script { folder: own, .. }) => own.clone_from(&folder),
+                _ => {}
             }
         }
         let resources = |entries: &[Entry], good: &dyn Fn(&str) -> bool| -> Vec<String> {
@@ -352,7 +356,11 @@ impl Reader<'_> {
         let names_one = |verb: &Verb| match verb {
             Verb::Read(read) => read.path.iter().any(on_one),
             Verb::Write(write) => on_one(&write.path),
-            Verb::Use(operator) => plugins.contains(&operator.plugin),
+            Verb::Use(operator) => {
+                let granted = pipeline.plugin.get(operator.plugin.as_str()).map_or(&[][..], |of| &of.grant.models);
+                plugins.contains(&operator.plugin)
+                    || granted.iter().any(|model| models.iter().any(|bad| model.as_str() == bad))
+            }
             other => other.asking().is_some_and(|asking| models.iter().any(|bad| asking.model.as_str() == bad)),
         };
         let flawed = written.iter().filter(|entry| {

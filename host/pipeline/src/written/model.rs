@@ -1,8 +1,8 @@
 //! Reads `[model.NAME]`.
 
-use super::grant::is_here;
+use super::grant::{is_here, names};
 use crate::{
-    Millis, Mistake, Model, ModelLimits, ModelPrice, Name, OneOrMany, Provider,
+    Millis, Mistake, Model, ModelLimits, ModelPrice, Name, Provider,
     node::{Entry, Node, Shape},
     value::{Filled, FromNode, Table, choice},
 };
@@ -67,17 +67,12 @@ pub(super) fn model(entry: &Entry, models: &[&str], found: &mut Vec<Mistake>) ->
     if let Some(endpoint) = &endpoint {
         address(&table, endpoint, key_env.is_some(), found);
     }
-    let mut fallback = Vec::new();
+    let mut fallback: Vec<Name> = Vec::new();
     if let Some(entry) = table.entry("fallback") {
-        let OneOrMany(names) = OneOrMany::<String>::from_node(&entry.node, found).unwrap_or(OneOrMany(Vec::new()));
-        for other in names {
-            match other.parse::<Name>() {
-                Ok(_) if other == table.at.parts().last().map_or("", String::as_str) => {
-                    found.push(Mistake::new(entry.node.at.clone(), format!("`{other}` can't take its own place")));
-                }
-                Ok(name) if models.contains(&other.as_str()) => fallback.push(name),
-                _ => found.push(Mistake::unknown(entry.node.at.clone(), "model", &other, models)),
-            }
+        fallback = names(&entry.node, models, found).unwrap_or_default();
+        let own = table.at.parts().last().map_or("", String::as_str);
+        if fallback.iter().any(|other| other.as_str() == own) {
+            found.push(Mistake::new(entry.node.at.clone(), format!("`{own}` can't take its own place")));
         }
     }
     let Filled(model) = name?;

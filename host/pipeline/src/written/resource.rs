@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::place;
+use super::{grant, place};
 use crate::{
     BatchLimits, Bytes, GuestLimits, Millis, Mistake, Name, Plugin, Volume,
     node::{Entry, Node},
@@ -79,10 +79,10 @@ fn keys(table: &Table<'_>, volume: &Volume, found: &mut Vec<Mistake>) {
 }
 
 /// Reads `[plugin.NAME]`.
-pub(super) fn plugin(entry: &Entry, found: &mut Vec<Mistake>) -> Option<Plugin> {
+pub(super) fn plugin(entry: &Entry, models: &[&str], found: &mut Vec<Mistake>) -> Option<Plugin> {
     let table = Table::only(&entry.node, &["source", "limits", "grant"], &[], found)?;
     let limits = table.get("limits", found).unwrap_or_default();
-    let grant = table.get("grant", found).unwrap_or_default();
+    let grant = table.entry("grant").and_then(|entry| grant::grant(&entry.node, models, found)).unwrap_or_default();
     let source = table.required("source", "\"path/to/component.wasm\"", found)?;
     place::plugin_source(source, found).map(|source| Plugin { source, limits, grant })
 }

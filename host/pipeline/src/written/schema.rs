@@ -99,7 +99,7 @@ fn value(verb: &str) -> Value {
         "read" => one_or_many(json!({ "type": "string" })),
         "values" => json!({ "type": "array", "items": { "type": "object" }, "minItems": 1 }),
         "input" => json!({ "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 }),
-        "open" | "flow" | "prompt" | "embed" | "classify" => json!({ "type": "string" }),
+        "open" | "flow" | "prompt" | "embed" | "classify" | "python" | "js" => json!({ "type": "string" }),
         "command" => json!({ "type": "array", "items": { "type": ["string", "number", "boolean"] }, "minItems": 1 }),
         "steps" => json!({ "type": "array", "items": { "type": ["string", "object"] }, "minItems": 1 }),
         "use" => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+/[A-Za-z0-9_-]+$|\\$\\{" }),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The kinds of resources that can be shared.
-const KINDS: &[&str] = &["volume", "model", "plugin"];
+const KINDS: &[&str] = &["volume", "plugin", "model"];
 /// The keys of a target.
 const TARGET: &[&str] = &["param", "volume", "model", "plugin"];
 /// The keys of the file.
@@ -102,12 +102,12 @@ impl<'a> Shared<'a> {
             Params::read(declared, &Outside { overrides: &[], env: &|_| None, flow: None }, files, found);
         }
         let Shape::Table(top) = &mut document.shape else { return merged };
+        let (models, _) = self.chosen_of("model", resources(top, "model").to_vec());
+        merged.models.extend(models.into_iter().map(|entry| entry.key));
         for kind in KINDS {
             let (entries, mut unnamed) = self.chosen_of(kind, take(top, kind));
-            match *kind {
-                "volume" => merged.volumes.extend(entries.iter().map(|entry| entry.key.clone())),
-                "model" => merged.models.extend(entries.iter().map(|entry| entry.key.clone())),
-                _ => {}
+            if *kind == "volume" {
+                merged.volumes.extend(entries.iter().map(|entry| entry.key.clone()));
             }
             let mut kept = Vec::new();
             // The manifest of a volume may be in another one, and a model may have another in its place.
@@ -141,16 +141,14 @@ impl<'a> Shared<'a> {
             for mut entry in unnamed {
                 Inserter::new(params, files).insert(&mut entry.node, &mut Vec::new());
                 resource::name(&entry, found);
+                let models: Vec<&str> = merged.models.iter().map(String::as_str).collect();
                 match *kind {
                     "volume" => {
                         let volumes: Vec<&str> = merged.volumes.iter().map(String::as_str).collect();
                         drop(resource::volume(&entry, &volumes, found));
                     }
-                    "model" => {
-                        let models: Vec<&str> = merged.models.iter().map(String::as_str).collect();
-                        drop(super::model::model(&entry, &models, found));
-                    }
-                    _ => drop(resource::plugin(&entry, found)),
+                    "model" => drop(super::model::model(&entry, &models, found)),
+                    _ => drop(resource::plugin(&entry, &models, found)),
                 }
             }
         }
@@ -239,7 +237,13 @@ fn named(kind: &str, name: &str, top: &[Entry]) -> bool {
         "model" => {
             let default = key(top, "default_model");
             let is_default = default.is_none_or(|node| any_text(node, &|text| text == name));
+            // Those that the pipeline uses are in their place already.
+            let granted = |plugin: &Entry| match &plugin.node.shape {
+                Shape::Table(keys) => key(keys, "grant").is_some_and(|grant| any_text(grant, &|text| text == name)),
+                _ => false,
+            };
             stages.iter().any(|stage| asks(&stage.node, name, is_default))
+                || resources(top, "plugin").iter().any(granted)
         }
         // Places that are found in rows (`open`) can be in any volume.
         _ => {

@@ -1,11 +1,11 @@
 //! A stage: its keys, its one verb, and where its rows come from.
 
 use super::{
-    ask, command, flow, open, operator, regroup, relational, resource, sink, source,
+    ask, command, flow, open, operator, regroup, relational, resource, script, sink, source,
     words::{COMMON, LATER_KEYS, LATER_OWN, LATER_VERBS, OWN, VERBS, joined},
 };
 use crate::{
-    At, BatchLimits, Millis, Mistake, Name, OnError, OneOrMany, Stage, Steps, Verb,
+    At, BatchLimits, Language, Millis, Mistake, Name, OnError, OneOrMany, Stage, Steps, Verb,
     mistake::{listed, nearest},
     node::{Entry, Node, Shape},
     value::{Filled, FromNode, Table, choice},
@@ -127,7 +127,7 @@ pub(super) fn read<'a>(
 }
 
 /// The verbs whose failed rows can stay, with nulls.
-const NULLABLE: &[&str] = &["use", "command", "open", "prompt", "embed", "classify"];
+const NULLABLE: &[&str] = &["use", "python", "js", "command", "open", "prompt", "embed", "classify"];
 
 /// The most that something may be tried again.
 const MOST_RETRIES: u32 = 100;
@@ -135,8 +135,8 @@ const MOST_RETRIES: u32 = 100;
 /// Reads how often something is tried again.
 fn retries(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> u32 {
     let Some(entry) = table.entry("retries") else { return 0 };
-    if let Some(keyword) = verb.filter(|keyword| !["use", "open"].contains(keyword)) {
-        let message = format!("`retries` goes with `use` and `open`, not with `{keyword}`");
+    if let Some(keyword) = verb.filter(|keyword| !["use", "python", "js", "open"].contains(keyword)) {
+        let message = format!("`retries` goes with `use`, `python`, `js` and `open`, not with `{keyword}`");
         let mistake = Mistake::new(entry.node.at.clone(), message).on(entry.span.clone());
         found.push(mistake.hint(match keyword {
             "prompt" | "embed" | "classify" => "`retries` of the model says how often a request is sent again",
@@ -154,8 +154,8 @@ fn retries(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> u3
 /// Reads how long a batch may take.
 fn timeout(table: Table<'_>, verb: Option<&str>, found: &mut Vec<Mistake>) -> Option<Millis> {
     let entry = table.entry("timeout")?;
-    if let Some(keyword) = verb.filter(|keyword| !["use", "command"].contains(keyword)) {
-        let message = format!("`timeout` goes with `use` and `command`, not with `{keyword}`");
+    if let Some(keyword) = verb.filter(|keyword| !["use", "python", "js", "command"].contains(keyword)) {
+        let message = format!("`timeout` goes with `use`, `python`, `js` and `command`, not with `{keyword}`");
         found.push(Mistake::new(entry.node.at.clone(), message).on(entry.span.clone()));
     }
     let timeout = Millis::from_node(&entry.node, found)?;
@@ -313,6 +313,8 @@ fn read_verb(
         "prompt" => ask::prompt(node, stage, models, found).map(Verb::Prompt),
         "embed" => ask::embed(node, stage, models, found).map(Verb::Embed),
         "classify" => ask::classify(node, stage, models, found).map(Verb::Classify),
+        "python" => script::script(node, Language::Python, stage, found).map(Verb::Python),
+        "js" => script::script(node, Language::Js, stage, found).map(Verb::Js),
         "command" => command::command(node, stage, found).map(Verb::Command),
         "sql" => relational::sql(node, found).map(Verb::Sql),
         "set" => relational::set(node, found).map(Verb::Set),

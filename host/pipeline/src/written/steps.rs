@@ -21,7 +21,7 @@ const APART: &[(&str, &str)] = &[
 /// What a step takes over from its stage unless it says otherwise. The stages of a flow have their own.
 const SHARED: &[&str] = &["on_error", "batch"];
 /// The verbs whose rows can stay when they fail.
-const FAILING: &[&str] = &["use", "command", "open"];
+const FAILING: &[&str] = &["use", "python", "js", "command", "open"];
 
 /// Makes a stage with `steps` into one for each step, whose names begin with its own, and itself, which reads the last of them.
 pub(super) fn expand(entry: &Entry, found: &mut Vec<Mistake>) -> Vec<Entry> {

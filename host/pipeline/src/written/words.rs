@@ -2,18 +2,14 @@
 
 /// The verbs.
 pub(super) const VERBS: &[&str] = &[
-    "read", "values", "input", "open", "use", "prompt", "embed", "classify", "command", "flow", "steps", "sql", "set",
-    "filter", "select", "explode", "limit", "sort", "sample", "distinct", "union", "join", "group", "write",
+    "read", "values", "input", "open", "use", "prompt", "embed", "classify", "python", "js", "command", "flow",
+    "steps", "sql", "set", "filter", "select", "explode", "limit", "sort", "sample", "distinct", "union", "join",
+    "group", "write",
 ];
 
 /// Verbs of later versions, and how this one does the same.
-pub(super) const LATER_VERBS: &[(&str, Option<&str>)] = &[
-    ("python", Some("`use` runs an operator of a plugin")),
-    ("js", Some("`use` runs an operator of a plugin")),
-    ("nearest", None),
-    ("kmeans", None),
-    ("near_duplicates", None),
-];
+pub(super) const LATER_VERBS: &[(&str, Option<&str>)] =
+    &[("nearest", None), ("kmeans", None), ("near_duplicates", None)];
 
 /// Keys that any stage may have.
 pub(super) const COMMON: &[&str] =
@@ -28,12 +24,12 @@ pub(super) const OWN: &[(&str, &[&str])] = &[
     ("codec", &["read", "open", "write"]),
     ("partitions", &["read"]),
     ("volume", &["open"]),
-    ("in", &["use", "command", "flow"]),
+    ("in", &["use", "python", "js", "command", "flow"]),
     ("out", &["open", "use", "flow"]),
-    ("with", &["use", "command", "flow"]),
+    ("with", &["use", "python", "js", "command", "flow"]),
     ("output", &["flow"]),
-    ("returns", &["command"]),
-    ("rows", &["command"]),
+    ("returns", &["python", "js", "command"]),
+    ("rows", &["python", "js", "command"]),
     ("model", &["prompt", "embed", "classify"]),
     ("into", &["prompt", "embed", "classify"]),
     ("system", &["prompt", "classify"]),

@@ -7,14 +7,14 @@ use datafusion::{
     logical_expr::{Expr, Extension, LogicalPlan},
 };
 use dflow_models::{
-    Dialect, Key, Mode, Model, Settings,
+    Dialect, Key, Mode, Model, Settings, anthropic,
     controller::Limits,
     money::{Price, Usd},
     records::Share,
 };
 use dflow_operators::{
-    AnswerShape, Asker, Health, OperatorNode, OperatorSpec, Reads, Template, Wanted, Worker, schema_of, token_counter,
-    type_of, usage_type,
+    AnswerShape, Ask, Asker, Desk, Health, OperatorNode, OperatorSpec, Reads, Template, Wanted, Worker, schema_of,
+    token_counter, type_of, usage_type,
 };
 use dflow_pipeline::{
     AnswerSchema, At, BatchLimits, ClassifyBy, Mistake, Name, OnError, Pipeline, Provider, Stage, Verb,
@@ -37,8 +37,6 @@ const RETRIES: u32 = 5;
 const IN_FLIGHT: u32 = 16;
 /// Texts of one request for vectors, and their tokens: what OpenAI takes is 2,048 and 300,000.
 const TEXTS: (u32, u64) = (128, 200_000);
-/// Tokens that come out of Anthropic's models at most when nobody says: it must be said there.
-const SAID: u32 = 4096;
 
 /// What a verb asks for.
 struct Asks<'a> {
@@ -80,7 +78,7 @@ impl Step {
             mistakes.push(mistake.hint("name one with `provider = \"openai\"`"));
         }
         if anthropic {
-            asking.max_tokens = asking.max_tokens.or(Some(SAID));
+            asking.max_tokens = asking.max_tokens.or(Some(anthropic::MAX_TOKENS));
         }
         if !embeds && asking.max_tokens.is_none() && asked.iter().any(|model| environment.models.is_capped(model)) {
             let what = format!(
@@ -147,24 +145,31 @@ impl Step {
         let repeats = asking.params.get("temperature").and_then(Value::as_f64) == Some(0.0);
         let share = asking.share.unwrap_or(embeds || repeats);
         let share = share.then(|| Share { ttl: asking.cache_ttl.map(|ttl| ttl.duration()) });
-        let output = Arc::new(Schema::new(new.clone()));
-        let asker = Asker::new(
-            (name.clone(), environment.models.clone(), asked),
-            (Arc::new(Schema::new(input)), asks.images.len(), output),
-            (text, system, asks.said),
-            asks.wanted,
-            &asking,
+        let desk = Desk::new(name, environment.models.clone(), asked);
+        let ask = Ask {
+            input: Arc::new(Schema::new(input)),
+            images: asks.images.len(),
+            text,
+            system,
+            said: asks.said,
+            wanted: asks.wanted,
+            params: asking.params,
+            max_tokens: asking.max_tokens,
+            truncate: asking.truncate,
             share,
-        );
+            output: Arc::new(Schema::new(new.clone())),
+            usage: asking.usage,
+        };
         let spec = OperatorSpec {
             stage: name.clone(),
-            operator: Worker::Asker(Arc::new(asker)),
+            operator: Worker::Asker(Arc::new(Asker::new(desk, ask))),
             columns: new,
             on_error: stage.on_error,
             retries: 0,
             batch,
             children: None,
             key: None,
+            models: None,
             health: Health::default(),
         };
         let reads: Reads<Expr> = Reads {
@@ -299,7 +304,7 @@ fn asks<'a>(
 }
 
 /// A model and those that take its place, opened.
-fn models(pipeline: &Pipeline, environment: &Environment, name: &Name) -> Result<Vec<Arc<Model>>, Mistake> {
+pub(crate) fn models(pipeline: &Pipeline, environment: &Environment, name: &Name) -> Result<Vec<Arc<Model>>, Mistake> {
     let fallback = pipeline.model.get(name).map_or(&[][..], |model| &model.fallback);
     [name].into_iter().chain(fallback).map(|name| open(pipeline, environment, name)).collect()
 }

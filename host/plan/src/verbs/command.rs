@@ -77,6 +77,7 @@ impl Step {
             batch,
             children,
             key: None,
+            models: None,
             health: Health::default(),
         };
         let reads = Reads {

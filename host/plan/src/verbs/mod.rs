@@ -2,7 +2,7 @@
 //!
 //! DataFusion does the work. What is ours is names, ids, and an order that doesn't depend on how rows were dealt.
 
-mod ask;
+pub(crate) mod ask;
 pub(crate) mod command;
 mod distinct;
 mod explode;
@@ -12,6 +12,7 @@ mod identify;
 mod join;
 mod open;
 mod sample;
+pub(crate) mod script;
 mod sort;
 mod union;
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, Float32Array, RecordBatch, StringArray};
-use dflow_wasm::{Sandbox, shipped};
+use dflow_wasm::Sandbox;
 
 use crate::{
-    guests::{contender, guest, open, settings},
+    guests::{contender, guest, open, settings, shipped},
     turns::{Options, race},
 };
 
@@ -45,9 +45,9 @@ pub(crate) fn run(options: &Options) {
         say(operator, &found, input[0].get_array_memory_size());
     }
     for (plugin, operator, settings, input) in shipped_operators() {
-        let component = shipped(plugin).expect("this was built without plugins; run `sdk/rust/build plugins`");
+        let component = shipped(plugin);
         let bytes: usize = input.iter().map(|batch| batch.column(0).to_data().get_slice_memory_size().unwrap()).sum();
-        let of = |sandbox| open(sandbox, plugin, component.bytes, operator, &settings, &input[0].schema());
+        let of = |sandbox| open(sandbox, plugin, &component, operator, &settings, &input[0].schema());
         let found = race(options, vec![contender("", &of(&with), &input), contender("", &of(&without), &input)]);
         say(&format!("{plugin}/{operator}"), &found, bytes);
     }

@@ -11,8 +11,17 @@ use crate::turns::Contender;
 
 /// A component of `sdk/rust/build tests/guests`.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/.built").join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run `sdk/rust/build tests/guests` first", path.display()))
+    built("tests/guests", name)
+}
+
+/// One that ships, of `sdk/rust/build plugins`.
+pub(crate) fn shipped(name: &str) -> Vec<u8> {
+    built("plugins", name)
+}
+
+fn built(workspace: &str, name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(workspace).join(format!(".built/{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run `sdk/rust/build {workspace}` first", path.display()))
 }
 
 pub(crate) fn runtime() -> Runtime {

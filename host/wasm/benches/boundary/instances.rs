@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use dflow_wasm::{Sandbox, SandboxSettings, shipped};
+use dflow_wasm::{Sandbox, SandboxSettings};
 
 use crate::{
     epochs::shipped_operators,
@@ -86,7 +86,7 @@ fn components(input: &[RecordBatch]) {
     let parts: [(&str, &[u8], &str, &RecordBatch); 4] = [
         ("a guest made without the SDK", &least, "spin", &input[0]),
         ("a guest made with the SDK", &small, "token2", &input[0]),
-        ("text", shipped("text").map_or(&[], |shipped| shipped.bytes), "normalize", &input[0]),
+        ("text", &guests::shipped("text"), "normalize", &input[0]),
         ("the first, and functions never called", &large, "token2", &input[0]),
     ];
     for (name, bytes, operator, input) in parts {
@@ -162,8 +162,8 @@ fn padded(component: &[u8], size: usize) -> Vec<u8> {
 /// One instance beside two at a time, each with all of the input.
 fn scaling(options: &Options, plugin: &str, operator: &str, settings: &serde_json::Value, input: &[RecordBatch]) {
     let sandbox = Sandbox::new(guests::settings()).expect("the sandbox starts");
-    let component = shipped(plugin).expect("this was built without plugins; run `sdk/rust/build plugins`");
-    let operator = open(&sandbox, plugin, component.bytes, operator, settings, &input[0].schema());
+    let component = guests::shipped(plugin);
+    let operator = open(&sandbox, plugin, &component, operator, settings, &input[0].schema());
     let rounds = options.rounds.div_ceil(2);
     let least = |threads: usize| {
         let barrier = std::sync::Barrier::new(threads);

@@ -136,7 +136,7 @@ impl Arena {
             .unwrap_or_else(|e| panic!("{}: {e}; run `sdk/rust/build tests/guests` first", path.display()));
         let plugin = self
             .sandbox
-            .load("hostile", &bytes, None, self.limits, Granted::Nothing)
+            .load("hostile", &bytes, None, self.limits, Granted::default())
             .await
             .expect("it can describe itself");
         self.hostile = Some(plugin.clone());
@@ -213,7 +213,7 @@ impl Arena {
     }
 
     async fn loaded(&self, bytes: &[u8]) -> Result<Processed, WasmError> {
-        let plugin = self.sandbox.load("made", bytes, None, self.limits, Granted::Nothing).await?;
+        let plugin = self.sandbox.load("made", bytes, None, self.limits, Granted::default()).await?;
         let operator = self.open(&plugin, "drop", "").await?;
         let mut instance = operator.instance().await?;
         instance.process(&texts(&[Some("a"), Some("b")])).await.map_err(|stopped| stopped.error)

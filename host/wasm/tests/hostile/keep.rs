@@ -16,7 +16,7 @@ async fn plugin() -> std::sync::Arc<Plugin> {
     let sandbox = Sandbox::new(SandboxSettings { cache, cancel: Cancel::new(), account: None }).expect("it starts");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/.built/hostile.wasm");
     let bytes = fs::read(path).expect("`sdk/rust/build tests/guests` was run");
-    sandbox.load("hostile", &bytes, None, GuestLimits::default(), Granted::Nothing).await.expect("loads")
+    sandbox.load("hostile", &bytes, None, GuestLimits::default(), Granted::default()).await.expect("loads")
 }
 
 async fn instance(plugin: &std::sync::Arc<Plugin>, stage: &str) -> OperatorInstance {

@@ -1,13 +1,14 @@
 //! Runs operators natively, as strictly as the host does: for a plain `cargo test`.
 //!
 //! [`run`] gives what an operator makes of one batch. [`cases!`](crate::cases) makes a test of every file in a plugin's folder
-//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] is for benchmarks. [`answering`] stands for servers; what is given as bytes for a port of files is read in parts. Batches go through the same boundary code as in a component.
+//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] is for benchmarks. [`answering`] stands for servers, [`modelling`] for models; what is given as bytes for a port of files is read in parts. Batches go through the same boundary code as in a component.
 
 mod blobs;
 pub mod cases;
 mod collect;
 mod http;
 mod measure;
+mod models;
 mod rows;
 mod run;
 
@@ -16,6 +17,8 @@ pub(crate) use blobs::part;
 pub(crate) use http::answer;
 pub use http::answering;
 pub use measure::emitted;
+pub use models::{Model, modelling};
+pub(crate) use models::{completion, vector};
 pub use run::{Ran, run, run_entry};
 
 /// Makes a test of every `cases/*.json` beside the plugin's `Cargo.toml`: `dflow_plugin::testing::cases!(crate::PLUGIN);` in a

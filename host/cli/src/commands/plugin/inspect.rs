@@ -67,6 +67,9 @@ fn reaches(imports: &[String]) -> String {
     if imports("dflow:operator/http@") {
         words.push("servers, as far as `grant.http` of the pipeline names them");
     }
+    if imports("dflow:operator/models@") {
+        words.push("models, as far as `grant.models` of the pipeline names them");
+    }
     if imports("dflow:operator/blobs@") {
         words.push("the files that go into its ports of type `file`, part by part");
     }

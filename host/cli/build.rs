@@ -24,7 +24,7 @@ fn main() {
     components.sort();
     let out = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("shipped.rs");
     let mut out = fs::File::create(out).expect("cargo's folder can be written to");
-    writeln!(out, "static SHIPPED: &[Shipped] = &[").expect("can be written to");
+    writeln!(out, "pub(crate) static SHIPPED: &[Shipped] = &[").expect("can be written to");
     for path in components {
         let path = path.canonicalize().expect("it was just listed");
         println!("cargo:rerun-if-changed={}", path.display());

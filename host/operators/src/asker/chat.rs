@@ -1,0 +1,156 @@
+//! What a chat model says to each row.
+
+use datafusion::arrow::array::ArrayRef;
+use dflow_models::{
+    Mode, Unanswered,
+    exchange::{Finish, Part, Prompt},
+    money::Usd,
+    prompt_digest, prompt_tokens,
+    records::{Content, From, Given, Question},
+};
+use dflow_pipeline::Fault;
+use dflow_wasm::Cancel;
+use futures::stream::FuturesUnordered;
+use serde_json::Value;
+
+use super::{
+    Answer, Asker, Wanted,
+    answer::{self, Misfit},
+    prefixes::Turn,
+};
+use crate::{
+    alone::Lost,
+    desk::{lost, next},
+    error::StepError,
+};
+
+/// Why a row has no answer.
+enum Why {
+    Lost(Lost),
+    Unanswered(Unanswered),
+    Ended(StepError),
+}
+
+impl std::convert::From<Unanswered> for Why {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Unanswered(unanswered)
+    }
+}
+
+impl Asker {
+    /// What is said to each row.
+    pub(super) async fn completed(
+        &self,
+        mut rows: Vec<Result<Prompt, Lost>>,
+        ids: Option<&ArrayRef>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Result<Answer, Lost>>, StepError> {
+        let model = self.desk.model()?;
+        let questions: Vec<Option<Question>> = rows
+            .iter()
+            .enumerate()
+            .map(|(row, prompt)| Some(self.question(prompt_digest(model, prompt.as_ref().ok()?), ids, row)))
+            .collect();
+        let known = self.desk.known(&questions).await?;
+        let unknown: Vec<bool> = known.iter().map(Option::is_none).collect();
+        let turns = self.prefixes.turns(&mut rows, &unknown);
+        let mut waiting = FuturesUnordered::new();
+        let mut answers: Vec<Option<Result<Answer, Lost>>> = Vec::with_capacity(rows.len());
+        for (row, ((prompt, question), (known, turn))) in
+            rows.into_iter().zip(questions).zip(known.into_iter().zip(turns)).enumerate()
+        {
+            answers.push(None);
+            match (prompt, question) {
+                (Err(lost), _) => answers[row] = Some(Err(lost)),
+                (Ok(_), None) => {}
+                (Ok(prompt), Some(question)) => waiting.push(async move {
+                    let answer = self.answer(prompt, question, known, turn).await;
+                    (row, answer)
+                }),
+            }
+        }
+        while let Some((row, answer)) = next(&mut waiting, cancel).await? {
+            answers[row] = Some(match answer {
+                Ok(answer) => Ok(answer),
+                Err(Why::Lost(lost)) => Err(lost),
+                Err(Why::Unanswered(unanswered)) => Err(self.desk.lost(unanswered)?),
+                Err(Why::Ended(error)) => return Err(error),
+            });
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// What is said to one row: asked for once more if it doesn't fit.
+    async fn answer(
+        &self,
+        prompt: Prompt,
+        question: Question,
+        known: Option<(Given, From)>,
+        turn: Turn,
+    ) -> Result<Answer, Why> {
+        let model = self.desk.model().map_err(Why::Ended)?;
+        let (given, from) = match known {
+            Some(known) => known,
+            None if self.desk.models.mode() == Mode::Rehearse => {
+                let shared = match prompt.parts.first() {
+                    Some(Part::Text(text)) if matches!(turn, Turn::After(_)) => model.tokens(&text[..prompt.shared]),
+                    _ => 0,
+                };
+                return Ok(self.rehearsed(&question, prompt_tokens(model, &prompt), shared));
+            }
+            None => {
+                turn.comes().await;
+                self.desk.complete(question.clone(), prompt.clone()).await?
+            }
+        };
+        drop(turn);
+        let wrong = match self.read(&given).map_err(Why::Lost)? {
+            Ok(value) => return Ok(Answer { value, vector: Vec::new(), given, from }),
+            Err(wrong) => wrong,
+        };
+        let Content::Text(said) = &given.content else { return Err(Why::Lost(wrong.lost())) };
+        let again = Prompt { repair: Some((said.clone(), wrong.repair())), ..prompt };
+        let question = Question { call: question.call + 1, digest: prompt_digest(model, &again), ..question };
+        let known = self.desk.known(&[Some(question.clone())]).await.map_err(Why::Ended)?.pop().flatten();
+        let (second, again) = match known {
+            Some(known) => known,
+            None => self.desk.complete(question, again).await?,
+        };
+        match self.read(&second).map_err(Why::Lost)? {
+            Ok(value) => Ok(Answer {
+                value,
+                vector: Vec::new(),
+                given: sum(given, second),
+                from: if again == From::Asked { again } else { from },
+            }),
+            Err(wrong) => Err(Why::Lost(wrong.lost())),
+        }
+    }
+
+    /// What an answer says, or why it doesn't fit.
+    fn read(&self, given: &Given) -> Result<Result<Value, Misfit>, Lost> {
+        let Content::Text(text) = &given.content else {
+            return Err(lost(Fault::Internal, "answer", "a vector where a text was asked for", given.attempts));
+        };
+        if given.finish == Finish::Refused {
+            let what = format!("model `{}` refuses to answer: {}", given.model, answer::begin(text));
+            return Err(lost(Fault::Data, "refused", what, given.attempts));
+        }
+        let shape = match &self.ask.wanted {
+            Wanted::Object(shape) | Wanted::Label(shape) => shape,
+            _ => return Ok(Ok(Value::String(text.clone()))),
+        };
+        Ok(shape.read(text, given))
+    }
+}
+
+/// Two answers to a row as one: the second counts, and both were paid.
+fn sum(first: Given, mut second: Given) -> Given {
+    second.usage.input += first.usage.input;
+    second.usage.cached_input += first.usage.cached_input;
+    second.usage.output += first.usage.output;
+    second.attempts += first.attempts;
+    second.latency += first.latency;
+    second.cost = second.cost.map(|cost| Usd(cost.0 + first.cost.unwrap_or_default().0));
+    second
+}

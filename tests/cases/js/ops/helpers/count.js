@@ -1,0 +1,1 @@
+export const words = (text) => text.match(/[\wäöüß]+/g) ?? [];

@@ -1,0 +1,5 @@
+const all = process.env;
+/** @returns {string} */
+export function f(text) {
+  return text;
+}

@@ -1,0 +1,4 @@
+/** @returns {Map} */
+export function f(text, other, least) {
+  return text;
+}

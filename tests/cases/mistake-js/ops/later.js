@@ -1,0 +1,2 @@
+/** @returns {string} */
+export const f = async (text) => text;

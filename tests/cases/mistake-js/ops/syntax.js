@@ -1,0 +1,3 @@
+export function f(text) {
+  return (text;
+}

@@ -1,0 +1,5 @@
+TABLE = open("/etc/passwd").read()
+
+
+def f(text) -> str:
+    return text

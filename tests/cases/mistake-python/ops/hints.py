@@ -1,0 +1,2 @@
+def f(text, other, *, least) -> complex:
+    return text

@@ -1,0 +1,5 @@
+import numpy
+
+
+def f(text) -> str:
+    return text

@@ -1,0 +1,6 @@
+def f(text) -> str:
+    return text
+
+
+def g(text) -> str:
+    return text
