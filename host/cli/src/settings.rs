@@ -319,6 +319,7 @@ pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
         allow_commands: false,
         models: Mode::default(),
         answers: None,
+        answered: None,
         faults: Faults::default(),
     }
 }
@@ -341,6 +342,7 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
         allow_commands: false,
         models: Mode::default(),
         answers: None,
+        answered: None,
         faults: Faults::default(),
     }
 }

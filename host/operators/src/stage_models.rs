@@ -13,11 +13,8 @@ use dflow_models::{
     records::{Content, Digest, Given, Question},
     text_digest,
 };
-use dflow_wasm::{AskedAnswer, AskedPrompt, Asks, Cancel, WasmError};
-use futures::{
-    FutureExt,
-    future::{self, BoxFuture},
-};
+use dflow_wasm::{Asked, AskedAnswer, AskedPrompt, Asks, Cancel, WasmError};
+use futures::{FutureExt, future};
 use serde_json::{Map, Value};
 
 use crate::{alone::Lost, desk::Desk, error::StepError, scope::StageCounts};
@@ -190,11 +187,7 @@ fn said(Lost { kind, message, .. }: Lost) -> String {
 }
 
 impl Asks for StageModels {
-    fn complete(
-        &self,
-        model: String,
-        prompts: Vec<AskedPrompt>,
-    ) -> BoxFuture<'static, Result<Vec<Result<AskedAnswer, String>>, WasmError>> {
+    fn complete(&self, model: String, prompts: Vec<AskedPrompt>) -> Asked<AskedAnswer> {
         let granted = self.clone();
         async move {
             let answered = granted.of(&model, prompts.len(), |granted| granted.complete(prompts)).await;
@@ -203,11 +196,7 @@ impl Asks for StageModels {
         .boxed()
     }
 
-    fn embed(
-        &self,
-        model: String,
-        texts: Vec<String>,
-    ) -> BoxFuture<'static, Result<Vec<Result<Vec<f32>, String>>, WasmError>> {
+    fn embed(&self, model: String, texts: Vec<String>) -> Asked<Vec<f32>> {
         let granted = self.clone();
         async move { granted.of(&model, texts.len(), |granted| granted.embed(texts)).await.map_err(WasmError::from) }
             .boxed()

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -137,7 +137,7 @@ impl Engine {
             Some(path) => Some(Arc::new(Recorded::read(path)?)),
             None => None,
         };
-        let before = begin_asking(plan, journal, settings.fresh, recorded.as_ref())?;
+        let before = begin_asking(plan, journal, settings.fresh, settings.answered.as_deref(), recorded.as_ref())?;
         let mut work = Work { plan, run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
         // How much there is to do is known of what reads nothing that is saved; of the rest when that is there.
         let mut segments = Vec::new();
@@ -339,6 +339,7 @@ pub(crate) fn begin_asking(
     plan: &Plan,
     journal: &mut Journal,
     fresh: bool,
+    other: Option<&Path>,
     recorded: Option<&Arc<Recorded>>,
 ) -> Result<Usd, StepError> {
     if plan.models.is_empty() {
@@ -348,7 +349,7 @@ pub(crate) fn begin_asking(
     let stages: Vec<&str> = asking.map(|(name, _)| name.as_str()).collect();
     // Who begins anew goes on with nothing.
     let spent = if fresh { BTreeMap::new() } else { journal.spent()? };
-    let keeper = journal.answers(&stages, fresh)?;
+    let keeper = journal.answers(&stages, fresh, other)?;
     match recorded {
         Some(recorded) => {
             plan.models.begin(Arc::new(Recording { journal: keeper, recorded: recorded.clone() }), &spent)

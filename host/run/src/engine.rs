@@ -50,6 +50,8 @@ pub struct EngineSettings {
     pub models: Mode,
     /// A file of answers that are known beside the journal's; a run that asks writes it anew, with those that it needed.
     pub answers: Option<PathBuf>,
+    /// The state folder of another run, whose answers of models count, too.
+    pub answered: Option<PathBuf>,
     /// Where a run ends by force: for tests.
     pub faults: Faults,
 }

@@ -44,6 +44,7 @@ fn engine(folder: &Path) -> Engine {
         allow_commands: false,
         models: Default::default(),
         answers: None,
+        answered: None,
         faults: Faults::default(),
     };
     Engine::new(settings).expect("the engine starts")

@@ -40,7 +40,7 @@ pub use granted::Granted;
 pub use http::Http;
 pub use instance::{OperatorInstance, Stopped};
 pub use lower::{goes_in, takes_files};
-pub use models::{AskedAnswer, AskedPrompt, Asks};
+pub use models::{Asked, AskedAnswer, AskedPrompt, Asks};
 pub use plugin::{Operator, Plugin, Within};
 pub use sandbox::{Cancel, Sandbox, SandboxSettings};
 pub use schema::fields_as_json;

@@ -15,25 +15,20 @@ use crate::{
     state::{State, TICK_MS},
 };
 
+/// An answer to each of several things, or why there is none.
+pub type Asked<T> = BoxFuture<'static, Result<Vec<Result<T, String>>, WasmError>>;
+
 /// Asks models for guests. What it is asked is not believed: it is the one to know which are granted.
 pub trait Asks: Debug + Send + Sync {
     /// An answer to each prompt, or why there is none.
     ///
     /// The whole fails when nothing can be asked any more: then the run ends.
-    fn complete(
-        &self,
-        model: String,
-        prompts: Vec<AskedPrompt>,
-    ) -> BoxFuture<'static, Result<Vec<Result<AskedAnswer, String>>, WasmError>>;
+    fn complete(&self, model: String, prompts: Vec<AskedPrompt>) -> Asked<AskedAnswer>;
 
     /// A vector for each text, or why there is none.
     ///
     /// The whole fails when nothing can be asked any more: then the run ends.
-    fn embed(
-        &self,
-        model: String,
-        texts: Vec<String>,
-    ) -> BoxFuture<'static, Result<Vec<Result<Vec<f32>, String>>, WasmError>>;
+    fn embed(&self, model: String, texts: Vec<String>) -> Asked<Vec<f32>>;
 }
 
 /// `models.prompt`
@@ -93,7 +88,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 async fn ask<T>(
     mut store: StoreContextMut<'_, State>,
     asked: usize,
-    ask: impl FnOnce(&dyn Asks) -> BoxFuture<'static, Result<Vec<Result<T, String>>, WasmError>>,
+    ask: impl FnOnce(&dyn Asks) -> Asked<T>,
     size: impl Fn(&T) -> usize,
 ) -> wasmtime::Result<Vec<Result<T, String>>> {
     let state = store.data_mut();

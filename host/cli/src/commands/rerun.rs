@@ -16,7 +16,9 @@ pub(crate) fn rerun(settings: &RerunSettings, terminal: &Arc<Terminal>) -> Resul
     let recorded = recorded(state, settings.run.as_deref())?;
     let place = std::path::absolute(state).unwrap_or_else(|_| state.clone()).join("reruns").join(&recorded.run);
     make_room(&place)?;
-    let engine = Engine::new(EngineSettings { state: place.clone(), ..settings.engine.clone() })?;
+    // What models answered then, they answer now.
+    let again = EngineSettings { state: place.clone(), answered: Some(state.clone()), ..settings.engine.clone() };
+    let engine = Engine::new(again)?;
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
     let plan = Arc::new(engine.plan(&Draft::from(recorded.elsewhere(&place)), None, None)?);
     engine.run(&plan, &Silent)?;

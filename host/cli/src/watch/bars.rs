@@ -113,7 +113,7 @@ fn texts(stages: &[Now]) -> Vec<String> {
                 words::count(now.rows_in),
                 words::count(now.rows_out),
                 if rate.is_empty() { rate } else { format!("{rate} rows/s") },
-                if now.failed == 0 { String::new() } else { format!("{} failed", words::count(now.failed)) },
+                now.more().join(", "),
             ]
         })
         .collect();

@@ -86,8 +86,9 @@ fn started(tasks: usize, reused: usize, bytes: dflow_pipeline::Bytes) -> String 
 
 fn progress(stages: &[Now], tasks_done: usize, tasks: usize, seconds: f64) -> String {
     let stage = |now: &Now| {
-        let failed = if now.failed == 0 { String::new() } else { format!(" ({} failed)", words::count(now.failed)) };
-        format!("{} {} → {}{failed}", now.name, words::count(now.rows_in), words::count(now.rows_out))
+        let more = now.more().join(", ");
+        let more = if more.is_empty() { more } else { format!(" ({more})") };
+        format!("{} {} → {}{more}", now.name, words::count(now.rows_in), words::count(now.rows_out))
     };
     let stages: Vec<_> = stages.iter().map(stage).collect();
     let tasks = words::plural(tasks as u64, "task");

@@ -6,7 +6,9 @@ use std::{
 };
 
 use dflow_pipeline::{Name, Verb};
-use dflow_run::{Plan, StageCounts};
+use dflow_run::{Plan, StageCounts, Usd};
+
+use crate::words;
 
 /// What a stage does: its verb, or its operator.
 pub(crate) fn what(verb: &Verb) -> String {
@@ -42,8 +44,19 @@ pub(crate) struct Now {
     pub(crate) rows_out: u64,
     /// Rows that failed, whatever became of them.
     pub(crate) failed: u64,
+    /// What was paid for answers.
+    pub(crate) usd: Usd,
     /// Seconds since its first rows came.
     pub(crate) seconds: f64,
+}
+
+impl Now {
+    /// What isn't so of most stages: rows that failed, money that was spent.
+    pub(crate) fn more(&self) -> Vec<String> {
+        let failed = (self.failed > 0).then(|| format!("{} failed", words::count(self.failed)));
+        let paid = (self.usd.0 > 0).then(|| self.usd.to_string());
+        failed.into_iter().chain(paid).collect()
+    }
 }
 
 impl Stages {
@@ -78,6 +91,7 @@ impl Stages {
                 rows_in: own.rows_in,
                 rows_out: own.rows_out,
                 failed: own.failed + own.skipped,
+                usd: Usd(own.usd),
                 seconds: seconds - since,
             }
         };

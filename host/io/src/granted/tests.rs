@@ -48,7 +48,8 @@ impl Granted {
         let server = Server::of(&ground);
         let named = server.site.replace("127.0.0.1", "localhost");
         let http = vec![grant(&server.site, Some(variable)), grant(&named, None)];
-        let http = GrantedHttp::new("mine", &Grant { http }, variables, ground.io()).unwrap().unwrap();
+        let http =
+            GrantedHttp::new("mine", &Grant { http, ..Grant::default() }, variables, ground.io()).unwrap().unwrap();
         Self { ground, server, http }
     }
 
@@ -146,7 +147,7 @@ fn a_grant_that_cannot_be_kept_is_an_error_without_the_secret() {
         ("BROKEN", "the grant of plugin `mine`: what `BROKEN` holds can't be in a header"),
     ] {
         let http = vec![grant("https://api.example", Some(variable))];
-        let error = GrantedHttp::new("mine", &Grant { http }, variables, ground.io()).unwrap_err();
+        let error = GrantedHttp::new("mine", &Grant { http, ..Grant::default() }, variables, ground.io()).unwrap_err();
         assert_eq!((error.fault, error.message.as_str()), (Fault::Outside, said));
     }
     assert!(GrantedHttp::new("mine", &Grant::default(), variables, ground.io()).unwrap().is_none());

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use super::{
     History,
-    open::{Broken, Journal, opened},
+    open::{Broken, Journal, NAME, opened},
     runs::{int, now, uint},
 };
 
@@ -65,7 +65,13 @@ impl fmt::Debug for Keeper {
 
 impl Journal {
     /// What keeps the answers of this run. A `fresh` run doesn't know what rows were answered before.
-    pub(crate) fn answers(&mut self, stages: &[&str], fresh: bool) -> Result<Arc<Keeper>, StepError> {
+    /// What it doesn't know is looked for in `other`, the state folder of another run.
+    pub(crate) fn answers(
+        &mut self,
+        stages: &[&str],
+        fresh: bool,
+        other: Option<&Path>,
+    ) -> Result<Arc<Keeper>, StepError> {
         if fresh {
             self.with(|db| {
                 let forget = db.transaction()?;
@@ -78,9 +84,12 @@ impl Journal {
         }
         let (path, run) = (self.path.clone(), self.run.clone());
         let db = opened(&path).map_err(|broken| broken.named(&path))?;
+        let other = other.map(|state| state.join(NAME));
+        let other = other.map(|path| opened(&path).map_err(|broken| broken.named(&path))).transpose()?;
         let (sender, receiver) = sync_channel(WAITING);
-        let thread =
-            thread::Builder::new().name("dflow-answers".to_owned()).spawn(move || serve(db, &path, &run, &receiver));
+        let thread = thread::Builder::new()
+            .name("dflow-answers".to_owned())
+            .spawn(move || serve(db, other, &path, &run, &receiver));
         let thread = thread.map_err(|e| StepError::new(Fault::Outside, format!("failed to start threads: {e}")))?;
         Ok(Arc::new(Keeper { commands: Mutex::new(Some(sender)), thread: Some(thread) }))
     }
@@ -139,7 +148,7 @@ impl Drop for Keeper {
 }
 
 /// Does what it is told until nobody can tell it anything more.
-fn serve(mut db: Connection, path: &Path, run: &str, commands: &Receiver<Command>) {
+fn serve(mut db: Connection, other: Option<Connection>, path: &Path, run: &str, commands: &Receiver<Command>) {
     let unkept = |broken: Broken| {
         let StepError { message, hint, .. } = broken.named(path);
         Unkept(message, hint)
@@ -152,7 +161,7 @@ fn serve(mut db: Connection, path: &Path, run: &str, commands: &Receiver<Command
             match next.take() {
                 Some(Command::Find(questions, answer)) => {
                     // Nobody finds what isn't written: who asks the same at the same time is answered once (`Models::ask_shared`).
-                    let _ = answer.send(find(&db, &questions).map_err(&unkept));
+                    let _ = answer.send(find_in(&db, other.as_ref(), &questions).map_err(&unkept));
                 }
                 Some(Command::Keep(kept)) => keep.push(kept),
                 None => {}
@@ -239,6 +248,17 @@ fn keep_one(write: &Transaction<'_>, run: &str, question: &Question, given: &Giv
 
 const COLUMNS: &str = "answer.text, answer.vector, answer.finish, answer.model, answer.input_tokens, answer.cached_tokens, \
                        answer.output_tokens, answer.usd, answer.millis, answer.attempts";
+
+/// What is known in either of two.
+fn find_in(db: &Connection, other: Option<&Connection>, questions: &[Question]) -> Result<Found, Broken> {
+    let mut found = find(db, questions)?;
+    if let Some(other) = other.filter(|_| found.iter().any(Option::is_none)) {
+        for (found, of_other) in found.iter_mut().zip(find(other, questions)?) {
+            *found = found.take().or(of_other.map(|(given, _)| (given, From::Row)));
+        }
+    }
+    Ok(found)
+}
 
 fn find(db: &Connection, questions: &[Question]) -> Result<Found, Broken> {
     let mut of_row = db.prepare_cached(&format!(
@@ -411,7 +431,7 @@ mod tests {
     async fn answers_are_found_by_row_and_by_question() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut open = journal(folder.path(), "1");
-        let keeper = open.answers(&["s"], false).expect("a keeper");
+        let keeper = open.answers(&["s"], false, None).expect("a keeper");
         let (own, shared) = (question("a", "q", false), question("a", "r", true));
         let vector = Given { content: Content::Vector(vec![1.5, -2.0]), ..text("", 5) };
         keeper
@@ -441,7 +461,7 @@ mod tests {
         // Another run goes on with what this one has spent, and finds its answers, if it isn't told to begin anew.
         let mut open = journal(folder.path(), "2");
         assert_eq!(open.spent().expect("known"), BTreeMap::from([("m".to_owned(), Usd(15))]));
-        let keeper = open.answers(&["s"], true).expect("a keeper");
+        let keeper = open.answers(&["s"], true, None).expect("a keeper");
         let found = keeper.find(vec![own, other.clone()]).await.expect("found");
         assert_eq!(found, [None, Some((vector, From::Shared))]);
         drop(keeper);

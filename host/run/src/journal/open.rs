@@ -18,7 +18,7 @@ use super::{
 use crate::faults::Faults;
 
 /// The database's name in the state folder.
-const NAME: &str = "dflow.db";
+pub(super) const NAME: &str = "dflow.db";
 /// What kept the journal before there was a database.
 const LINES: &str = "journal.jsonl";
 /// Statements that are kept to be used again: each task needs the same ones.
