@@ -7,7 +7,9 @@ use std::{
 };
 
 use dflow_pipeline::{Codec, Format, Name, written};
-use dflow_run::{Cancel, Engine, EngineSettings, Faults, Files, TaskOutput, TaskResult, TaskSpec, run_task};
+use dflow_run::{
+    Cancel, Engine, EngineSettings, Faults, Files, Shipped, TaskOutput, TaskResult, TaskSpec, run_task, ship,
+};
 
 const PIPELINE: &str = r#"
 [stage.lines]
@@ -50,6 +52,13 @@ fn engine(folder: &Path) -> Engine {
     Engine::new(settings).expect("the engine starts")
 }
 
+/// Has the plugin `text` ship, as the binary does.
+fn ship_text() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/.built/text.wasm");
+    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run `plugins/build` first", path.display()));
+    ship(vec![Shipped { name: "text", bytes: bytes.leak(), digest: "sha256:of-text" }].leak());
+}
+
 /// Plans a task's pipeline anew and runs the task.
 fn run(folder: &Path, spec: &TaskSpec) -> (TaskResult, String) {
     let engine = engine(folder);
@@ -71,6 +80,7 @@ fn output(folder: PathBuf, name: &str) -> TaskOutput {
 
 #[test]
 fn a_task_runs_anywhere_from_its_description() {
+    ship_text();
     let folder = std::env::temp_dir().join(format!("dflow-task-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary folder can be written to");
     std::fs::write(folder.join("in.txt"), "one two\n\nthree\n").expect("can be written");
