@@ -5,14 +5,12 @@
 
 1,000,000 texts of about 40 characters unless told: in capitals, their second word, numbers in them replaced by a regular expression, a field of
 a JSON object. Ours are whole runs, from a Parquet file to a sum, less the same run without the function; peers have their texts in memory, in the form
-that each has. The best of the rounds counts. Then what a first use costs, and the memory of eight instances.
+that each has. The best of the rounds counts.
 """
 
 import argparse
 import json
 import os
-import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -81,12 +79,15 @@ def main():
                         seconds = min(run[0] for run in runs) - without
                         name = f"dflow, {language} by {'batch' if kind else 'row'}, {workers} core{'s' if workers > 1 else ''}"
                         best[f"{work}|{name}"] = arguments.rows / seconds / 1e6
+        print(f"{'M rows/s':42}" + "".join(f"{work:>10}" for work in WORKS))
+        show(best)
         if not arguments.ours:
-            best |= json.loads(engines.python("functions/peers.py", folder / "texts.parquet", arguments.rounds))
-    names = list(dict.fromkeys(key.split("|")[1] for key in best))
-    print(f"{'M rows/s':42}" + "".join(f"{work:>10}" for work in WORKS))
-    for name in names:
-        print(f"{name:42}" + "".join(f"{best[f'{work}|{name}']:10.2f}" for work in WORKS))
+            show(json.loads(engines.python("functions/peers.py", folder / "texts.parquet", arguments.rounds)))
+
+
+def show(best):
+    for name in dict.fromkeys(key.split("|")[1] for key in best):
+        print(f"{name:42}" + "".join(f"{best[f'{work}|{name}']:10.2f}" for work in WORKS), flush=True)
 
 
 if __name__ == "__main__":

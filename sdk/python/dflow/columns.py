@@ -114,8 +114,11 @@ class Column:
     def _texts(self):
         data, offsets = self.buffers[2], self.offsets.tolist()
         if data.isascii():
-            text = str(data, "ascii")
-            return [text[begin:end] for begin, end in zip(offsets, offsets[1:])]
+            text, begin, out = str(data, "ascii"), 0, []
+            for end in offsets[1:]:
+                out.append(text[begin:end])
+                begin = end
+            return out
         return [str(data[begin:end], "utf-8") for begin, end in zip(offsets, offsets[1:])]
 
 
@@ -224,6 +227,8 @@ def build(field, values, into):
             return into.node(len(values), 0, b"", values.tobytes())
     if not isinstance(values, (list, tuple)):
         values = list(values)
+    if field.format == "u" and _plain_text(values, into):
+        return None
     nulls = values.count(None)
     if nulls and not field.nullable:
         raise WrongValue(values.index(None), f"`{field.name}` is None, and it may not be")
@@ -232,6 +237,18 @@ def build(field, values, into):
     if writer is None:
         raise WrongValue(0, f"`{field.name}` is of type {field.type}, which Python can't make yet")
     writer(field, values, valid, nulls, into)
+
+
+def _plain_text(values, into):
+    """Writes text without nulls that is ASCII alone; says whether it was."""
+    try:
+        text = "".join(values)
+    except TypeError:
+        return False
+    if not text.isascii() or len(text) > 2**31 - 1:
+        return False
+    into.node(len(values), 0, b"", struct.pack(f"<{len(values) + 1}i", *accumulate(map(len, values), initial=0)), text.encode())
+    return True
 
 
 def _copied(column, into):

@@ -42,7 +42,7 @@ def main():
         connection.create_function("by_batch", lambda batch: pyarrow.array(getattr(work, f"{name}_batch")(batch.to_pylist())), ["VARCHAR"], "VARCHAR", type="arrow")
         frame, frames = polars.from_arrow(table), daft.from_arrow(table).collect()
         rows = daft.func(function, return_dtype=daft.DataType.string())
-        batches = daft.func.batch(lambda series: pyarrow.array(getattr(work, f"{name}_batch")(series.to_pylist())), return_dtype=daft.DataType.string())
+        batches = daft.func.batch(return_dtype=daft.DataType.string())(lambda series: pyarrow.array(getattr(work, f"{name}_batch")(series.to_pylist())))
         dataset = ray.data.from_arrow(table.slice(0, SLOW)).materialize()
 
         def in_ray(batch):
