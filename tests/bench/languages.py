@@ -60,7 +60,7 @@ def main():
     if arguments.help:
         raise SystemExit(__doc__.strip())
     needs_dflow()
-    engines.install("pyarrow", *([] if arguments.ours else ["daft", "duckdb", "numpy", "polars", "ray"]))
+    engines.install("pyarrow", *([] if arguments.ours else ["daft", "duckdb", "numpy", "pandas", "polars", "ray"]))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

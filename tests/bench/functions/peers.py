@@ -9,12 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-import daft
-import duckdb
-import polars
-import pyarrow
-import pyarrow.parquet
-import ray
+# Beside Ray it would run on Ray.
+os.environ["DAFT_RUNNER"] = "native"
+
+import daft  # noqa: E402
+import duckdb  # noqa: E402
+import polars  # noqa: E402
+import pyarrow  # noqa: E402
+import pyarrow.parquet  # noqa: E402
+import ray  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import work  # noqa: E402
