@@ -57,6 +57,15 @@ def book():
     return folder
 
 
+def refused(ended, code, *words):
+    """That a command (exit code, stdout, stderr) ended so, and says these words on stderr."""
+    found, out, err = ended
+    text = " ".join(err.replace("│", " ").split())
+    assert found == code, f"it ended with {found}, not {code}:\n{out}\n{err}"
+    for word in words:
+        assert word in text, f"`{word}` isn't in:\n{err}"
+
+
 class Tally:
     """Counts tests and says how each went."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "servers"))
 
 import s3
-from common import CACHE, DFLOW, Tally, environment, needs_dflow
+from common import CACHE, DFLOW, Tally, environment, needs_dflow, refused
 from crash import no_core
 
 STEPS = ["begun", "synced", "uploaded", "prepared", "published", "done", "manifest", "complete", "cleaned", "removed", "ended"]
@@ -58,11 +58,7 @@ class Ground:
 
     def refused(self, code, *words, command="run", **more):
         """Runs a command that must end so, and say these words on stderr."""
-        found, out, err = self.run(command=command, **more)
-        text = " ".join(err.replace("│", " ").split())
-        assert found == code, f"it ended with {found}, not {code}:\n{out}\n{err}"
-        for word in words:
-            assert word in text, f"`{word}` isn't in:\n{err}"
+        refused(self.run(command=command, **more), code, *words)
 
     def put(self, key, content):
         self.server.put(f"{self.name}/{key}", content if isinstance(content, bytes) else content.encode())

@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from common import DFLOW, environment
+from common import DFLOW, environment, refused
 
 KEY = "sk-secret-4711"
 FOLDER = 'write = "out/"\nformat = "jsonl"\nmode = "replace"'
@@ -48,11 +48,7 @@ class Ground:
 
     def refused(self, code, *words, command="run", **more):
         """Runs a command that must end so, and say these words on stderr."""
-        found, out, err = self.run(command=command, **more)
-        text = " ".join(err.replace("│", " ").split())
-        assert found == code, f"it ended with {found}, not {code}:\n{out}\n{err}"
-        for word in words:
-            assert word in text, f"`{word}` isn't in:\n{err}"
+        refused(self.run(command=command, **more), code, *words)
 
     def out(self):
         lines = [line for file in sorted((self.folder / "out").glob("*.jsonl")) for line in file.read_text().splitlines()]

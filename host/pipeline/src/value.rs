@@ -214,6 +214,13 @@ impl<'a> Table<'a> {
         T::from_node(&self.entry(key)?.node, found)
     }
 
+    /// The settings of a stage, `with`, as JSON; none when it is absent.
+    pub(crate) fn settings(&self, found: &mut Vec<Mistake>) -> serde_json::Map<String, serde_json::Value> {
+        let table = self.entry("with").and_then(|entry| Table::of(&entry.node, found));
+        let settings = table.iter().flat_map(|table| table.entries);
+        settings.map(|entry| (entry.key.clone(), entry.node.json(found))).collect()
+    }
+
     /// The node of a key that must be there.
     pub(crate) fn required(&self, key: &str, example: &str, found: &mut Vec<Mistake>) -> Option<&'a Node> {
         if self.lacks(key) {

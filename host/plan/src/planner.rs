@@ -323,7 +323,7 @@ impl Planning<'_> {
                     .await
                     .map_err(|mistake| mistake.into_iter().collect::<Vec<_>>())?;
                 let (batch, stores) = (self.batch(stage), &self.environment.stores);
-                let opening = Opening { batch, recalls: self.saves && stage.save, ..Opening::new(&plugin, stores) };
+                let opening = Opening { batch, ..Opening::new(&plugin, stores) };
                 let (step, shape, files) = input.script(name, stage, script, self.environment, opening).await?;
                 self.programs.insert(name.clone(), files);
                 self.shapes.insert(name.clone(), shape);
@@ -433,7 +433,7 @@ impl Planning<'_> {
         let name = language.keyword();
         if shipped(name).is_none() {
             let what = format!("this dflow-host was built without what interprets `{name}`");
-            let hint = format!("run `sdk/{}/build`, then build the host again", name);
+            let hint = "run `plugins/build`, then build the host again";
             return Err(self
                 .broken
                 .insert(name.to_owned())
@@ -513,7 +513,7 @@ impl Planning<'_> {
                             "unknown plugin `{plugin}`; this dflow-host was built without the plugins that ship with it"
                         ),
                     )
-                    .hint("run `sdk/rust/build plugins`, then build the host again")),
+                    .hint("run `plugins/build`, then build the host again")),
                 }
             }
         }

@@ -4,7 +4,7 @@
  *     const { rows, parents, errors } = run(Upper, {}, { text: ["utf8", ["a", null]] });
  */
 
-import { of, typeName } from "./arrow.js";
+import { of } from "./arrow.js";
 import { Built, build, read } from "./columns.js";
 import { Emitter } from "./operator.js";
 
@@ -46,5 +46,3 @@ export function run(Operator, settings, given, count = 0) {
   if (shape === "map" && kept.length + errors.size !== rows) throw new Error("a row is neither done nor failed");
   return ran;
 }
-
-export { typeName };

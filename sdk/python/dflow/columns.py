@@ -17,7 +17,6 @@ EPOCH = datetime.datetime(1970, 1, 1)
 DAY = datetime.date(1970, 1, 1).toordinal()
 BITS = [tuple(byte >> bit & 1 for bit in range(8)) for byte in range(256)]
 BOOLS = [tuple(bool(byte >> bit & 1) for bit in range(8)) for byte in range(256)]
-SINGLE = {"u": "i", "z": "i", "U": "q", "Z": "q"}
 
 
 class WrongValue(ValueError):
@@ -330,7 +329,7 @@ def _booleans(field, values, valid, nulls, into):
 
 
 def _ends(lengths, field):
-    code = SINGLE.get(field.format, "q" if field.format == "+L" else "i")
+    code = "q" if field.format in ("U", "Z", "+L") else "i"
     try:
         return array(code, accumulate(lengths, initial=0)).tobytes()
     except OverflowError:

@@ -15,7 +15,6 @@ An operator may carry nothing from one row to the next: the host cuts, repeats a
 from array import array
 from dataclasses import dataclass, field
 
-from . import arrow
 from .columns import Built, build
 
 INTERFACE = "0.1.0"

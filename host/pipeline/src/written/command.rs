@@ -30,10 +30,7 @@ pub(super) fn command(node: &Node, stage: Table<'_>, found: &mut Vec<Mistake>) -
         let mistake = Mistake::new(stage.at.key("returns"), "`command` doesn't say which columns it answers with");
         found.push(mistake.hint("add `returns = { score = \"float64\" }`"));
     }
-    let with = match stage.entry("with").and_then(|entry| Table::of(&entry.node, found)) {
-        Some(table) => table.entries.iter().map(|entry| (entry.key.clone(), entry.node.json(found))).collect(),
-        None => serde_json::Map::new(),
-    };
+    let with = stage.settings(found);
     Some(Command { line: line?, returns, rows, input, with, folder: String::new() })
 }
 

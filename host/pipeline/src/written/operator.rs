@@ -12,10 +12,7 @@ pub(super) fn operator(node: &Node, stage: Table<'_>, found: &mut Vec<Mistake>) 
     let name = names(node, found);
     let input = stage.get("in", found).unwrap_or_default();
     let output = names_of_columns(stage, found);
-    let with = match stage.entry("with").and_then(|entry| Table::of(&entry.node, found)) {
-        Some(table) => table.entries.iter().map(|entry| (entry.key.clone(), entry.node.json(found))).collect(),
-        None => serde_json::Map::new(),
-    };
+    let with = stage.settings(found);
     let (plugin, operator) = name?;
     Some(Use { plugin, operator, input, output, with })
 }

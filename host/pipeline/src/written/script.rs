@@ -14,10 +14,7 @@ pub(super) fn script(node: &Node, language: Language, stage: Table<'_>, found: &
     let rows = stage.entry("rows").and_then(|entry| choice(&entry.node, "`rows`", ROWS, &[], found));
     let input = stage.get("in", found).unwrap_or_default();
     let returns = stage.get("returns", found);
-    let with = match stage.entry("with").and_then(|entry| Table::of(&entry.node, found)) {
-        Some(table) => table.entries.iter().map(|entry| (entry.key.clone(), entry.node.json(found))).collect(),
-        None => serde_json::Map::new(),
-    };
+    let with = stage.settings(found);
     let (source, function) = source?;
     Some(Script { source, function, returns, rows, input, with, folder: String::new() })
 }

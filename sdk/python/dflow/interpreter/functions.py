@@ -8,7 +8,7 @@ from array import array
 
 from dflow import arrow, columns
 from dflow.columns import Built, Column, WrongValue
-from dflow.operator import Description, Emitter, Failure, Opened, Operator
+from dflow.operator import Description, Failure, Opened, Operator
 
 from . import hints
 from .sources import Sources, imported, missing, refuse_what_cannot_work, syntax

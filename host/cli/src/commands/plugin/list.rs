@@ -19,7 +19,7 @@ pub(crate) fn list(engine: &Engine, terminal: &Terminal) -> Result<u8, Failure> 
     ]);
     let mut names = shipped_names().peekable();
     if names.peek().is_none() {
-        terminal.say("this dflow-host was built without the plugins that ship with it\nhint: run `sdk/rust/build plugins`, then build the host again");
+        terminal.say("this dflow-host was built without the plugins that ship with it\nhint: run `plugins/build`, then build the host again");
     }
     for name in names {
         let plugin = engine.plugin(name)?;
