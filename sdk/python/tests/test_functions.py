@@ -111,6 +111,17 @@ def some(text: str) -> Of | None:
         ran = call("def f(row: dict) -> str:\n    return str(row)", {"text": ("utf8", ["a"]), "n": ("int64", [1])})
         self.assertEqual(ran.rows, [{"f": "{'text': 'a', 'n': 1}"}])
 
+    def test_hints_are_columns(self):
+        text = "from datetime import date, datetime, time, timedelta\nfrom typing import Annotated, Literal\nfrom uuid import UUID\n"
+        for hint, format, value in [
+            ("Literal['a', 'b']", "u", "'a'"), ("Annotated[int, 'x']", "l", "1"), ("bytes", "z", "b'x'"), ("bool", "b", "True"), ("float", "g", "1.5"),
+            ("date", "tdD", "date(2026, 11, 27)"), ("datetime", "tsu:UTC", "datetime(2026, 1, 1)"), ("time", "ttu", "time(1, 2)"), ("timedelta", "tDu", "timedelta(1)"),
+            ("UUID", "w:16", "UUID(int=7)"), ("list[str] | None", "+l", "['a']"),
+        ]:
+            with self.subTest(hint):
+                ran = call(f"{text}def f(n) -> {hint}:\n    return {value}", {"n": ("int64", [1])})
+                self.assertEqual((ran.fields[0].format, len(ran.rows), ran.errors), (format, 1, {}))
+
     def test_hints_that_say_nothing(self):
         with self.assertRaisesRegex(Failure, "isn't said which columns `f` gives"):
             call("def f(text):\n    return text", TEXT)
