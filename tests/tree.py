@@ -9,7 +9,7 @@ from pathlib import Path
 from common import DFLOW, ROOT, Tally, dflow
 
 # `cli → run → plan → operators → {wasm, io, models} → pipeline`: a room may use any further along, those in one step don't see each other.
-STEPS = [["cli"], ["run"], ["plan"], ["operators"], ["wasm", "io", "models"], ["pipeline"]]
+STEPS = [["cli"], ["run", "kit"], ["plan"], ["operators"], ["wasm", "io", "models"], ["pipeline", "componentize"]]
 TOP = ["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "examples", "host", "plugins", "sdk", "tests", "wit"]
 
 
@@ -92,6 +92,30 @@ def the_readme_lists_the_shipped_operators():
     assert listed == shipped, f"README.md lists {sorted(listed)}, the host ships {sorted(shipped)}"
 
 
+def a_changed_contract_has_a_changed_version():
+    """What is in `wit/released/VERSION` is frozen, and what is in `wit` is that, or of a later version."""
+    wit = ROOT / "wit"
+    version = re.search(r"^package dflow:operator@([\d.]+);", (wit / "operator.wit").read_text(), re.MULTILINE)[1]
+    number = lambda version: [int(part) for part in version.split(".")]
+    released = sorted((folder.name for folder in (wit / "released").iterdir()), key=number)
+    for older in released:
+        own = re.search(r"^package dflow:operator@([\d.]+);", (wit / "released" / older / "operator.wit").read_text(), re.MULTILINE)[1]
+        assert own == older, f"wit/released/{older} says that it is {own}"
+    if version in released:
+        here, frozen = ({path.name: path.read_text() for path in folder.glob("*.wit")} for folder in (wit, wit / "released" / version))
+        changed = sorted(name for name in here.keys() | frozen.keys() if here.get(name) != frozen.get(name))
+        assert not changed, f"{changed} of wit/ aren't those of {version}, which is released; raise the version in wit/operator.wit"
+    assert number(version) >= number(released[-1]), f"wit/ is of {version}, and {released[-1]} is released"
+    sdks = {"sdk/rust/src/plugin.rs", "sdk/python/dflow/operator.py", "sdk/js/src/operator.js"}
+    for sdk in sdks:
+        assert f'"{version}"' in (ROOT / sdk).read_text(), f"{sdk} isn't of {version}"
+    abi = (ROOT / "host/wasm/src/abi.rs").read_text()
+    assert f'VERSION: &str = "{version}"' in abi, f"the host doesn't speak {version}"
+    # What was released is frozen: git knows of changes, where there is a git.
+    changed = subprocess.run(["git", "log", "--diff-filter=MD", "--format=%h", "--", "wit/released"], cwd=ROOT, capture_output=True, text=True)
+    assert not changed.stdout.strip(), f"files of wit/released were changed by {changed.stdout.split()}"
+
+
 def links_lead_somewhere():
     for document in [ROOT / "README.md", *ROOT.glob("host/**/*.md"), *ROOT.glob("wit/*.md"), *ROOT.glob("sdk/*/*.md"), *ROOT.glob("examples/*/*.md")]:
         for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
@@ -109,6 +133,7 @@ def main():
         the_top_level_is_as_decided,
         rust_files_say_what_they_are,
         the_readme_shows_the_quickstart,
+        a_changed_contract_has_a_changed_version,
         links_lead_somewhere,
     ]
     if DFLOW.exists():

@@ -2,6 +2,7 @@
 
 mod cache;
 mod dead;
+mod plugin;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,9 @@ use dflow_run::{CrashPoint, Selection};
 
 pub(crate) use self::cache::{CacheCommand, CacheGcArgs};
 pub(crate) use self::dead::{DeadCommand, DeadExportArgs, DeadListArgs, DeadReplayArgs, DeadShowArgs};
+pub(crate) use self::plugin::{
+    BenchArgs, BuildArgs, ComponentizeArgs, DiffArgs, InspectArgs, LanguageArg, NewArgs, PluginCommand, PluginTestArgs, VerifyArgs,
+};
 
 /// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.
 #[derive(Debug, Parser)]
@@ -98,7 +102,7 @@ pub(crate) enum Command {
   #:schema ./pipeline.schema.json"
     )]
     Schema,
-    /// Look at plugins.
+    /// Look at plugins, and make them.
     #[command(subcommand)]
     Plugin(PluginCommand),
 }
@@ -553,29 +557,6 @@ pub(crate) enum GraphFormat {
     Mermaid,
     /// Graphviz's.
     Dot,
-}
-
-/// `plugin`.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum PluginCommand {
-    /// List the plugins that ship with this host, and their operators.
-    List,
-    /// Show all about a plugin: operators, ports, settings, what it imports.
-    #[command(after_help = "Examples:
-  dflow-host plugin inspect text
-  dflow-host plugin inspect ./acme.wasm --json")]
-    Inspect(InspectArgs),
-}
-
-/// `plugin inspect`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct InspectArgs {
-    /// A plugin that ships with this host, or the path of a component.
-    #[arg(value_name = "NAME|PATH")]
-    pub(crate) plugin: String,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// `KEY=VALUE`, cut at the first `=`.

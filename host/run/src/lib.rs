@@ -53,7 +53,7 @@ pub use dflow_models::{Mode, money::Usd};
 pub use dflow_operators::{RowFailure, StageCounts, StepError, is_split};
 pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
 pub use dflow_wasm::{
-    Cancel, Description, OperatorDescription, Plugin, Profile, RowShape, Shipped, ship, shipped_names,
+    Cancel, Description, OperatorDescription, Plugin, Profile, RowShape, Shipped, ship, shipped, shipped_names,
 };
 pub use driver::{Beside, RunError};
 pub use engine::{Engine, EngineSettings};

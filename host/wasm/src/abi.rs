@@ -5,22 +5,56 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower, WasmList, WasmStr};
 
-/// The version of the package that this host speaks.
-pub(crate) const VERSION: &str = "0.1.0";
+use crate::error::WasmError;
+
+/// The newest version of the package that this host speaks.
+pub(crate) const VERSION: &str = "0.1.1";
+/// The oldest. What comes between is spoken, too: within a minor version (before 1.0; a major one after) only interfaces are added.
+const OLDEST: &str = "0.1.0";
 /// The interface that components export.
-pub(crate) const OPERATORS: &str = "dflow:operator/operators@0.1.0";
+pub(crate) const OPERATORS: &str = "dflow:operator/operators@0.1.1";
+/// The one that they may export beside it.
+pub(crate) const TEXTS: &str = "dflow:operator/texts@0.1.1";
 /// The interface through which results leave.
-pub(crate) const EMITTING: &str = "dflow:operator/emitting@0.1.0";
+pub(crate) const EMITTING: &str = "dflow:operator/emitting@0.1.1";
 /// The interface for words to people.
-pub(crate) const LOGGING: &str = "dflow:operator/logging@0.1.0";
+pub(crate) const LOGGING: &str = "dflow:operator/logging@0.1.1";
 
 /// The interface for parts of files.
-pub(crate) const BLOBS: &str = "dflow:operator/blobs@0.1.0";
+pub(crate) const BLOBS: &str = "dflow:operator/blobs@0.1.1";
 
 /// The interface for requests.
-pub(crate) const HTTP: &str = "dflow:operator/http@0.1.0";
+pub(crate) const HTTP: &str = "dflow:operator/http@0.1.1";
 /// The interface for models.
-pub(crate) const MODELS: &str = "dflow:operator/models@0.1.0";
+pub(crate) const MODELS: &str = "dflow:operator/models@0.1.1";
+
+/// Whether two names are of one interface, in versions that this host speaks.
+pub(crate) fn same(name: &str, ours: &str) -> bool {
+    let (Some((name, version)), Some((ours, _))) = (name.split_once('@'), ours.split_once('@')) else { return false };
+    name == ours && speaks(version)
+}
+
+/// Whether this host speaks a version of the package.
+pub(crate) fn speaks(version: &str) -> bool {
+    let numbers = |version: &str| -> Option<Vec<u64>> { version.split('.').map(|part| part.parse().ok()).collect() };
+    numbers(version).is_some_and(|v| v.len() == 3 && numbers(OLDEST) <= Some(v.clone()) && Some(v) <= numbers(VERSION))
+}
+
+/// The version of the package that an interface is of.
+pub(crate) fn version_of(name: &str) -> Option<&str> {
+    name.strip_prefix("dflow:operator/")?.split_once('@').map(|(_, version)| version)
+}
+
+/// That a component was built for a version that this host doesn't speak, and what to do.
+pub(crate) fn unspoken(plugin: &str, version: &str) -> WasmError {
+    let is_older = version.split('.').map(|part| part.parse::<u64>().ok()).lt(OLDEST.split('.').map(|part| part.parse().ok()));
+    let what = format!("plugin `{plugin}` was built for `dflow:operator` {version}, this host speaks {OLDEST} to {VERSION}");
+    WasmError::plugin(what).hint(if is_older {
+        "build it again with the SDK of this host (`dflow-host plugin build`)"
+    } else {
+        "a newer dflow-host speaks it; or build it again with the SDK of this one (`dflow-host plugin build`)"
+    })
+}
 /// What may be asked for in one call of a capability: parts, requests, prompts. The host has memory of its own for each.
 pub(crate) const MOST_OF_A_CALL: usize = 1 << 16;
 
@@ -195,4 +229,24 @@ pub(crate) enum Level {
     Warn,
     #[component(name = "error")]
     Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_between_the_oldest_and_the_newest_are_spoken() {
+        for (version, spoken) in [("0.1.0", true), ("0.1.1", true), ("0.1.2", false), ("0.0.9", false), ("0.2.0", false), ("1", false), ("0.1.x", false)] {
+            assert_eq!(speaks(version), spoken, "{version}");
+        }
+        assert!(same("dflow:operator/http@0.1.0", HTTP));
+        assert!(!same("dflow:operator/http@0.9.0", HTTP) && !same("dflow:operator/models@0.1.0", HTTP));
+    }
+
+    #[test]
+    fn who_speaks_another_version_is_told_what_to_do() {
+        assert!(unspoken("p", "0.0.9").to_string().contains("hint: build it again"));
+        assert!(unspoken("p", "0.10.0").to_string().contains("hint: a newer dflow-host"));
+    }
 }

@@ -99,6 +99,17 @@ impl OperatorDescription {
         self.wants.iter().any(|wanted| wanted == capability)
     }
 
+    /// What the JSON Schema of its settings has against settings, if anything. An operator knows better what they mean, and says so first; but
+    /// not all look at each.
+    pub(crate) fn forbids(&self, settings: &serde_json::Value) -> Option<String> {
+        // What isn't a schema forbids nothing.
+        let schema = jsonschema::validator_for(&self.settings).ok()?;
+        let wrong = schema.iter_errors(settings).next()?;
+        let path = wrong.instance_path().to_string();
+        let path = path.trim_start_matches('/').replace('/', ".");
+        Some(if path.is_empty() { wrong.to_string() } else { format!("`{path}`: {wrong}") })
+    }
+
     /// The schema in which columns of `input` go in. Errors name the column that its port doesn't take.
     pub(crate) fn goes_in(&self, input: &Schema) -> Result<Schema, String> {
         let any = [PortType("any".to_owned())];
@@ -186,13 +197,8 @@ impl Description {
                 description.describe
             )));
         }
-        if description.interface != abi::VERSION {
-            return Err(WasmError::plugin(format!(
-                "plugin `{name}` was built for `dflow:operator` {}, this host speaks {}",
-                cut(&description.interface, Bytes(LONGEST_NAME as u64)),
-                abi::VERSION
-            ))
-            .hint("build it again with the SDK of this version"));
+        if !abi::speaks(&description.interface) {
+            return Err(abi::unspoken(name, &cut(&description.interface, Bytes(LONGEST_NAME as u64))));
         }
         description.check().map_err(wrong)?;
         for operator in description.operators.iter().filter(|operator| operator.profile != Profile::Open) {

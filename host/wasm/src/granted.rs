@@ -35,7 +35,7 @@ impl Granted {
     /// That what a component imports is granted.
     pub(crate) fn covers(&self, plugin: &str, imports: &[String]) -> Result<(), WasmError> {
         for (interface, _, granted, what, grant) in self.capabilities() {
-            if !granted && !self.nominally && imports.iter().any(|import| import == interface) {
+            if !granted && !self.nominally && imports.iter().any(|import| abi::same(import, interface)) {
                 return Err(WasmError::pipeline(format!(
                     "plugin `{plugin}` wants to {what} (`{interface}`), and the pipeline doesn't grant it that"
                 ))

@@ -29,6 +29,7 @@ mod schema;
 mod shipped;
 mod state;
 mod streaming;
+mod texts;
 mod waiting;
 
 pub use account::MemoryAccount;

@@ -22,6 +22,9 @@ use crate::{
     state::{State, cut},
 };
 
+/// Only types, which nothing offers and everything knows.
+const TYPES: &str = "dflow:operator/types@";
+
 /// What is particular to the stage that an operator is opened for.
 #[derive(Clone, Debug, Default)]
 pub struct Within {
@@ -48,6 +51,8 @@ pub struct Plugin {
     digest: String,
     size: u64,
     imports: Vec<String>,
+    /// Whether it is given text as strings.
+    pub(crate) takes_texts: bool,
     description: Description,
 }
 
@@ -64,31 +69,30 @@ impl Plugin {
         let component_type = component.component_type();
         let imports: Vec<_> = component_type.imports(component.engine()).map(|(name, _)| name.to_owned()).collect();
         let known = |import: &str| {
-            import.starts_with("wasi:")
-                || import == abi::EMITTING
-                || import == abi::LOGGING
-                || import == abi::BLOBS
-                || import == abi::HTTP
-                || import == abi::MODELS
-                || import.starts_with("dflow:operator/types@")
+            let ours = [abi::EMITTING, abi::LOGGING, abi::BLOBS, abi::HTTP, abi::MODELS, TYPES];
+            import.starts_with("wasi:") || ours.iter().any(|ours| abi::same(import, ours))
         };
         granted.covers(name, &imports)?;
+        let exports: Vec<_> = component_type.exports(component.engine()).map(|(name, _)| name).collect();
+        let mut versions = imports.iter().map(String::as_str).chain(exports.iter().copied()).filter_map(abi::version_of);
+        if let Some(version) = versions.find(|version| !abi::speaks(version)) {
+            return Err(abi::unspoken(name, version));
+        }
         if let Some(import) = imports.iter().find(|i| !known(i)) {
             return Err(WasmError::plugin(format!(
                 "plugin `{name}` wants `{import}`, which this host doesn't offer or grant"
             )));
         }
-        if !component_type.exports(component.engine()).any(|(export, _)| export == abi::OPERATORS) {
-            let offered: Vec<_> = component_type.exports(component.engine()).map(|(e, _)| format!("`{e}`")).collect();
+        if !exports.iter().any(|export| abi::same(export, abi::OPERATORS)) {
+            let offered: Vec<_> = exports.iter().map(|export| format!("`{export}`")).collect();
             return Err(WasmError::plugin(format!("plugin `{name}` doesn't export `{}`", abi::OPERATORS)).hint(
                 match offered.as_slice() {
                     [] => "it exports nothing".to_owned(),
-                    offered => {
-                        format!("it exports {}; this host speaks `dflow:operator` {}", offered.join(", "), abi::VERSION)
-                    }
+                    offered => format!("it exports {}", offered.join(", ")),
                 },
             ));
         }
+        let takes_texts = exports.iter().any(|export| abi::same(export, abi::TEXTS));
         let world = sandbox.world(Profile::Pure)?;
         let plain = Linked::new(name, &world.linker, component)?;
         let mut guest = Guest::new(&sandbox, &plain, limits, Arc::from(format!("plugin `{name}` ({digest})"))).await?;
@@ -97,7 +101,7 @@ impl Plugin {
         let pinned = Ways { plain, streaming: streaming(name, &description, world, component)? };
         granted.is_wanted(name, &description)?;
         let name = name.to_owned();
-        Ok(Self { sandbox, pinned, open: None, limits, granted, name, digest, size, imports, description })
+        Ok(Self { sandbox, pinned, open: None, limits, granted, name, digest, size, imports, takes_texts, description })
     }
 
     /// Has its open operators run in `world`, for which the component was compiled.
@@ -176,11 +180,15 @@ impl Plugin {
         }));
         let input = Arc::new(described.goes_in(input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?);
         let wire = schema::to_wire(&input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?;
-        let settings = serde_json::to_string(settings).map_err(|e| WasmError::internal(e.to_string()))?;
+        let written = serde_json::Value::Object(settings.clone());
+        let settings = written.to_string();
         let linked = self.linked(described);
         let mut guest = Guest::new(&self.sandbox, linked, self.limits, label.clone()).await?;
         guest.grant(self, described, &within);
         let opened = guest.open(operator, &settings, &wire).await?.map_err(|failure| refused(&label, &failure))?;
+        if let Some(wrong) = described.forbids(&written) {
+            return Err(WasmError::pipeline(format!("{label} doesn't accept its settings: {wrong}")));
+        }
         let lie = |e: String| {
             WasmError::plugin(format!("{label}: what `open` returned is wrong: {}", cut(&e, self.limits.message)))
         };
@@ -237,7 +245,7 @@ impl Plugin {
             opened,
             within,
             permits: Arc::new(Semaphore::new(limits.instances as usize)),
-            idle: Mutex::new(vec![Ready::new(guest)?]),
+            idle: Mutex::new(vec![Ready::new(guest, self.takes_texts)?]),
         }))
     }
 }
@@ -262,7 +270,7 @@ impl Linked {
         let pre = pre.map_err(|e| WasmError::plugin(format!("plugin `{name}` doesn't fit this host: {e:#}")))?;
         let component = component.component_type();
         let at_once = component.imports(pre.engine()).all(|(import, _)| {
-            import == abi::EMITTING || import == abi::LOGGING || import.starts_with("dflow:operator/types@")
+            [abi::EMITTING, abi::LOGGING, TYPES].iter().any(|ours| abi::same(import, ours))
         });
         Ok(Self { pre, at_once })
     }

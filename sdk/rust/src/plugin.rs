@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{Description, Emitter, Failure, Opened, Operator, boundary};
 
 /// The version of the WIT package that this crate was written for.
-pub const INTERFACE: &str = "0.1.0";
+pub const INTERFACE: &str = "0.1.1";
 
 /// A plugin: what [`export!`](crate::export) makes of its arguments.
 pub struct Plugin {

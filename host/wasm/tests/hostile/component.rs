@@ -19,7 +19,7 @@ async fn what_is_no_component_is_refused() {
     text.extend(b"\x00\xff\xff\xff\xff\xff\xff\xff");
     let another = Made {
         wit: vec![("package dflow:operator@0.1.0;", "package dflow:operator@0.9.0;")],
-        export: "dflow:operator/operators@0.9.0",
+        exported: Some("0.9.0"),
         ..Made::default()
     };
     let types = Made {

@@ -1,4 +1,4 @@
-//! Components written as text: a core module around the world of `wit/operator.wit`.
+//! Components written as text: a core module around the world of a released `operator.wit`.
 
 use std::{fs, path::Path};
 
@@ -28,8 +28,10 @@ pub(crate) struct Made {
     pub(crate) pages: u32,
     /// Changes of the WIT: pairs of what is replaced by what.
     pub(crate) wit: Vec<(&'static str, &'static str)>,
-    /// The name and version of the exported interface.
-    pub(crate) export: &'static str,
+    /// The released version of the contract that it is made for.
+    pub(crate) version: String,
+    /// Of another version, that of the exported interface.
+    pub(crate) exported: Option<&'static str>,
 }
 
 impl Default for Made {
@@ -47,7 +49,8 @@ impl Default for Made {
             description: description("drop", "1.0.0", "filter"),
             pages: 32,
             wit: Vec::new(),
-            export: "dflow:operator/operators@0.1.0",
+            version: "0.1.0".to_owned(),
+            exported: None,
         }
     }
 }
@@ -67,7 +70,7 @@ impl Made {
     /// The component.
     pub(crate) fn component(&self) -> Vec<u8> {
         let mut module = wat::parse_str(self.module()).unwrap_or_else(|e| panic!("{e}"));
-        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/operator.wit");
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../wit/released/{}/operator.wit", self.version));
         let mut wit = fs::read_to_string(wit).expect("it is in the repository");
         for (from, to) in &self.wit {
             assert!(wit.contains(from), "`{from}` is in the WIT");
@@ -84,7 +87,8 @@ impl Made {
     }
 
     fn module(&self) -> String {
-        let Self { more, describe, open, process, realloc, description, pages, export, .. } = self;
+        let Self { more, describe, open, process, realloc, description, pages, version, exported, .. } = self;
+        let export = format!("dflow:operator/operators@{}", exported.unwrap_or(version));
         // In `opened`: one field, the shape, no slices. In the field: name, format, nullable, no metadata.
         let opened = words(&[0, 128, 1, 256, 6, 0, 0]);
         let field = words(&[262, 4, 266, 1, 1, 0, 0, 0]);

@@ -12,46 +12,101 @@ use super::run_entry;
 use crate::{Failure, Plugin, RowError};
 
 /// One case: a file.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
+pub struct Case {
     /// What it is about, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    doc: Option<String>,
+    pub doc: Option<String>,
     /// The operator's name.
-    operator: String,
+    pub operator: String,
     /// Its settings.
     #[serde(default, skip_serializing_if = "Object::is_empty")]
-    with: Object,
+    pub with: Object,
     /// Names and types of the input's columns.
-    schema: Object,
+    pub schema: Object,
     /// The input's rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    rows: Vec<Object>,
+    pub rows: Vec<Object>,
     /// The output's rows; `parent` is the position of the input row that each comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    expect: Option<Vec<Object>>,
+    pub expect: Option<Vec<Object>>,
     /// The rows that have no result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<ExpectedError>,
+    pub errors: Vec<ExpectedError>,
     /// A part of the message that `open` fails with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    fails: Option<String>,
+    pub fails: Option<String>,
 }
 
+/// A row without a result.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct ExpectedError {
-    row: u32,
-    kind: String,
-    message: String,
+pub struct ExpectedError {
+    /// Its position in the input.
+    pub row: u32,
+    /// What sort of error.
+    pub kind: String,
+    /// What is wrong with it.
+    pub message: String,
 }
 
 /// What came out.
-#[derive(Debug, Default)]
-struct Outcome {
-    rows: Vec<Object>,
-    errors: Vec<ExpectedError>,
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Output rows, each with the position of its `parent`.
+    pub rows: Vec<Object>,
+    /// Rows that have none.
+    pub errors: Vec<ExpectedError>,
+}
+
+impl Outcome {
+    /// Of output columns, their rows' parents, and what failed.
+    ///
+    /// # Errors
+    ///
+    /// A type that JSON has no form for.
+    pub fn new(output: &RecordBatch, parents: &[u32], errors: Vec<ExpectedError>) -> Result<Self, String> {
+        let with_parent = |(object, parent): (Object, &u32)| {
+            let mut row = Object::from_iter([("parent".to_owned(), Value::from(*parent))]);
+            row.extend(object);
+            row
+        };
+        Ok(Self { rows: rows::objects(output)?.into_iter().zip(parents).map(with_parent).collect(), errors })
+    }
+}
+
+impl Case {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// It can't be read, or isn't a case.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
+        serde_json::from_str(&text).map_err(|e| format!("is not a case: {e}"))
+    }
+
+    /// Its rows as a batch.
+    ///
+    /// # Errors
+    ///
+    /// A type that isn't one, or a row that isn't of its schema.
+    pub fn input(&self) -> Result<RecordBatch, String> {
+        rows::batch(rows::schema(&self.schema)?, &self.rows)
+    }
+}
+
+/// The cases of a folder, by name; none when there is no such folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    files
 }
 
 /// Runs every `*.json` of a folder: whole, and row by row, since an answer must not depend on where batches are cut.
@@ -63,16 +118,12 @@ struct Outcome {
 /// When a case fails, or there is none: the message lists all that failed, with what was expected and what came out.
 pub fn check_folder(plugin: &Plugin, folder: &Path) {
     let bless = std::env::var_os("DFLOW_BLESS").is_some_and(|value| value == "1");
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap_or_else(|e| panic!("failed to list `{}`: {e}", folder.display()))
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .collect();
-    files.sort();
+    let files = files(folder);
     assert!(!files.is_empty(), "there is no case in `{}`", folder.display());
+    let mut run = |case: &Case, input: &RecordBatch| run(plugin, case, input).map_err(|failure| failure.to_string());
     let failures: Vec<_> = files
         .iter()
-        .filter_map(|file| check_file(plugin, file, bless).err().map(|e| format!("{}: {e}", file.display())))
+        .filter_map(|file| check_file(file, bless, &mut run).err().map(|e| format!("{}: {e}", file.display())))
         .collect();
     assert!(
         failures.is_empty(),
@@ -83,15 +134,23 @@ pub fn check_folder(plugin: &Plugin, folder: &Path) {
     );
 }
 
-fn check_file(plugin: &Plugin, file: &Path, bless: bool) -> Result<(), String> {
-    let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
-    let mut case: Case = serde_json::from_str(&text).map_err(|e| format!("is not a case: {e}"))?;
+/// Runs a case by `run`, whole and again row by row. With `bless`, its file is rewritten to what came out.
+///
+/// # Errors
+///
+/// What differs, or why it isn't a case.
+pub fn check_file(
+    file: &Path,
+    bless: bool,
+    run: &mut dyn FnMut(&Case, &RecordBatch) -> Result<Outcome, String>,
+) -> Result<(), String> {
+    let mut case = Case::read(file)?;
     if case.fails.is_some() == case.expect.is_some() && !bless {
         return Err("a case has either `expect` or `fails`".to_owned());
     }
-    let input = rows::batch(rows::schema(&case.schema)?, &case.rows)?;
-    let outcome = match (run(plugin, &case, &input), &case.fails) {
-        (Err(failure), Some(expected)) if failure.to_string().contains(expected) => return Ok(()),
+    let input = case.input()?;
+    let outcome = match (run(&case, &input), &case.fails) {
+        (Err(failure), Some(expected)) if failure.contains(expected) => return Ok(()),
         (Err(failure), Some(expected)) => return Err(format!("failed with `{failure}`, expected `{expected}`")),
         (Ok(_), Some(expected)) => return Err(format!("did not fail, expected `{expected}`")),
         (Err(failure), None) => return Err(format!("failed with `{failure}`")),
@@ -106,7 +165,7 @@ fn check_file(plugin: &Plugin, file: &Path, bless: bool) -> Result<(), String> {
     let mut row_by_row = Outcome::default();
     for row in 0..input.num_rows() {
         let outcome =
-            run(plugin, &case, &input.slice(row, 1)).map_err(|e| format!("row {row} alone failed with `{e}`"))?;
+            run(&case, &input.slice(row, 1)).map_err(|e| format!("row {row} alone failed with `{e}`"))?;
         row_by_row.rows.extend(outcome.rows.into_iter().map(|mut object| {
             object["parent"] = row.into();
             object
@@ -120,16 +179,9 @@ fn check_file(plugin: &Plugin, file: &Path, bless: bool) -> Result<(), String> {
 fn run(plugin: &Plugin, case: &Case, input: &RecordBatch) -> Result<Outcome, Failure> {
     let settings = Value::Object(case.with.clone()).to_string();
     let ran = run_entry(plugin.operator(&case.operator)?, &settings, input)?;
-    let objects = rows::objects(&ran.output).map_err(Failure::Other)?;
-    let with_parent = |(object, parent): (Object, &u32)| {
-        let mut row = Object::from_iter([("parent".to_owned(), Value::from(*parent))]);
-        row.extend(object);
-        row
-    };
-    let rows = objects.into_iter().zip(&ran.parents).map(with_parent).collect();
     let errors =
         ran.errors.into_iter().map(|RowError { row, kind, message }| ExpectedError { row, kind, message }).collect();
-    Ok(Outcome { rows, errors })
+    Outcome::new(&ran.output, &ran.parents, errors).map_err(Failure::Other)
 }
 
 fn compare(rows: &[Object], errors: &[ExpectedError], got: &Outcome) -> Result<(), String> {

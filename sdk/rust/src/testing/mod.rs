@@ -1,7 +1,7 @@
 //! Runs operators natively, as strictly as the host does: for a plain `cargo test`.
 //!
 //! [`run`] gives what an operator makes of one batch. [`cases!`](crate::cases) makes a test of every file in a plugin's folder
-//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] is for benchmarks. [`answering`] stands for servers, [`modelling`] for models; what is given as bytes for a port of files is read in parts. Batches go through the same boundary code as in a component.
+//! `cases`; [`cases::check_folder`] says what such a file holds. [`emitted`] and [`native`] are for benchmarks. [`answering`] stands for servers, [`modelling`] for models; what is given as bytes for a port of files is read in parts. Batches go through the same boundary code as in a component.
 
 mod blobs;
 pub mod cases;
@@ -9,14 +9,14 @@ mod collect;
 mod http;
 mod measure;
 mod models;
-mod rows;
+pub mod rows;
 mod run;
 
 pub use crate::cases;
 pub(crate) use blobs::part;
 pub(crate) use http::answer;
 pub use http::answering;
-pub use measure::emitted;
+pub use measure::{emitted, native, repeated};
 pub use models::{Model, modelling};
 pub(crate) use models::{completion, vector};
 pub use run::{Ran, run, run_entry};

@@ -8,10 +8,14 @@ use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use serde_json::{Map, Value};
 
 /// A JSON object.
-pub(super) type Object = Map<String, Value>;
+pub type Object = Map<String, Value>;
 
-/// A schema from names and types; every column is nullable.
-pub(super) fn schema(types: &Object) -> Result<SchemaRef, String> {
+/// A schema from names and types as cases write them; every column is nullable.
+///
+/// # Errors
+///
+/// What isn't a type.
+pub fn schema(types: &Object) -> Result<SchemaRef, String> {
     Ok(Arc::new(Schema::new(fields(types)?)))
 }
 
@@ -61,7 +65,11 @@ fn data_type(written: &Value) -> Result<DataType, String> {
 }
 
 /// A batch of these rows.
-pub(super) fn batch(schema: SchemaRef, rows: &[Object]) -> Result<RecordBatch, String> {
+///
+/// # Errors
+///
+/// A row that isn't of the schema, or a type that JSON has no form for.
+pub fn batch(schema: SchemaRef, rows: &[Object]) -> Result<RecordBatch, String> {
     if rows.is_empty() || schema.fields().is_empty() {
         let columns = schema.fields().iter().map(|field| arrow_array::new_empty_array(field.data_type())).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
@@ -77,7 +85,11 @@ pub(super) fn batch(schema: SchemaRef, rows: &[Object]) -> Result<RecordBatch, S
 }
 
 /// The rows of a batch.
-pub(super) fn objects(batch: &RecordBatch) -> Result<Vec<Object>, String> {
+///
+/// # Errors
+///
+/// A type that JSON has no form for.
+pub fn objects(batch: &RecordBatch) -> Result<Vec<Object>, String> {
     if batch.num_columns() == 0 || batch.num_rows() == 0 {
         return Ok(vec![Object::new(); batch.num_rows()]);
     }
