@@ -13,7 +13,8 @@ use serde::Deserialize;
 use crate::{KitError, Language, Measured, Project, Sdk};
 
 /// Where a machine has the SDK: for Cargo and for editors, as long as it isn't on crates.io.
-const PATCH: &str = "# Written by `dflow-host plugin build`: where this machine has the SDK. Not for version control.\n";
+const PATCH: &str =
+    "# Written by `dflow-host plugin build`: where this machine has the SDK. Not for version control.\n";
 
 /// Makes a component of a core module; for `sdk/rust/build`.
 ///
@@ -46,14 +47,19 @@ impl Project {
                 let script = sdk.path("sdk/rust/build");
                 // A workspace's other members aren't this project's: the component is taken from a folder of its own.
                 let built = self.folder.join(".built");
-                python([script.as_os_str(), self.folder.as_os_str(), built.as_os_str()], |c| c.env("DFLOW_HOST", host))?;
+                python([script.as_os_str(), self.folder.as_os_str(), built.as_os_str()], |c| {
+                    c.env("DFLOW_HOST", host)
+                })?;
                 let made = built.join(format!("{}.wasm", self.name));
                 let copied = fs::copy(&made, &component).map(drop);
                 copied.map_err(|e| KitError::outside(format!("failed to write `{}`: {e}", component.display())))
             }
             Language::Python => {
                 let script = sdk.path("sdk/python/componentize");
-                python([script.as_os_str(), self.folder.as_os_str(), OsStr::new(&self.module), component.as_os_str()], |c| c)
+                python(
+                    [script.as_os_str(), self.folder.as_os_str(), OsStr::new(&self.module), component.as_os_str()],
+                    |c| c,
+                )
             }
             Language::Js => {
                 needs("node", "Node 20 or newer, from https://nodejs.org")?;
@@ -78,7 +84,10 @@ impl Project {
         command.args(["bench", "--quiet", "--bench", "native"]).current_dir(&self.folder).stderr(Stdio::inherit());
         let done = command.output().map_err(|e| missing("cargo", "Rust, from https://rustup.rs", &e))?;
         if !done.status.success() {
-            return Err(KitError::plugin(format!("`cargo bench --bench native` failed in `{}`", self.folder.display())));
+            return Err(KitError::plugin(format!(
+                "`cargo bench --bench native` failed in `{}`",
+                self.folder.display()
+            )));
         }
         for line in String::from_utf8_lossy(&done.stdout).lines() {
             let Ok(native) = serde_json::from_str::<Native>(line) else { continue };
@@ -109,13 +118,21 @@ impl Project {
 }
 
 /// Runs a script of the SDKs' in Python.
-fn python<'a>(arguments: impl IntoIterator<Item = &'a OsStr>, more: impl FnOnce(&mut Command) -> &mut Command) -> Result<(), KitError> {
+fn python<'a>(
+    arguments: impl IntoIterator<Item = &'a OsStr>,
+    more: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<(), KitError> {
     needs("python3", "Python 3.10 or newer, from https://www.python.org")?;
     run(more(Command::new("python3").args(arguments)))
 }
 
 fn needs(program: &str, from: &str) -> Result<(), KitError> {
-    let there = Command::new(program).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let there = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     there.map(drop).map_err(|e| missing(program, from, &e))
 }
 
@@ -127,7 +144,8 @@ fn missing(program: &str, from: &str, why: &std::io::Error) -> KitError {
 fn run(command: &mut Command) -> Result<(), KitError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let copied = child.as_mut().map(|child| child.stdout.take().map(|mut out| std::io::copy(&mut out, &mut std::io::stderr())));
+    let copied =
+        child.as_mut().map(|child| child.stdout.take().map(|mut out| std::io::copy(&mut out, &mut std::io::stderr())));
     drop(copied);
     let status = child.and_then(|mut child| child.wait());
     match status {

@@ -133,7 +133,13 @@ mod tests {
         let mut found = Vec::new();
         of_descriptions(&mut found, &described(|_| ()), &described(change));
         let tell = |d: Difference| {
-            format!("{} {}: {} -> {}", d.operator.unwrap_or_default(), d.what, d.before.unwrap_or_default(), d.after.unwrap_or_default())
+            format!(
+                "{} {}: {} -> {}",
+                d.operator.unwrap_or_default(),
+                d.what,
+                d.before.unwrap_or_default(),
+                d.after.unwrap_or_default()
+            )
         };
         found.into_iter().map(tell).collect()
     }

@@ -84,7 +84,12 @@ impl Project {
     /// There is none of these, or it doesn't say what is needed.
     pub fn find(folder: &Path) -> Result<Self, KitError> {
         let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
-        let made = |language, name: &str, module: String| Self { folder: folder.to_owned(), language, name: name.replace('-', "_"), module };
+        let made = |language, name: &str, module: String| Self {
+            folder: folder.to_owned(),
+            language,
+            name: name.replace('-', "_"),
+            module,
+        };
         let wrong = |file: &str, why: String| {
             KitError::plugin(format!("`{}` is not a plugin's: {}", folder.join(file).display(), why.trim()))
         };
@@ -94,16 +99,22 @@ impl Project {
             return Ok(made(Language::Rust, &name, String::new()));
         }
         if let Some(text) = read("pyproject.toml") {
-            let project: PyProject = toml::from_str(&text)
-                .map_err(|e| wrong("pyproject.toml", e.to_string()).hint("`[tool.dflow]` is to have `module = \"…\"`, the module with `Operators`"))?;
+            let project: PyProject = toml::from_str(&text).map_err(|e| {
+                wrong("pyproject.toml", e.to_string())
+                    .hint("`[tool.dflow]` is to have `module = \"…\"`, the module with `Operators`")
+            })?;
             return Ok(made(Language::Python, &project.project.name, project.tool.dflow.module));
         }
         if let Some(text) = read("package.json") {
-            let package: NodePackage = serde_json::from_str(&text)
-                .map_err(|e| wrong("package.json", e.to_string()).hint("`main` is to be the file that exports `operators`"))?;
+            let package: NodePackage = serde_json::from_str(&text).map_err(|e| {
+                wrong("package.json", e.to_string()).hint("`main` is to be the file that exports `operators`")
+            })?;
             return Ok(made(Language::Js, &package.name, package.main));
         }
-        let what = format!("`{}` is no plugin's folder: it has neither Cargo.toml nor pyproject.toml nor package.json", folder.display());
+        let what = format!(
+            "`{}` is no plugin's folder: it has neither Cargo.toml nor pyproject.toml nor package.json",
+            folder.display()
+        );
         Err(KitError::outside(what).hint("`dflow-host plugin new NAME --lang rust|python|js` makes one"))
     }
 

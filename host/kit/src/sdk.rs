@@ -39,7 +39,8 @@ impl Sdk {
                 renamed => renamed,
             }
         };
-        write().map_err(|e| KitError::outside(format!("failed to unpack the SDKs into `{}`: {e}", folder.display())))?;
+        write()
+            .map_err(|e| KitError::outside(format!("failed to unpack the SDKs into `{}`: {e}", folder.display())))?;
         Ok(Self(folder))
     }
 

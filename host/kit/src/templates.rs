@@ -40,11 +40,13 @@ pub fn create(within: &Path, name: &str, language: Language) -> Result<Project, 
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !is_name || ["test", "core", "std", "dflow", "main", "python", "js"].contains(&name) {
         let what = format!("`{name}` can't be a plugin's name");
-        return Err(KitError::outside(what).hint("small letters, digits and `_`, such as `my_words`; not the name of a standard library"));
+        return Err(KitError::outside(what)
+            .hint("small letters, digits and `_`, such as `my_words`; not the name of a standard library"));
     }
     let folder = within.join(name);
     if folder.exists() {
-        return Err(KitError::outside(format!("`{}` is there already", folder.display())).hint("another name, or another folder"));
+        return Err(KitError::outside(format!("`{}` is there already", folder.display()))
+            .hint("another name, or another folder"));
     }
     let files: &[File] = match language {
         Language::Rust => &RUST,
@@ -53,7 +55,8 @@ pub fn create(within: &Path, name: &str, language: Language) -> Result<Project, 
     };
     for (file, text) in files.iter().chain(&ALL) {
         let path = folder.join(file.replace("NAME", name));
-        let written = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text.replace("NAME", name)));
+        let written = fs::create_dir_all(path.parent().unwrap_or(&folder))
+            .and_then(|()| fs::write(&path, text.replace("NAME", name)));
         written.map_err(|e| KitError::outside(format!("failed to write `{}`: {e}", path.display())))?;
     }
     Project::find(&folder)

@@ -43,12 +43,7 @@ pub fn test(workbench: &Workbench, plugin: &Arc<Plugin>, folder: &Path, bless: b
     Ok(tested)
 }
 
-fn outcome(
-    workbench: &Workbench,
-    plugin: &Arc<Plugin>,
-    case: &Case,
-    input: &RecordBatch,
-) -> Result<Outcome, String> {
+fn outcome(workbench: &Workbench, plugin: &Arc<Plugin>, case: &Case, input: &RecordBatch) -> Result<Outcome, String> {
     let mut open = workbench.open_case(plugin, case, input.schema()).map_err(|e| e.to_string())?;
     let answer = open.answer(input).map_err(|stopped| stopped.error.to_string())?;
     let (output, parents, errors) = answer.into_parts();

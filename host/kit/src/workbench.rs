@@ -73,7 +73,8 @@ impl Workbench {
         input: &Schema,
     ) -> Result<Open<'a>, WasmError> {
         let fields: Vec<_> = input.fields().iter().filter(|field| field.name() != SEED).cloned().collect();
-        let opened = plugin.open("a_case", operator, settings, &Schema::new(fields));
+        let input = Schema::new(fields);
+        let opened = plugin.open("a_case", operator, settings, &input);
         Ok(Open { workbench: self, operator: self.runtime.block_on(opened)?, instance: None })
     }
 

@@ -47,8 +47,10 @@ pub(crate) fn version_of(name: &str) -> Option<&str> {
 
 /// That a component was built for a version that this host doesn't speak, and what to do.
 pub(crate) fn unspoken(plugin: &str, version: &str) -> WasmError {
-    let is_older = version.split('.').map(|part| part.parse::<u64>().ok()).lt(OLDEST.split('.').map(|part| part.parse().ok()));
-    let what = format!("plugin `{plugin}` was built for `dflow:operator` {version}, this host speaks {OLDEST} to {VERSION}");
+    let is_older =
+        version.split('.').map(|part| part.parse::<u64>().ok()).lt(OLDEST.split('.').map(|part| part.parse().ok()));
+    let what =
+        format!("plugin `{plugin}` was built for `dflow:operator` {version}, this host speaks {OLDEST} to {VERSION}");
     WasmError::plugin(what).hint(if is_older {
         "build it again with the SDK of this host (`dflow-host plugin build`)"
     } else {
@@ -237,7 +239,15 @@ mod tests {
 
     #[test]
     fn versions_between_the_oldest_and_the_newest_are_spoken() {
-        for (version, spoken) in [("0.1.0", true), ("0.1.1", true), ("0.1.2", false), ("0.0.9", false), ("0.2.0", false), ("1", false), ("0.1.x", false)] {
+        for (version, spoken) in [
+            ("0.1.0", true),
+            ("0.1.1", true),
+            ("0.1.2", false),
+            ("0.0.9", false),
+            ("0.2.0", false),
+            ("1", false),
+            ("0.1.x", false),
+        ] {
             assert_eq!(speaks(version), spoken, "{version}");
         }
         assert!(same("dflow:operator/http@0.1.0", HTTP));

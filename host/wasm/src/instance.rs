@@ -157,7 +157,8 @@ impl Guest {
         settings: &str,
         input: &WireSchema,
     ) -> Result<Result<WireOpened, Failure>, WasmError> {
-        let function = self.function::<(&str, &str, &WireSchema), (Result<WireOpened, Failure>,)>(abi::OPERATORS, "open")?;
+        let function =
+            self.function::<(&str, &str, &WireSchema), (Result<WireOpened, Failure>,)>(abi::OPERATORS, "open")?;
         let doing = || "failed while it was opened".to_owned();
         let (opened,) = self.call(&function, (operator, settings, input), doing).await?;
         self.not_too_long("what `open` returned is too long", opened.as_ref().map_or(0, WireOpened::size))?;
@@ -196,7 +197,13 @@ enum Process {
 }
 
 impl Process {
-    async fn call(&self, guest: &mut Guest, batch: WireBatch<'_>, texts: Option<&Texts>, doing: impl Fn() -> String) -> Result<Done, WasmError> {
+    async fn call(
+        &self,
+        guest: &mut Guest,
+        batch: WireBatch<'_>,
+        texts: Option<&Texts>,
+        doing: impl Fn() -> String,
+    ) -> Result<Done, WasmError> {
         // SAFETY (both): lifetimes apart, their types are those that `Ready::new` compared with the component's.
         match (self, texts) {
             (Self::Texts(process), Some(texts)) => {

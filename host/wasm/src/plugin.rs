@@ -74,7 +74,8 @@ impl Plugin {
         };
         granted.covers(name, &imports)?;
         let exports: Vec<_> = component_type.exports(component.engine()).map(|(name, _)| name).collect();
-        let mut versions = imports.iter().map(String::as_str).chain(exports.iter().copied()).filter_map(abi::version_of);
+        let mut versions =
+            imports.iter().map(String::as_str).chain(exports.iter().copied()).filter_map(abi::version_of);
         if let Some(version) = versions.find(|version| !abi::speaks(version)) {
             return Err(abi::unspoken(name, version));
         }
@@ -269,9 +270,9 @@ impl Linked {
         let pre = linker.instantiate_pre(component);
         let pre = pre.map_err(|e| WasmError::plugin(format!("plugin `{name}` doesn't fit this host: {e:#}")))?;
         let component = component.component_type();
-        let at_once = component.imports(pre.engine()).all(|(import, _)| {
-            [abi::EMITTING, abi::LOGGING, TYPES].iter().any(|ours| abi::same(import, ours))
-        });
+        let at_once = component
+            .imports(pre.engine())
+            .all(|(import, _)| [abi::EMITTING, abi::LOGGING, TYPES].iter().any(|ours| abi::same(import, ours)));
         Ok(Self { pre, at_once })
     }
 }

@@ -37,7 +37,11 @@ async fn load(bytes: &[u8]) -> Result<Arc<Plugin>, WasmError> {
 #[tokio::test]
 async fn a_component_of_each_version_takes_rows() {
     for version in versions() {
-        let made = Made { description: made::description("drop", "1.0.0", "filter").replace("0.1.0", &version), version, ..Made::default() };
+        let made = Made {
+            description: made::description("drop", "1.0.0", "filter").replace("0.1.0", &version),
+            version,
+            ..Made::default()
+        };
         let plugin = load(&made.component()).await.unwrap_or_else(|e| panic!("{}: {e}", made.version));
         assert_eq!(plugin.description().interface, made.version);
         let schema = Schema::new(vec![Field::new("text", DataType::Utf8, true)]);

@@ -26,14 +26,16 @@ pub(crate) enum PluginCommand {
     /// Measure operators on the rows of their cases.
     Bench(BenchArgs),
     /// Check that operators keep what every operator must, with rows of all kinds.
-    #[command(after_help = "An answer must not depend on how rows are cut into batches, on their order, on what was there before, or on the instance; and
+    #[command(
+        after_help = "An answer must not depend on how rows are cut into batches, on their order, on what was there before, or on the instance; and
 nothing that the ports admit may trap an operator, except at a limit, which is named. Rows are those of the cases, and
 values that break what isn't ready for them. The exit code is 5 when something fails.
 
 Examples:
   dflow-host plugin verify
   dflow-host plugin verify ./acme.wasm --cases acme/cases --json
-  dflow-host plugin verify text")]
+  dflow-host plugin verify text"
+    )]
     Verify(VerifyArgs),
     /// Show what differs between two plugins: capabilities, operators, ports, columns, settings and their bounds.
     Diff(DiffArgs),

@@ -39,14 +39,20 @@ impl Basis {
 
     /// A row of nulls between two others; the seed of a seeded operator stays.
     pub(super) fn nulls(&self) -> Result<RecordBatch, String> {
-        let seeds = |row: &Object| row.iter().filter(|(name, _)| *name == SEED).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let seeds =
+            |row: &Object| row.iter().filter(|(name, _)| *name == SEED).map(|(n, v)| (n.clone(), v.clone())).collect();
         let rows: Vec<Object> = self.rows.iter().take(3).map(seeds).collect();
         batch(self.schema.clone(), &rows)
     }
 
     /// A large row, if a column can be large.
     pub(super) fn huge(&self) -> Result<Option<RecordBatch>, String> {
-        let mut large = self.rows.iter().max_by_key(|row| Value::Object((*row).clone()).to_string().len()).cloned().unwrap_or_default();
+        let mut large = self
+            .rows
+            .iter()
+            .max_by_key(|row| Value::Object((*row).clone()).to_string().len())
+            .cloned()
+            .unwrap_or_default();
         let mut is_large = false;
         for field in self.schema.fields() {
             let like = large.get(field.name()).cloned().unwrap_or_default();
@@ -61,7 +67,8 @@ impl Basis {
     /// With more rows: values of all kinds, and texts of its own cut and put together.
     fn widened(mut self) -> Self {
         let own = self.rows.clone();
-        let columns: Vec<_> = self.schema.fields().iter().map(|field| (field.name().clone(), values(field.data_type()))).collect();
+        let columns: Vec<_> =
+            self.schema.fields().iter().map(|field| (field.name().clone(), values(field.data_type()))).collect();
         let longest = columns.iter().map(|(_, values)| values.len()).max().unwrap_or_default();
         for i in 0..longest {
             // Each column at its own pace, so that not always the same values meet.
@@ -74,7 +81,9 @@ impl Basis {
             let next = &own[(place + 1) % own.len()];
             for mutate in [cut_off as fn(&str, &str) -> String, put_together, without_middle] {
                 let changed = row.iter().map(|(name, value)| match (value, next.get(name)) {
-                    (Value::String(text), Some(Value::String(other))) if self.is_text(name) => (name.clone(), Value::from(mutate(text, other))),
+                    (Value::String(text), Some(Value::String(other))) if self.is_text(name) => {
+                        (name.clone(), Value::from(mutate(text, other)))
+                    }
                     _ => (name.clone(), value.clone()),
                 });
                 self.rows.push(changed.collect());
@@ -89,7 +98,9 @@ impl Basis {
     }
 
     fn is_text(&self, column: &str) -> bool {
-        self.schema.field_with_name(column).is_ok_and(|field| matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8))
+        self.schema
+            .field_with_name(column)
+            .is_ok_and(|field| matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8))
     }
 }
 

@@ -121,7 +121,8 @@ struct Checks(Vec<Check>);
 
 impl Checks {
     fn new() -> Self {
-        let check = |(name, what)| Check { name, what, tried: 0, verdict: Verdict::Skipped, findings: Vec::new(), found: 0 };
+        let check =
+            |(name, what)| Check { name, what, tried: 0, verdict: Verdict::Skipped, findings: Vec::new(), found: 0 };
         Self(CHECKS.into_iter().map(check).collect())
     }
 
@@ -180,7 +181,12 @@ pub fn verify(workbench: &Workbench, name: &str, cases: Option<&Path>) -> Result
         operators.push(VerifiedOperator { name: operator.name.clone(), profile: operator.profile, checks: checks.0 });
     }
     let (plugin, description) = (&plugin, plugin.description());
-    Ok(Verified { plugin: plugin.name().to_owned(), version: description.version.clone(), digest: plugin.digest().to_owned(), operators })
+    Ok(Verified {
+        plugin: plugin.name().to_owned(),
+        version: description.version.clone(),
+        digest: plugin.digest().to_owned(),
+        operators,
+    })
 }
 
 /// An operator with settings and rows.
@@ -275,7 +281,14 @@ impl Examined<'_> {
         }
     }
 
-    fn compare(&mut self, open: &mut Open<'_>, check: &str, rows: &RecordBatch, part: &[u32], alone: &[Option<RowAnswer>]) {
+    fn compare(
+        &mut self,
+        open: &mut Open<'_>,
+        check: &str,
+        rows: &RecordBatch,
+        part: &[u32],
+        alone: &[Option<RowAnswer>],
+    ) {
         let check = self.checks.tried(check);
         let batch = match take_record_batch(rows, &UInt32Array::from(part.to_vec())) {
             Ok(batch) => batch,
@@ -291,8 +304,11 @@ impl Examined<'_> {
     fn empty(&mut self, open: &mut Open<'_>, rows: &RecordBatch) {
         let check = self.checks.tried("empty");
         match open.answer(&rows.slice(0, 0)) {
-            Ok(answer) if answer.into_parts().1.is_empty() => {}
-            Ok(_) => check.finds(Verdict::Failed, "rows came of none".to_owned()),
+            Ok(answer) => {
+                if !answer.into_parts().1.is_empty() {
+                    check.finds(Verdict::Failed, "rows came of none".to_owned());
+                }
+            }
             Err(stopped) => check.stopped("no rows", &stopped.error),
         }
     }
@@ -316,7 +332,8 @@ impl Examined<'_> {
             let together = together.map_err(|e| Stopped::from(internal(&e.to_string())))?;
             open.answer(&together)
         };
-        let most = if self.operator.streaming { vec![vec![&large], vec![&small]] } else { vec![vec![&small, &large, &small]] };
+        let most =
+            if self.operator.streaming { vec![vec![&large], vec![&small]] } else { vec![vec![&small, &large, &small]] };
         for batches in most {
             match given(&batches) {
                 Err(stopped) => {
@@ -329,7 +346,10 @@ impl Examined<'_> {
                     let places = (0..answer.rows()).filter(|place| std::ptr::eq(batches[*place], &small));
                     let wrong = places.filter(|place| Some(&answer.of(*place)) != alone[row].as_ref()).count();
                     if wrong > 0 {
-                        check.finds(Verdict::Failed, format!("beside a row of 2 MiB, {} gives another answer", shown(&small)));
+                        check.finds(
+                            Verdict::Failed,
+                            format!("beside a row of 2 MiB, {} gives another answer", shown(&small)),
+                        );
                     }
                 }
             }
@@ -346,7 +366,9 @@ impl Examined<'_> {
             match self.workbench.open(self.plugin, &self.operator.name, &each.settings, &self.basis.schema) {
                 Err(error) if is_refusal(&error) => {}
                 Err(error) => check.stopped(&each.what, &error),
-                Ok(_) if each.is_past => check.finds(Verdict::Failed, format!("{}: accepted, and its schema forbids it", each.what)),
+                Ok(_) if each.is_past => {
+                    check.finds(Verdict::Failed, format!("{}: accepted, and its schema forbids it", each.what))
+                }
                 Ok(mut open) => {
                     for row in 0..rows.num_rows().min(AFTER_SETTINGS) {
                         if let Err(stopped) = open.answer(&rows.slice(row, 1)) {

@@ -36,7 +36,11 @@ pub(super) fn varied(schema: &Value, right: &Map<String, Value>) -> Vec<Varied> 
             let mut settings = right.clone();
             let shown = crate::answer::cut(&value.to_string());
             settings.insert(name.clone(), value.clone());
-            all.push(Varied { what: format!("{name} = {shown}"), settings, is_past: is_past && !allowed.contains(&value) });
+            all.push(Varied {
+                what: format!("{name} = {shown}"),
+                settings,
+                is_past: is_past && !allowed.contains(&value),
+            });
         }
     }
     for name in root.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
@@ -146,7 +150,13 @@ fn collect(out: &mut Vec<(Value, bool)>, part: &Value, schema: &Value, depth: us
             "boolean" => out.extend([(json!(true), false), (json!(false), false)]),
             "null" => out.push((Value::Null, false)),
             // Which texts mean something isn't in the schema; none may break it.
-            "string" => out.extend(["", "x", "\u{0}é😀"].map(Value::from).into_iter().chain([Value::from("x".repeat(LONG))]).map(|v| (v, false))),
+            "string" => out.extend(
+                ["", "x", "\u{0}é😀"]
+                    .map(Value::from)
+                    .into_iter()
+                    .chain([Value::from("x".repeat(LONG))])
+                    .map(|v| (v, false)),
+            ),
             "array" => {
                 out.push((json!([]), at_least(part, "minItems")));
                 let mut items = Vec::new();
@@ -201,11 +211,27 @@ mod tests {
             all.map(|each| each.what).collect::<Vec<_>>()
         };
         let within = told(false);
-        for what in ["size = 1", "size = 10", "unit = \"words\"", "unit = \"tokens\"", "names = []", "names = null", "names = [true]"] {
+        for what in [
+            "size = 1",
+            "size = 10",
+            "unit = \"words\"",
+            "unit = \"tokens\"",
+            "names = []",
+            "names = null",
+            "names = [true]",
+        ] {
             assert!(within.iter().any(|each| each == what), "{what}: {within:?}");
         }
         let past = told(true);
-        for what in ["size = 0", "size = 11", "size = null", "unit = 1", "names = 1", "without `unit`", "a setting that there isn't"] {
+        for what in [
+            "size = 0",
+            "size = 11",
+            "size = null",
+            "unit = 1",
+            "names = 1",
+            "without `unit`",
+            "a setting that there isn't",
+        ] {
             assert!(past.iter().any(|each| each == what), "{what}: {past:?}");
         }
     }

@@ -52,7 +52,9 @@ pub(super) fn values(data_type: &DataType) -> Vec<Value> {
         let all = [1, 0, 2, 10, -1, least, least + 1, most, most - 1];
         all.iter()
             .filter(|value| (least..=most).contains(*value))
-            .filter_map(|value| i64::try_from(*value).map(Value::from).or_else(|_| u64::try_from(*value).map(Value::from)).ok())
+            .filter_map(|value| {
+                i64::try_from(*value).map(Value::from).or_else(|_| u64::try_from(*value).map(Value::from)).ok()
+            })
             .collect()
     };
     let floats = || {
@@ -82,7 +84,13 @@ pub(super) fn values(data_type: &DataType) -> Vec<Value> {
             ["2024-02-29", "1970-01-01", "1969-12-31", "0001-01-01", "9999-12-31"].map(Value::from).to_vec()
         }
         DataType::Timestamp(..) => {
-            let all = ["2024-02-29T12:30:00Z", "1970-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "1900-01-01T00:00:00Z", "2261-12-31T23:59:59Z"];
+            let all = [
+                "2024-02-29T12:30:00Z",
+                "1970-01-01T00:00:00Z",
+                "1969-12-31T23:59:59.999999Z",
+                "1900-01-01T00:00:00Z",
+                "2261-12-31T23:59:59Z",
+            ];
             all.map(Value::from).to_vec()
         }
         DataType::Time32(_) | DataType::Time64(_) => ["12:30:00", "00:00:00", "23:59:59"].map(Value::from).to_vec(),
@@ -115,7 +123,9 @@ pub(super) fn values(data_type: &DataType) -> Vec<Value> {
                 return Vec::new();
             }
             let longest = of.iter().map(|(_, values)| values.len()).max().unwrap_or_default();
-            let one = |i: usize| of.iter().map(|(name, values)| ((*name).clone(), values[i % values.len()].clone())).collect();
+            let one = |i: usize| {
+                of.iter().map(|(name, values)| ((*name).clone(), values[i % values.len()].clone())).collect()
+            };
             (0..longest.min(12)).map(|i| Value::Object(one(i))).chain([json!({})]).collect()
         }
         _ => Vec::new(),
@@ -129,7 +139,9 @@ pub(super) fn huge(data_type: &DataType, like: &Value, bytes: usize) -> Option<V
             let text = if text.trim().is_empty() { "Some words. " } else { text };
             Value::from(text.repeat(bytes / text.len() + 1))
         }
-        (DataType::Binary | DataType::LargeBinary | DataType::BinaryView, _) => Value::from("00ff68".repeat(bytes / 3 + 1)),
+        (DataType::Binary | DataType::LargeBinary | DataType::BinaryView, _) => {
+            Value::from("00ff68".repeat(bytes / 3 + 1))
+        }
         (DataType::List(item) | DataType::LargeList(item), _) => {
             let first = values(item.data_type()).into_iter().next()?;
             Value::Array(vec![first; bytes / 64])
@@ -195,8 +207,27 @@ mod tests {
     #[test]
     fn all_values_are_of_their_types() {
         let names = [
-            "null", "bool", "int8", "uint64", "float16", "float32", "float64", "decimal128", "date32", "date64", "time64", "timestamp",
-            "duration", "utf8", "large_utf8", "binary", "list", "large_list", "fixed_size_list", "struct", "any",
+            "null",
+            "bool",
+            "int8",
+            "uint64",
+            "float16",
+            "float32",
+            "float64",
+            "decimal128",
+            "date32",
+            "date64",
+            "time64",
+            "timestamp",
+            "duration",
+            "utf8",
+            "large_utf8",
+            "binary",
+            "list",
+            "large_list",
+            "fixed_size_list",
+            "struct",
+            "any",
         ];
         for data_type in names.into_iter().flat_map(types_named) {
             let schema = arrow::datatypes::Schema::new(vec![Field::new("c", data_type.clone(), true)]);

@@ -70,7 +70,8 @@ impl Made {
     /// The component.
     pub(crate) fn component(&self) -> Vec<u8> {
         let mut module = wat::parse_str(self.module()).unwrap_or_else(|e| panic!("{e}"));
-        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../wit/released/{}/operator.wit", self.version));
+        let wit =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../wit/released/{}/operator.wit", self.version));
         let mut wit = fs::read_to_string(wit).expect("it is in the repository");
         for (from, to) in &self.wit {
             assert!(wit.contains(from), "`{from}` is in the WIT");

@@ -164,8 +164,7 @@ pub fn check_file(
     compare(case.expect.as_deref().unwrap_or_default(), &case.errors, &outcome)?;
     let mut row_by_row = Outcome::default();
     for row in 0..input.num_rows() {
-        let outcome =
-            run(&case, &input.slice(row, 1)).map_err(|e| format!("row {row} alone failed with `{e}`"))?;
+        let outcome = run(&case, &input.slice(row, 1)).map_err(|e| format!("row {row} alone failed with `{e}`"))?;
         row_by_row.rows.extend(outcome.rows.into_iter().map(|mut object| {
             object["parent"] = row.into();
             object

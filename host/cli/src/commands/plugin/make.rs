@@ -49,9 +49,9 @@ pub(crate) fn build(folder: &Path, outside: &Outside, terminal: &Terminal) -> Re
 
 /// A project whose component is there.
 pub(super) fn built(folder: &Path, outside: &Outside) -> Result<(Project, Sdk), Failure> {
-    let project = Project::find(&folder.canonicalize().map_err(|e| {
-        Failure::outside(format!("`{}` can't be read: {e}", folder.display()))
-    })?)?;
+    let project = Project::find(
+        &folder.canonicalize().map_err(|e| Failure::outside(format!("`{}` can't be read: {e}", folder.display())))?,
+    )?;
     let cache = outside.cache().unwrap_or_else(|| PathBuf::from(".dflow"));
     let sdk = Sdk::unpacked(&cache)?;
     let host = std::env::current_exe().map_err(|e| Failure::outside(format!("this program can't be found: {e}")))?;

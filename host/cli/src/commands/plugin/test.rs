@@ -29,7 +29,10 @@ pub(crate) fn test(args: &PluginTestArgs, outside: &Outside, terminal: &Arc<Term
             terminal.print(text.as_bytes())?;
         }
         let (passed, failed) = (words::count((tested.len() - failed) as u64), words::count(failed as u64));
-        terminal.say(&format!("{passed} passed, {failed} failed{}", if args.bless { "; the cases hold what came out" } else { "" }));
+        terminal.say(&format!(
+            "{passed} passed, {failed} failed{}",
+            if args.bless { "; the cases hold what came out" } else { "" }
+        ));
     }
     Ok(if failed > 0 { exit::PLUGIN } else { exit::DONE })
 }

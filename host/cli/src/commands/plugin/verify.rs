@@ -46,7 +46,8 @@ fn shown(verified: &Verified, operator: &VerifiedOperator, width: Option<usize>)
         Profile::Open => "open: its answers aren't compared",
     };
     let mut text = format!("{}/{} {}, {compared}\n", verified.plugin, operator.name, verified.version);
-    let mut table = Table::new(&[("  check", Align::Left), ("tried", Align::Right), ("", Align::Left), ("", Align::Left)]);
+    let mut table =
+        Table::new(&[("  check", Align::Left), ("tried", Align::Right), ("", Align::Left), ("", Align::Left)]);
     let mut findings = String::new();
     for check in &operator.checks {
         let verdict = match check.verdict {
