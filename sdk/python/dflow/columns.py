@@ -30,10 +30,21 @@ class WrongValue(ValueError):
 class Column:
     """An array of a batch. It is a sequence: `len(column)`, `column[i]`, `for value in column`, `column.tolist()`; nulls are None."""
 
-    __slots__ = ("field", "length", "null_count", "buffers", "children", "_list")
+    __slots__ = ("field", "length", "null_count", "children", "_buffers", "_strings", "_list")
 
-    def __init__(self, field, length, null_count, buffers, children=()):
-        self.field, self.length, self.null_count, self.buffers, self.children, self._list = field, length, null_count, buffers, children, None
+    def __init__(self, field, length, null_count, buffers, children=(), texts=None):
+        self.field, self.length, self.null_count, self.children = field, length, null_count, children
+        self._buffers, self._strings, self._list = buffers, texts, None
+
+    @property
+    def buffers(self):
+        """Its buffers, as Arrow has them."""
+        if self._strings is not None and not self._buffers[1]:
+            # It was handed over as strings: their bytes are made for who asks.
+            built = Built()
+            _text(self.field, self._strings, self._buffers[0], 0, built)
+            self._buffers = built.buffers
+        return self._buffers
 
     @property
     def type(self):
@@ -64,9 +75,9 @@ class Column:
         """Whether each value is there, as a list of 0 and 1; None when all are."""
         if not self.null_count:
             return None
-        if not self.buffers or self.field.format == "n":
+        if not self._buffers or self.field.format == "n":
             return [0] * self.length
-        return list(chain.from_iterable(map(BITS.__getitem__, self.buffers[0])))[: self.length]
+        return list(chain.from_iterable(map(BITS.__getitem__, self._buffers[0])))[: self.length]
 
     def __len__(self):
         return self.length
@@ -87,7 +98,7 @@ class Column:
     def tolist(self):
         """Its values as Python's: a list that is made once."""
         if self._list is None:
-            values = self._values()
+            values = self._values() if self._strings is None else self._strings
             valid = self.is_valid() if self.field.format != "n" else None
             self._list = values if valid is None else [value if there else None for value, there in zip(values, valid)]
         return self._list
@@ -186,16 +197,16 @@ READERS = {
 }
 
 
-def read(fields, nodes, buffers):
-    """The columns of a batch."""
-    nodes, buffers = iter(nodes), iter(buffers)
+def read(fields, nodes, buffers, texts=None):
+    """The columns of a batch. `texts` has the values of those of utf8, where they are handed over as strings."""
+    nodes, buffers, texts = iter(nodes), iter(buffers), iter(texts or ())
 
-    def one(field):
+    def one(field, values=None):
         node = next(nodes)
         own = [next(buffers) for _ in range(node.buffers)]
-        return Column(field, node.length, node.null_count, own, [one(child) for child in field.children])
+        return Column(field, node.length, node.null_count, own, [one(child) for child in field.children], values)
 
-    return [one(field) for field in fields]
+    return [one(field, next(texts, None) if field.format == "u" and not field.dictionary else None) for field in fields]
 
 
 class Built:
