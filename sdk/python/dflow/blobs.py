@@ -57,7 +57,7 @@ class File(io.RawIOBase):
     def seek(self, offset, whence=io.SEEK_SET):
         at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         if at < 0:
-            raise ValueError("before the beginning of the file")
+            raise OSError("before the beginning of the file")
         self._at = at
         return at
 

@@ -33,7 +33,7 @@ class Failure(Exception):
 
 @dataclass
 class Port:
-    """An input: its name, the types that it takes (`utf8`, `int64` and so on, or `any`), and whether its column may be missing."""
+    """An input: its name, the types that it takes (`utf8`, `int64` and so on, `file`, or `any`), and whether its column may be missing."""
 
     name: str
     types: list[str]
