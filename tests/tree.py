@@ -93,7 +93,7 @@ def the_readme_lists_the_shipped_operators():
 
 
 def links_lead_somewhere():
-    for document in [ROOT / "README.md", *ROOT.glob("host/**/*.md"), *ROOT.glob("wit/*.md"), *ROOT.glob("sdk/*/*.md"), *ROOT.glob("examples/*/*.md")]:
+    for document in [ROOT / "README.md", *ROOT.glob("host/**/*.md"), *ROOT.glob("wit/*.md"), *ROOT.glob("sdk/**/*.md"), *ROOT.glob("examples/*/*.md")]:
         for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
             if "://" not in link:
                 assert (document.parent / link).exists(), f"{document.relative_to(ROOT)} links `{link}`, which isn't there"
