@@ -1,7 +1,7 @@
 /** In the host's place in plain JavaScript: what a test says (`testing.js`). */
 
 const nobody = (what) => () => {
-  throw new Error(`no test ${what} here`);
+  throw new Error(`neither a host nor a test ${what} here`);
 };
 
 /** What answers one thing that is asked for, or throws. */

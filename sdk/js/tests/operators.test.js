@@ -91,7 +91,7 @@ test("parts of files", () => {
   const ran = run(made, {}, { name: ["utf8", ["x", "y"]], content: ["binary", [bytes("abcde"), null]] });
   assert.deepEqual(ran.rows, [{ size: 5 }, { size: null }]);
   assert.deepEqual(seen, [5, bytes("abcde"), bytes("de"), null, bytes("bc"), bytes("")]);
-  assert.match(read([{ port: 0, row: 0, offset: 0, length: 1 }])[0].message, /no test gives files here/);
+  assert.match(read([{ port: 0, row: 0, offset: 0, length: 1 }])[0].message, /neither a host nor a test gives files here/);
 });
 
 test("what a test answers requests", () => {
@@ -103,7 +103,7 @@ test("what a test answers requests", () => {
   const [first, second, third] = answering(answer, () => send(requests));
   assert.deepEqual([first, third], [{ status: 200, headers: [["x", "GET"]], body: bytes("") }, { status: 200, headers: [["x", "POST"]], body: bytes("body") }]);
   assert.equal(second.message, "not reached");
-  assert.equal(send(requests)[0].message, "no test answers requests here");
+  assert.equal(send(requests)[0].message, "neither a host nor a test answers requests here");
 });
 
 test("what a test says for models", () => {
@@ -114,5 +114,5 @@ test("what a test says for models", () => {
     assert.deepEqual(complete("m", prompts), [answer("m: a", 5), answer('m: b{"type":"object"}', 0)]);
     assert.deepEqual(embed("m", ["ab"]), [[2]]);
   });
-  for (const answer of [...complete("m", prompts), ...embed("m", ["ab"])]) assert.equal(answer.message, "no test answers for models here");
+  for (const answer of [...complete("m", prompts), ...embed("m", ["ab"])]) assert.equal(answer.message, "neither a host nor a test answers for models here");
 });

@@ -81,4 +81,4 @@ class File(io.RawIOBase):
 
 def part(range):
     """What stands in for files in plain Python."""
-    raise Unanswered("no test gives files here")
+    raise Unanswered("neither a host nor a test gives files here")

@@ -57,4 +57,4 @@ def send(requests):
 
 def answer(request):
     """What stands in for servers in plain Python."""
-    raise Unanswered("no test answers requests here")
+    raise Unanswered("neither a host nor a test answers requests here")

@@ -59,12 +59,12 @@ def embed(model, texts):
 
 def completion(model, prompt):
     """What stands in for models in plain Python."""
-    raise Unanswered(f"no test answers for `{model}` here")
+    raise Unanswered(f"neither a host nor a test answers for `{model}` here")
 
 
 def vector(model, text):
     """What stands in for models in plain Python."""
-    raise Unanswered(f"no test answers for `{model}` here")
+    raise Unanswered(f"neither a host nor a test answers for `{model}` here")
 
 
 def _json(value):

@@ -116,7 +116,7 @@ class Blobs(unittest.TestCase):
         ran = testing.run(operator(process, columns=[("parts", "binary")], ports=[Port.file("content")]), {}, {"content": ("binary", [b"abcde", b"x"])})
         self.assertEqual(ran.rows, [{"parts": b"bc|de"}, {"parts": b"|"}])
         self.assertIsInstance(blobs.read([blobs.Range(0, 0, 0, 1)])[0], Unanswered)
-        with self.assertRaisesRegex(OSError, "no test gives files here"):
+        with self.assertRaisesRegex(OSError, "neither a host nor a test gives files here"):
             blobs.open([[1]], 0, 0).read()
 
 
@@ -132,7 +132,7 @@ class Http(unittest.TestCase):
             first, second, third = http.send(requests)
         self.assertEqual((first, third), (http.Response(200, [("x", "GET")]), http.Response(200, [("x", "POST")], b"body")))
         self.assertEqual(str(second), "not reached")
-        self.assertEqual(str(http.send(requests[:1])[0]), "no test answers requests here")
+        self.assertEqual(str(http.send(requests[:1])[0]), "neither a host nor a test answers requests here")
 
 
 class Models(unittest.TestCase):
@@ -142,7 +142,7 @@ class Models(unittest.TestCase):
             self.assertEqual(models.complete("m", prompts), [models.Answer("m: a", "stop", 0, 5), models.Answer("m: b")])
             self.assertEqual(models.embed("m", ["ab"]), [[2]])
         for answer in [*models.complete("m", prompts), *models.embed("m", ["ab"])]:
-            self.assertEqual((type(answer), str(answer)), (Unanswered, "no test answers for `m` here"))
+            self.assertEqual((type(answer), str(answer)), (Unanswered, "neither a host nor a test answers for `m` here"))
 
 
 if __name__ == "__main__":
