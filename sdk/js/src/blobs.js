@@ -27,6 +27,7 @@ class File {
 
   /** The bytes of a part, or of all; fewer where the file ends. Throws an `Error` with what the host says. A call takes a while: better read much at once. */
   read(offset = 0, length = this.size - offset) {
+    if (offset < 0) throw new RangeError("before the beginning of the file");
     const [part] = read([{ port: this.port, row: this.row, offset, length }]);
     if (part instanceof Error) throw part;
     return part;

@@ -85,6 +85,7 @@ test("parts of files", () => {
   const made = operator((columns, emit) => {
     const whole = open(columns, 1, 0);
     seen.push(whole.size, whole.read(), whole.read(3, 9), open(columns, 1, 1));
+    assert.throws(() => whole.read(-1), /before the beginning of the file/);
     seen.push(...read([{ port: 1, row: 0, offset: 1, length: 2 }, { port: 1, row: 0, offset: 9, length: 2 }]));
     emit.map([columns[1]]);
   }, { columns: [["size", "uint64"]], ports: [port("name", "utf8"), port("content", "file")], wants: ["blobs"] });
