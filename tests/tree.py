@@ -117,7 +117,7 @@ def a_changed_contract_has_a_changed_version():
 
 
 def links_lead_somewhere():
-    for document in [ROOT / "README.md", *ROOT.glob("host/**/*.md"), *ROOT.glob("wit/*.md"), *ROOT.glob("sdk/*/*.md"), *ROOT.glob("examples/*/*.md")]:
+    for document in [ROOT / "README.md", *ROOT.glob("host/**/*.md"), *ROOT.glob("wit/*.md"), *ROOT.glob("sdk/**/*.md"), *ROOT.glob("examples/*/*.md")]:
         for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
             if "://" not in link:
                 assert (document.parent / link).exists(), f"{document.relative_to(ROOT)} links `{link}`, which isn't there"

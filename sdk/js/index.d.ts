@@ -1,4 +1,4 @@
-/** dflow for JavaScript: functions and operators that run in the sandbox. */
+/** dflow for JavaScript: functions and operators that run in the sandbox. `dflow/blobs`, `dflow/http` and `dflow/models` have types of their own beside them. */
 
 /** A field of an Arrow schema: `format` is that of Arrow's C data interface (`u` utf8, `l` int64, `+l` a list, `+s` a struct and so on). */
 export interface Field {
@@ -55,16 +55,26 @@ export interface Port {
   optional: boolean;
 }
 
-/** An input: its name, the types that it takes (`utf8`, `int64` and so on, or `any`), and whether its column may be missing. */
+/** An input: its name, the types that it takes (`utf8`, `int64` and so on, `file`, or `any`), and whether its column may be missing. */
 export function port(name: string, types: string | string[], summary?: string, optional?: boolean): Port;
 
 export interface Opened {
   shape: Shape;
   columns: Field[];
+  slices?: Record<string, string>;
 }
 
-/** What `open` answers: how many rows come of one with these settings, and the new columns. */
-export function opened(shape: Shape, columns?: Field[]): Opened;
+/**
+ * What `open` answers: how many rows come of one with these settings, and the new columns. `slices` are the columns that are emitted as ranges of an
+ * input column's values, so that no text is copied: `{ sentence: "text" }`. They are of the input column's type, utf8 or binary.
+ */
+export function opened(shape: Shape, columns?: Field[], slices?: Record<string, string>): Opened;
+
+/**
+ * The seed of each row, for an operator of the profile `seeded`: the same for a row in every run, and in every batch. What is chosen by chance is to
+ * depend on nothing else.
+ */
+export function seeds(columns: Column[]): BigUint64Array;
 
 export interface Description {
   name: string;
@@ -75,8 +85,10 @@ export interface Description {
   any_columns?: boolean;
   rejects_rows?: boolean;
   settings?: object;
-  wants?: string[];
+  wants?: ("blobs" | "http" | "models")[];
+  /** `seeded`: its rows come with `seeds`; `open`: it may ask for what is granted. */
   profile?: "pure" | "seeded" | "open";
+  /** Rows come one at a time, and what is emitted flows on before its row is done. */
   streaming?: boolean;
 }
 
@@ -89,7 +101,10 @@ export class Operator {
   process(columns: Column[], emit: Emitter): void;
 }
 
-/** Takes what comes of a batch. Parents ascend, over all calls and errors. */
+/** The ranges of a slice column, `[starts, ends]`: for each row bytes of its parent's value, on character boundaries when that is text. */
+export type Ranges = [ArrayLike<number>, ArrayLike<number>];
+
+/** Takes what comes of a batch. Parents ascend, over all calls and errors. Columns are in the order that `open` announced. */
 export class Emitter {
   readonly fields: Field[];
   /** How many rows the batch has. */
@@ -99,9 +114,9 @@ export class Emitter {
   /** Says that a row has no result. */
   error(row: number, kind: string, message: string): void;
   /** One row for each row of the batch that has no error, in their order. */
-  map(columns: Values[]): boolean;
+  map(columns: (Values | Ranges)[]): boolean;
   /** Rows with their parents' places in the batch. False when the host wants no more. */
-  rowsOf(columns: Values[], parents: ArrayLike<number>): boolean;
+  rowsOf(columns: (Values | Ranges)[], parents: ArrayLike<number>): boolean;
 }
 
 export namespace arrow {

@@ -24,6 +24,7 @@ A URL is SITE/MODE/PATH, where PATH is a file's in FOLDER and MODE says how it i
     echo          what was asked: method, path, headers and body, as JSON
     welcome       to those alone that have the header `X-Key: Bearer open sesame`
     to            to the URL that PATH is; with 307 and not 302 as `to-again`
+    v1            a model, as OpenAI's are: it answers what it was asked, and gives the length of a text as its vector
 """
 
 import collections
@@ -49,6 +50,14 @@ def seen(key):
     with LOCK:
         SEEN[key] += 1
         return SEEN[key] - 1
+
+
+def modelled(asked):
+    """What a model answers, in OpenAI's dialect."""
+    if "input" in asked:
+        return {"data": [{"index": place, "embedding": [len(text), 0.5]} for place, text in enumerate(asked["input"])]}
+    said = json.dumps(asked, sort_keys=True, ensure_ascii=False)
+    return {"choices": [{"message": {"content": said}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -93,6 +102,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
         if mode == "welcome":
             return self.answer(200 if self.headers.get("X-Key") == "Bearer open sesame" else 401, {}, b"come in")
+        if mode == "v1":
+            return self.answer(200, {"Content-Type": "application/json"}, json.dumps(modelled(json.loads(sent))).encode())
         if mode in ("to", "to-again"):
             return self.answer(302 if mode == "to" else 307, {"Location": path})
         if mode == "loop":

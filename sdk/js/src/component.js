@@ -4,14 +4,14 @@
  *     export const operators = component.exportsOf("words", "0.1.0", "what it is about", [Upper, Count]);
  */
 
-import { emit } from "dflow:operator/emitting@0.1.0";
-import { log } from "dflow:operator/logging@0.1.0";
+import { emit } from "dflow:operator/emitting";
+import { log } from "dflow:operator/logging";
 
 import { flat, read as readFields } from "./arrow.js";
 import { read, shown } from "./columns.js";
-import { Emitter, Failure, describe } from "./operator.js";
+import { Emitter, Failure, describe, sliced } from "./operator.js";
 
-const send = (rows, nodes, buffers, parents, errors) => emit({ rows, nodes, buffers, parents, slices: [], errors });
+const send = (rows, nodes, buffers, parents, slices, errors) => emit({ rows, nodes, buffers, parents, slices, errors });
 
 /** Any error as a failure: one that got out would end the engine. */
 function failure(error) {
@@ -30,16 +30,17 @@ export function exportsOf(plugin, version, summary, operators) {
       try {
         const made = new (byName.get(operator))();
         const fields = readFields(input.fields);
-        const { shape, columns } = made.open(JSON.parse(settings), fields);
-        open = { made, fields, columns };
-        return { output: { fields: flat(columns) }, shape, slices: [] };
+        const answer = made.open(JSON.parse(settings), fields);
+        const { shape, columns } = answer;
+        open = { made, fields, columns, slices: sliced(answer, fields) };
+        return { output: { fields: flat(columns) }, shape, slices: Array.from(open.slices, ([column, port]) => ({ column, port })) };
       } catch (error) {
         throw failure(error);
       }
     },
     process({ rows, nodes, buffers }) {
       try {
-        const emitter = new Emitter(open.columns, rows, send);
+        const emitter = new Emitter(open.columns, rows, send, open.slices);
         open.made.process(read(open.fields, nodes, buffers), emitter);
         emitter.finish();
       } catch (error) {

@@ -3,4 +3,4 @@
 export * as arrow from "./arrow.js";
 export { Column } from "./columns.js";
 export { batch } from "./function.js";
-export { Emitter, Failure, Operator, opened, port } from "./operator.js";
+export { Emitter, Failure, Operator, opened, port, seeds } from "./operator.js";

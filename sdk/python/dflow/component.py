@@ -13,7 +13,7 @@ from .operator import Emitter, Failure, describe
 try:
     from componentize_py_types import Err
     from wit_world import exports
-    from wit_world.exports.operators import Opened
+    from wit_world.exports.operators import Opened, SliceColumn
     from wit_world.imports import emitting, types
 except ImportError:
     # In plain Python, where a module's operators are tested, nobody calls a component.
@@ -27,10 +27,11 @@ def _failure(error):
     return Err(types.Failure_Other("".join(traceback.format_exception(error)).strip()))
 
 
-def _send(rows, nodes, buffers, parents, errors):
+def _send(rows, nodes, buffers, parents, slices, errors):
     nodes = [types.Node(*node) for node in nodes]
+    slices = [emitting.Slice(*each) for each in slices]
     errors = [emitting.RowError(*error) for error in errors]
-    return emitting.emit(emitting.Output(rows, nodes, buffers, parents, [], errors))
+    return emitting.emit(emitting.Output(rows, nodes, buffers, parents, slices, errors))
 
 
 def exports_of(plugin, version, summary, operators):
@@ -50,16 +51,18 @@ def exports_of(plugin, version, summary, operators):
                 made = by_name[operator]()
                 fields = arrow.read(input.fields)
                 opened = made.open(json.loads(settings), fields)
-                OPEN = made, fields, opened.columns
+                sliced = opened.sliced(fields)
+                OPEN = made, fields, opened.columns, sliced
                 sys.stdout.flush()
-                return Opened(types.Schema([types.Field(*field) for field in arrow.flat(opened.columns)]), opened.shape, [])
+                output = types.Schema([types.Field(*field) for field in arrow.flat(opened.columns)])
+                return Opened(output, opened.shape, [SliceColumn(*each) for each in sliced.items()])
             except BaseException as error:
                 raise _failure(error) from None
 
         def process(self, input):
             try:
-                made, fields, output = OPEN
-                emit = Emitter(output, input.rows, _send)
+                made, fields, output, sliced = OPEN
+                emit = Emitter(output, input.rows, _send, sliced)
                 made.process(columns.read(fields, input.nodes, input.buffers), emit)
                 emit.finish()
                 sys.stdout.flush()
