@@ -301,29 +301,6 @@ impl GraphSettings {
     }
 }
 
-/// An engine without a pipeline, to look at plugins.
-pub(crate) fn bare_engine(outside: &Outside) -> EngineSettings {
-    EngineSettings {
-        folder: outside.folder.clone(),
-        state: outside.folder.join(".dflow"),
-        cache: compiled(outside),
-        workers: 1,
-        task_bytes: 0,
-        memory: share(outside),
-        variables: outside::variable,
-        tight: allocator::give_back_at_once,
-        first: None,
-        fresh: false,
-        select: Vec::new(),
-        accept: Vec::new(),
-        allow_commands: false,
-        models: Mode::default(),
-        answers: None,
-        answered: None,
-        faults: Faults::default(),
-    }
-}
-
 fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outside: &Outside) -> EngineSettings {
     let memory = work.memory.map_or_else(|| share(outside), |memory| memory.0);
     EngineSettings {
@@ -357,7 +334,7 @@ fn share(outside: &Outside) -> u64 {
     outside.memory / 4 * 3
 }
 
-fn compiled(outside: &Outside) -> Option<PathBuf> {
+pub(crate) fn compiled(outside: &Outside) -> Option<PathBuf> {
     outside.cache().map(|folder| folder.join("compiled"))
 }
 

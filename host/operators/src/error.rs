@@ -56,7 +56,7 @@ impl From<WasmError> for StepError {
 
 impl From<StepError> for WasmError {
     fn from(e: StepError) -> Self {
-        Self { fault: e.fault, message: e.message, hint: e.hint, of_a_row: None }
+        Self { hint: e.hint, ..Self::new(e.fault, e.message) }
     }
 }
 

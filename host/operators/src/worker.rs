@@ -105,8 +105,7 @@ impl Worker {
             }
             // What it is asked goes another way: rows fail one by one (`Work::part`).
             Self::Asker(_) => {
-                let message = "a model isn't asked about a batch as a whole".to_owned();
-                Err(WasmError { fault: Fault::Internal, message, hint: None, of_a_row: None }.into())
+                Err(WasmError::new(Fault::Internal, "a model isn't asked about a batch as a whole").into())
             }
             // Neither is what a program does.
             Self::Program(program) => program.process(batch).await.map_err(|error| WasmError::from(error).into()),

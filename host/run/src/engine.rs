@@ -3,15 +3,15 @@
 //! Files and requests are waited for on one runtime, plans and guests compute on the other: a guest that computes for seconds
 //! doesn't keep a request from being answered, and a thousand waiting requests don't keep a core from computing.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use datafusion::arrow::array::RecordBatch;
 use dflow_io::{Stores, Variables};
 use dflow_models::{Mode, Models, money::Usd};
 use dflow_operators::StepError;
-use dflow_pipeline::{Draft, Fault, GuestLimits, Mistake, Mistakes, Name, Pipeline};
+use dflow_pipeline::{Draft, Fault, Mistake, Mistakes, Name, Pipeline};
 use dflow_plan::{Environment, Plan, Replay, plan};
-use dflow_wasm::{Cancel, Granted, Plugin, Sandbox, SandboxSettings, shipped};
+use dflow_wasm::{Cancel, Sandbox, SandboxSettings};
 use indexmap::IndexMap;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -208,30 +208,5 @@ impl Engine {
             let _compute = self.compute.enter();
             plan(&environment, draft, target).await
         })
-    }
-
-    /// Loads a plugin: one that ships with the host by name, any other by its path.
-    pub fn plugin(&self, name_or_path: &str) -> Result<Arc<Plugin>, StepError> {
-        let granted = Granted { nominally: true, ..Granted::default() };
-        let load = async {
-            match shipped(name_or_path) {
-                Some(s) => self.sandbox.load(s.name, s.bytes, Some(s.digest), GuestLimits::default(), granted).await,
-                None => {
-                    let path = PathBuf::from(name_or_path);
-                    let bytes = std::fs::read(&path).map_err(|e| dflow_wasm::WasmError {
-                        fault: Fault::Outside,
-                        message: format!(
-                            "there is no plugin `{name_or_path}` in this host, and no such file can be read: {e}"
-                        ),
-                        hint: Some("`dflow-host plugin list` shows those that ship with it".to_owned()),
-                        of_a_row: None,
-                    })?;
-                    let name =
-                        path.file_stem().map_or_else(|| name_or_path.to_owned(), |n| n.to_string_lossy().into_owned());
-                    self.sandbox.load(&name, &bytes, None, GuestLimits::default(), granted).await
-                }
-            }
-        };
-        Ok(self.io.block_on(load)?)
     }
 }

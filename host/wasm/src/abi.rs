@@ -143,6 +143,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether it says that the guest is broken, and not that what it was given isn't what it accepts.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self, Self::Data(_) | Self::Other(_))
+    }
+
     /// Its words.
     pub(crate) fn text(&self) -> &str {
         match self {

@@ -18,37 +18,39 @@ pub struct WasmError {
     pub hint: Option<String>,
     /// For what a batch met that may be the matter of one of its rows, a trap or a limit: a short name.
     pub of_a_row: Option<&'static str>,
+    /// Of a refusal of its settings, what the plugin itself says.
+    pub refusal: Option<String>,
 }
 
 impl WasmError {
+    /// An error without more.
+    pub fn new(fault: Fault, message: impl Into<String>) -> Self {
+        Self { fault, message: message.into(), hint: None, of_a_row: None, refusal: None }
+    }
+
     /// An error of the plugin's.
     pub(crate) fn plugin(message: impl Into<String>) -> Self {
-        Self { fault: Fault::Plugin, message: message.into(), hint: None, of_a_row: None }
+        Self::new(Fault::Plugin, message)
     }
 
     /// An error of the pipeline's: settings or columns that the operator doesn't take.
     pub(crate) fn pipeline(message: impl Into<String>) -> Self {
-        Self { fault: Fault::Pipeline, message: message.into(), hint: None, of_a_row: None }
+        Self::new(Fault::Pipeline, message)
     }
 
     /// A limit that was met.
     pub(crate) fn limit(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { fault: Fault::Limit, message: message.into(), hint: Some(hint.into()), of_a_row: None }
+        Self::new(Fault::Limit, message).hint(hint)
     }
 
     /// Something outside: a file, a disk.
     pub(crate) fn outside(message: impl Into<String>) -> Self {
-        Self { fault: Fault::Outside, message: message.into(), hint: None, of_a_row: None }
+        Self::new(Fault::Outside, message)
     }
 
     /// Our own mistake.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        Self {
-            fault: Fault::Internal,
-            message: message.into(),
-            hint: Some("this is a mistake of dflow's; please report it".to_owned()),
-            of_a_row: None,
-        }
+        Self::new(Fault::Internal, message).hint("this is a mistake of dflow's; please report it")
     }
 
     /// What one row of a batch may have caused.
@@ -60,7 +62,7 @@ impl WasmError {
 
     /// With a hint.
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -186,10 +186,15 @@ impl Plugin {
         let linked = self.linked(described);
         let mut guest = Guest::new(&self.sandbox, linked, self.limits, label.clone()).await?;
         guest.grant(self, described, &within);
-        let opened = guest.open(operator, &settings, &wire).await?.map_err(|failure| refused(&label, &failure))?;
-        if let Some(wrong) = described.forbids(&written) {
-            return Err(WasmError::pipeline(format!("{label} doesn't accept its settings: {wrong}")));
-        }
+        let opened = guest.open(operator, &settings, &wire).await;
+        // Its own words are the best. Where it has none, or breaks, its schema may know why.
+        let opened = match opened {
+            Ok(Err(failure)) if !failure.is_broken() => return Err(refused(&label, &failure)),
+            opened => match described.forbids(&written) {
+                Some(wrong) => return Err(refused(&label, &Failure::Settings(wrong))),
+                None => opened?.map_err(|failure| refused(&label, &failure))?,
+            },
+        };
         let lie = |e: String| {
             WasmError::plugin(format!("{label}: what `open` returned is wrong: {}", cut(&e, self.limits.message)))
         };
@@ -305,7 +310,10 @@ fn short(digest: &str) -> &str {
 fn refused(label: &str, failure: &Failure) -> WasmError {
     let text = failure.text();
     match failure {
-        Failure::Settings(_) => WasmError::pipeline(format!("{label} doesn't accept its settings: {text}")),
+        Failure::Settings(_) => {
+            let what = format!("{label} doesn't accept its settings: {text}");
+            WasmError { refusal: Some(text.to_owned()), ..WasmError::pipeline(what) }
+        }
         Failure::Schema(_) => WasmError::pipeline(format!("{label} doesn't accept its columns: {text}")),
         Failure::Unsupported(_) => WasmError::pipeline(format!("{label} doesn't support this: {text}")),
         Failure::Denied(_) => WasmError::pipeline(format!("{label} needs what isn't granted: {text}")),

@@ -13,7 +13,7 @@
 import { Built, build } from "./columns.js";
 
 /** The version of the contract that this is for; `componentize` binds what is imported from `dflow:operator` to it. */
-export const INTERFACE = "0.1.0";
+export const INTERFACE = "0.1.1";
 
 /** The column that holds the rows' seeds: the last one that a seeded operator gets. */
 export const SEED = "__seed__";

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from .columns import Built, build
 
 # The version of the contract that this is for.
-INTERFACE = "0.1.0"
+INTERFACE = "0.1.1"
 # The column that holds the rows' seeds: the last one that a seeded operator gets.
 SEED = "__seed__"
 

@@ -329,7 +329,7 @@ impl Examined<'_> {
         let small = rows.slice(row, 1);
         let mut given = |batches: &[&RecordBatch]| -> Result<Answer, Box<Stopped>> {
             let together = concat_batches(large.schema_ref(), batches.iter().copied());
-            let together = together.map_err(|e| Stopped::from(internal(&e.to_string())))?;
+            let together = together.map_err(|e| Stopped::from(WasmError::new(Fault::Internal, e.to_string())))?;
             open.answer(&together)
         };
         let most =
@@ -337,7 +337,7 @@ impl Examined<'_> {
         for batches in most {
             match given(&batches) {
                 Err(stopped) => {
-                    check.stopped("a row of 2 MiB", &stopped.error);
+                    check.stopped(&format!("{}, a row of 2 MiB", self.basis.from), &stopped.error);
                     open.refresh();
                     return self.compare(open, "large", rows, &[row as u32], alone);
                 }
@@ -380,10 +380,6 @@ impl Examined<'_> {
             }
         }
     }
-}
-
-fn internal(what: &str) -> WasmError {
-    WasmError { fault: Fault::Internal, message: what.to_owned(), hint: None, of_a_row: None }
 }
 
 /// Notes the first row of a batch whose answer isn't the one that it has alone.

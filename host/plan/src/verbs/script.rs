@@ -175,8 +175,8 @@ impl Own<'_> {
 
 /// What an interpreter says about a source text, without what the sandbox says around it.
 pub(crate) fn own_words(at: At, error: &WasmError) -> Mistake {
-    match error.message.split_once("doesn't accept its settings: ") {
-        Some((_, own)) => Mistake::new(at, own.to_owned()),
+    match &error.refusal {
+        Some(own) => Mistake::new(at, own.clone()),
         None => of_wasm(at, error),
     }
 }

@@ -17,8 +17,8 @@ const SETTINGS = {
   type: "object",
   required: ["files", "names", "entry"],
   properties: {
-    files: { type: "object", description: "source texts by path, seen from the folder of the stage's file" },
-    names: { type: "object", description: "what people call these files" },
+    files: { type: "object", additionalProperties: { type: "string" }, description: "source texts by path, seen from the folder of the stage's file" },
+    names: { type: "object", additionalProperties: { type: "string" }, description: "what people call these files" },
     entry: { type: "string", description: "the stage's file among them" },
     function: { type: ["string", "null"], description: "the function's name; the only public one when it isn't said" },
     returns: { type: ["array", "null"], description: "the columns that come out, as fields of the contract; what its JSDoc says when left out" },
@@ -103,22 +103,22 @@ function parameters(text, name, types) {
 
 /** Opens with a column for each file that texts import. */
 export class Imports extends Operator {
-  static description = described("imports", "map", "the files that source texts import");
+  static description = described("imports", "filter", "the files that source texts import");
 
   open(settings) {
-    return opened("map", imported(settings).map((path) => of(path, "null")));
+    return opened("filter", imported(settings).map((path) => of(path, "null")));
   }
 }
 
 /** Opens with a column for each parameter of a function: nullable when it needn't be given, and with `row` in its metadata when it takes all columns. */
 export class Signature extends Operator {
-  static description = described("signature", "map", "the parameters of a function");
+  static description = described("signature", "filter", "the parameters of a function");
 
   open(settings) {
     const { names, row } = new Loaded(settings).parameters;
     const fields = names.map(({ name, optional }) => of(name, "null", [], optional));
     if (row) fields.push({ ...of(row, "null"), metadata: [["row", "1"]] });
-    return opened("map", fields);
+    return opened("filter", fields);
   }
 }
 

@@ -23,8 +23,8 @@ SETTINGS = {
     "type": "object",
     "required": ["files", "names", "entry"],
     "properties": {
-        "files": {"type": "object", "description": "source texts by path, seen from the folder of the stage's file"},
-        "names": {"type": "object", "description": "what people call these files"},
+        "files": {"type": "object", "additionalProperties": {"type": "string"}, "description": "source texts by path, seen from the folder of the stage's file"},
+        "names": {"type": "object", "additionalProperties": {"type": "string"}, "description": "what people call these files"},
         "entry": {"type": "string", "description": "the stage's file among them"},
         "function": {"type": ["string", "null"], "description": "the function's name; the only public one when it isn't said"},
         "returns": {"type": ["array", "null"], "description": "the columns that come out, as fields of the contract; what its type hints say when left out"},
@@ -34,10 +34,19 @@ SETTINGS = {
 }
 
 
+def checked(settings):
+    """Settings whose parts belong together."""
+    files, names = settings["files"], settings["names"]
+    if settings["entry"] not in files or not files.keys() <= names.keys():
+        raise Failure("settings", "`entry` is to be one of `files`, and each of these is to have a name in `names`")
+    return settings
+
+
 class Loaded:
     """A source text that was run, and its function."""
 
     def __init__(self, settings):
+        checked(settings)
         self.files, self.names, entry = settings["files"], settings["names"], settings["entry"]
         refuse_what_cannot_work(self.files, self.names)
         sources = Sources(self.files, self.names)
@@ -78,19 +87,26 @@ class Loaded:
         raise Failure("settings", f"`{file}` is to have one function, and has {known}; name one: `python = \"{file}:name\"`")
 
 
-class Imports(Operator):
+class Asked(Operator):
+    """An operator whose columns say something of source texts once it is open; no rows come of it."""
+
+    def process(self, given, emit):
+        pass
+
+
+class Imports(Asked):
     """Opens with a column for each module that texts import and that may be a file beside them."""
 
-    description = Description("imports", "map", "the modules that source texts import", any_columns=True, settings=SETTINGS)
+    description = Description("imports", "filter", "the modules that source texts import", any_columns=True, settings=SETTINGS)
 
     def open(self, settings, _):
-        return Opened("map", [arrow.Field(name, "n") for name in imported(settings["files"], settings["names"])])
+        return Opened("filter", [arrow.Field(name, "n") for name in imported(settings["files"], checked(settings)["names"])])
 
 
-class Signature(Operator):
+class Signature(Asked):
     """Opens with a column for each parameter of a function: nullable when it needn't be given, and with `row` in its metadata when it takes all columns."""
 
-    description = Description("signature", "map", "the parameters of a function", any_columns=True, settings=SETTINGS)
+    description = Description("signature", "filter", "the parameters of a function", any_columns=True, settings=SETTINGS)
 
     def open(self, settings, _):
         loaded = Loaded(settings)
@@ -101,7 +117,7 @@ class Signature(Operator):
             whole = parameter.kind is parameter.VAR_KEYWORD or parameter.annotation is dict
             said = (("row", "1"),) if whole else ()
             taken.append(arrow.Field(name, "n", parameter.default is not parameter.empty or whole, metadata=said))
-        return Opened("map", taken)
+        return Opened("filter", taken)
 
 
 class Call(Operator):

@@ -7,7 +7,7 @@ use dflow_pipeline::exit;
 use dflow_run::SCHEMA_VERSION;
 use serde_json::json;
 
-use super::{Subject, workbench};
+use super::{component, workbench};
 use crate::{
     args::DiffArgs,
     failure::Failure,
@@ -19,7 +19,7 @@ use crate::{
 /// Shows what differs.
 pub(crate) fn diff(args: &DiffArgs, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
     let workbench = workbench(outside, terminal)?;
-    let load = |named: &str| Ok::<_, Failure>(workbench.load(&Subject::find(named, None, outside)?.plugin)?);
+    let load = |named: &str| Ok::<_, Failure>(workbench.load(&component(named, outside)?)?);
     let (before, after) = (load(&args.before)?, load(&args.after)?);
     let found = differences(&before, &after);
     if args.json {

@@ -1,10 +1,14 @@
 //! `dflow-host plugin inspect`: all about one plugin.
 
+use std::sync::Arc;
+
 use dflow_pipeline::{Bytes, exit};
-use dflow_run::{Engine, OperatorDescription, Plugin, Profile, SCHEMA_VERSION};
+use dflow_run::{OperatorDescription, Plugin, Profile, SCHEMA_VERSION};
 use serde_json::json;
 
+use super::{component, workbench};
 use crate::{
+    args::InspectArgs,
     failure::Failure,
     outside::Outside,
     schema,
@@ -13,17 +17,9 @@ use crate::{
 };
 
 /// Shows a plugin that ships with this host, or a component at a path.
-pub(crate) fn inspect(
-    engine: &Engine,
-    name: &str,
-    json: bool,
-    outside: &Outside,
-    terminal: &Terminal,
-) -> Result<u8, Failure> {
-    let is_path = name.contains(['/', '\\']) || name.ends_with(".wasm");
-    let path = outside.folder.join(name);
-    let plugin = engine.plugin(if is_path { path.to_str().unwrap_or(name) } else { name })?;
-    let text = if json { format!("{}\n", document(&plugin)) } else { shown(&plugin, terminal.stdout_width()) };
+pub(crate) fn inspect(args: &InspectArgs, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
+    let plugin = workbench(outside, terminal)?.load(&component(&args.plugin, outside)?)?;
+    let text = if args.json { format!("{}\n", document(&plugin)) } else { shown(&plugin, terminal.stdout_width()) };
     terminal.print(text.as_bytes())?;
     Ok(exit::DONE)
 }

@@ -1,7 +1,8 @@
 //! `dflow-host plugin list`: what ships with this host.
 
+use dflow_kit::Workbench;
 use dflow_pipeline::exit;
-use dflow_run::{Engine, shipped_names};
+use dflow_run::shipped_names;
 
 use crate::{
     failure::Failure,
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// Lists the plugins that ship with this host.
-pub(crate) fn list(engine: &Engine, terminal: &Terminal) -> Result<u8, Failure> {
+pub(crate) fn list(workbench: &Workbench, terminal: &Terminal) -> Result<u8, Failure> {
     let mut table = Table::new(&[
         ("use", Align::Left),
         ("version", Align::Left),
@@ -22,7 +23,7 @@ pub(crate) fn list(engine: &Engine, terminal: &Terminal) -> Result<u8, Failure> 
         terminal.say("this dflow-host was built without the plugins that ship with it\nhint: run `plugins/build`, then build the host again");
     }
     for name in names {
-        let plugin = engine.plugin(name)?;
+        let plugin = workbench.load(name)?;
         for operator in &plugin.description().operators {
             table.row([
                 format!("{name}/{}", operator.name),

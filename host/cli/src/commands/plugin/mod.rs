@@ -14,15 +14,14 @@ use dflow_kit::{KitError, Project, Sdk, Workbench};
 use dflow_run::Cancel;
 
 use crate::{
-    args::PluginCommand, failure::Failure, interrupt, outside::Outside, settings::bare_engine, terminal::Terminal,
+    args::PluginCommand, failure::Failure, interrupt, outside::Outside, settings::compiled, terminal::Terminal,
 };
 
 /// Looks at plugins, or makes them.
 pub(crate) fn plugin(command: PluginCommand, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
-    let engine = || dflow_run::Engine::new(bare_engine(outside));
     match command {
-        PluginCommand::List => list::list(&engine()?, terminal),
-        PluginCommand::Inspect(args) => inspect::inspect(&engine()?, &args.plugin, args.json, outside, terminal),
+        PluginCommand::List => list::list(&workbench(outside, terminal)?, terminal),
+        PluginCommand::Inspect(args) => inspect::inspect(&args, outside, terminal),
         PluginCommand::New(args) => make::new(&args, outside, terminal),
         PluginCommand::Build(args) => make::build(&args.folder, outside, terminal),
         PluginCommand::Test(args) => test::test(&args, outside, terminal),
@@ -37,7 +36,7 @@ pub(crate) fn plugin(command: PluginCommand, outside: &Outside, terminal: &Arc<T
 fn workbench(outside: &Outside, terminal: &Arc<Terminal>) -> Result<Workbench, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(cancel.clone(), terminal.clone())?;
-    Ok(Workbench::new(bare_engine(outside).cache, cancel)?)
+    Ok(Workbench::new(compiled(outside), cancel)?)
 }
 
 /// What was named: a folder, which is built first, or a component; with the folder of its cases, if there is one.
@@ -57,9 +56,14 @@ impl Subject {
             let cases = cases.or_else(|| Some(project.cases()));
             return Ok(Self { plugin: text(project.component())?, cases, project: Some((project, sdk)) });
         }
-        let is_path = named.contains(['/', '\\']) || named.ends_with(".wasm");
-        Ok(Self { plugin: if is_path { text(path)? } else { named.to_owned() }, cases, project: None })
+        Ok(Self { plugin: component(named, outside)?, cases, project: None })
     }
+}
+
+/// A component that was named: by its path, or as one that ships.
+fn component(named: &str, outside: &Outside) -> Result<String, Failure> {
+    let is_path = named.contains(['/', '\\']) || named.ends_with(".wasm");
+    if is_path { text(outside.folder.join(named)) } else { Ok(named.to_owned()) }
 }
 
 /// A path as text.
