@@ -13,8 +13,6 @@ pub(crate) const VERSION: &str = "0.1.1";
 const OLDEST: &str = "0.1.0";
 /// The interface that components export.
 pub(crate) const OPERATORS: &str = "dflow:operator/operators@0.1.1";
-/// The one that they may export beside it.
-pub(crate) const TEXTS: &str = "dflow:operator/texts@0.1.1";
 /// The interface through which results leave.
 pub(crate) const EMITTING: &str = "dflow:operator/emitting@0.1.1";
 /// The interface for words to people.

@@ -71,6 +71,9 @@ pub struct OperatorDescription {
     /// Whether one row's results may flow on before the row is done.
     #[serde(default)]
     pub streaming: bool,
+    /// Whether it is given text joined.
+    #[serde(default)]
+    pub joined_text: bool,
 }
 
 /// An input port.

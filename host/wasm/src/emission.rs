@@ -22,6 +22,7 @@ use crate::{
     abi::SliceColumn,
     description::RowShape,
     error::WasmError,
+    joined,
     lower::{INLINE, part_of, view_of, viewed},
 };
 
@@ -230,7 +231,12 @@ impl Collector {
     }
 
     fn columns(&self, emission: &Emission<'_>, parents: &[u32]) -> Result<Vec<ArrayRef>, String> {
-        let mut parts = Parts::new(emission.nodes, emission.buffers.iter().copied(), Trust::Nothing);
+        let sliced = |place: usize| self.slices.iter().any(|slice| slice.column as usize == place);
+        let own = self.emitted.fields().iter().enumerate().filter(|(place, _)| !sliced(*place)).map(|(_, field)| field);
+        let apart = joined::split(emission.nodes, emission.buffers, own)?;
+        let apart: Option<Vec<&[u8]>> = apart.as_ref().map(|all| all.iter().map(|buffer| &**buffer).collect());
+        let buffers = apart.as_deref().unwrap_or(emission.buffers);
+        let mut parts = Parts::new(emission.nodes, buffers.iter().copied(), Trust::Nothing);
         let mut columns = Vec::with_capacity(self.output.fields().len());
         for (i, field) in self.emitted.fields().iter().enumerate() {
             let column = match self.slices.iter().find(|s| s.column as usize == i) {

@@ -18,11 +18,11 @@ use crate::{
     description::OperatorDescription,
     emission::{Collector, Piece, Processed, Refusal},
     error::{TIME, WasmError},
+    joined,
     lower::lend,
     plugin::{Linked, Operator, Plugin, Within},
     sandbox::Sandbox,
     state::{State, TICK_MS},
-    texts::Texts,
 };
 
 /// Room for lists' own records beside the bytes that may be handed over, and for what is logged.
@@ -86,13 +86,13 @@ impl Guest {
         state.blobs.clone_from(&within.blobs);
     }
 
-    /// A function of an exported interface.
-    fn function<P, R>(&mut self, interface: &str, name: &str) -> Result<TypedFunc<P, R>, WasmError>
+    /// A function of the exported interface.
+    fn function<P, R>(&mut self, name: &str) -> Result<TypedFunc<P, R>, WasmError>
     where
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let interface = self.instance.get_export_index(&mut self.store, None, interface);
+        let interface = self.instance.get_export_index(&mut self.store, None, abi::OPERATORS);
         let index = interface.and_then(|i| self.instance.get_export_index(&mut self.store, Some(&i), name));
         let index = index.ok_or_else(|| WasmError::plugin(format!("{} doesn't export `{name}`", self.label)))?;
         self.instance.get_typed_func(&mut self.store, index).map_err(|e| {
@@ -144,7 +144,7 @@ impl Guest {
 
     /// The document that says what is in the component.
     pub(crate) async fn describe(&mut self) -> Result<String, WasmError> {
-        let function = self.function::<(), (String,)>(abi::OPERATORS, "describe")?;
+        let function = self.function::<(), (String,)>("describe")?;
         let (text,) = self.call(&function, (), || "failed to describe itself".to_owned()).await?;
         self.not_too_long("its description is too long", text.len())?;
         Ok(text)
@@ -157,8 +157,7 @@ impl Guest {
         settings: &str,
         input: &WireSchema,
     ) -> Result<Result<WireOpened, Failure>, WasmError> {
-        let function =
-            self.function::<(&str, &str, &WireSchema), (Result<WireOpened, Failure>,)>(abi::OPERATORS, "open")?;
+        let function = self.function::<(&str, &str, &WireSchema), (Result<WireOpened, Failure>,)>("open")?;
         let doing = || "failed while it was opened".to_owned();
         let (opened,) = self.call(&function, (operator, settings, input), doing).await?;
         self.not_too_long("what `open` returned is too long", opened.as_ref().map_or(0, WireOpened::size))?;
@@ -181,56 +180,13 @@ pub(crate) struct Ready {
     guest: Guest,
     /// The memory that it held then, in bytes.
     opened: u64,
-    process: Process,
-}
-
-/// What `process` says.
-type Done = (Result<(), Failure>,);
-
-/// The function for batches.
-///
-/// They are typed for `'static` since a type can't be generic over a lifetime in a field; they read their parameters only during the call.
-#[derive(Clone, Copy)]
-enum Process {
-    Plain(TypedFunc<(WireBatch<'static>,), Done>),
-    Texts(TypedFunc<(WireBatch<'static>, &'static [&'static [&'static str]]), Done>),
-}
-
-impl Process {
-    async fn call(
-        &self,
-        guest: &mut Guest,
-        batch: WireBatch<'_>,
-        texts: Option<&Texts>,
-        doing: impl Fn() -> String,
-    ) -> Result<Done, WasmError> {
-        // SAFETY (both): lifetimes apart, their types are those that `Ready::new` compared with the component's.
-        match (self, texts) {
-            (Self::Texts(process), Some(texts)) => {
-                let lists = texts.lists()?;
-                let lists: Vec<&[&str]> = lists.iter().map(Vec::as_slice).collect();
-                #[expect(unsafe_code, reason = "comparing the types again takes longer than a small call")]
-                let process = unsafe { TypedFunc::<(WireBatch<'_>, &[&[&str]]), Done>::new_unchecked(*process.func()) };
-                guest.call(&process, (batch, &lists), doing).await
-            }
-            (Self::Plain(process), _) => {
-                #[expect(unsafe_code, reason = "as above")]
-                let process = unsafe { TypedFunc::<(WireBatch<'_>,), Done>::new_unchecked(*process.func()) };
-                guest.call(&process, (batch,), doing).await
-            }
-            (Self::Texts(_), None) => Err(WasmError::internal("texts weren't taken out")),
-        }
-    }
+    process: TypedFunc<(WireBatch<'static>,), (Result<(), Failure>,)>,
 }
 
 impl Ready {
     /// Of a guest whose `open` gave what was wanted.
-    pub(crate) fn new(mut guest: Guest, takes_texts: bool) -> Result<Self, WasmError> {
-        let process = if takes_texts {
-            Process::Texts(guest.function(abi::TEXTS, "process")?)
-        } else {
-            Process::Plain(guest.function(abi::OPERATORS, "process")?)
-        };
+    pub(crate) fn new(mut guest: Guest) -> Result<Self, WasmError> {
+        let process = guest.function("process")?;
         let opened = guest.store.data().memory;
         guest.store.set_hostcall_fuel((guest.limits.emitted.0 as usize).saturating_add(HOSTCALL_MARGIN));
         Ok(Self { guest, opened, process })
@@ -265,8 +221,7 @@ impl OperatorInstance {
             )));
         }
         guest.within(operator.limits);
-        let ready = Ready::new(guest, plugin.takes_texts)?;
-        Ok(Self { operator, ready, _permit: permit })
+        Ok(Self { operator, ready: Ready::new(guest)?, _permit: permit })
     }
 
     /// Gives it back for the operator's next batch, in whichever task that is. One that is only dropped is gone, and so is one that
@@ -330,12 +285,18 @@ impl OperatorInstance {
         let state = guest.store.data_mut();
         (state.collector, state.files, state.flow) = (Some(collector), files, flow);
         let doing = || format!("trapped on a batch of {rows} rows");
-        let texts = matches!(process, Process::Texts(_)).then(|| Texts::taken(&mut lent, operator.input.fields()));
-        let texts = texts.transpose().map_err(internal)?;
+        if operator.description().joined_text {
+            joined::join(&mut lent, operator.input.fields()).map_err(internal)?;
+        }
         let nodes: Vec<WireNode> = lent.nodes.into_iter().map(Into::into).collect();
         let buffers: Vec<&[u8]> = lent.buffers.iter().map(|b| b.as_slice()).collect();
         let batch = WireBatch { rows, nodes: &nodes, buffers: &buffers };
-        let ended = process.call(guest, batch, texts.as_ref(), doing).await;
+        // The function is typed for `'static` since a type can't be generic over a lifetime in a field; it reads its
+        // parameters only during the call.
+        // SAFETY: lifetimes apart, its types are those that `Ready::new` compared with the component's.
+        #[expect(unsafe_code, reason = "comparing the types again takes longer than a small call")]
+        let process = unsafe { TypedFunc::<(WireBatch<'_>,), (Result<(), Failure>,)>::new_unchecked(*process.func()) };
+        let ended = guest.call(&process, (batch,), doing).await;
         let state = guest.store.data_mut();
         (state.files, state.flow) = (Vec::new(), None);
         let collector = state.collector.take().ok_or_else(|| internal("the collector is gone".to_owned()))?;

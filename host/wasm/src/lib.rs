@@ -20,6 +20,7 @@ mod granted;
 mod http;
 mod inert;
 mod instance;
+mod joined;
 mod lower;
 mod models;
 mod plugin;
@@ -29,7 +30,6 @@ mod schema;
 mod shipped;
 mod state;
 mod streaming;
-mod texts;
 mod waiting;
 
 pub use account::MemoryAccount;

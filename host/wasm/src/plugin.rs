@@ -51,8 +51,6 @@ pub struct Plugin {
     digest: String,
     size: u64,
     imports: Vec<String>,
-    /// Whether it is given text as strings.
-    pub(crate) takes_texts: bool,
     description: Description,
 }
 
@@ -93,7 +91,6 @@ impl Plugin {
                 },
             ));
         }
-        let takes_texts = exports.iter().any(|export| abi::same(export, abi::TEXTS));
         let world = sandbox.world(Profile::Pure)?;
         let plain = Linked::new(name, &world.linker, component)?;
         let mut guest = Guest::new(&sandbox, &plain, limits, Arc::from(format!("plugin `{name}` ({digest})"))).await?;
@@ -102,7 +99,7 @@ impl Plugin {
         let pinned = Ways { plain, streaming: streaming(name, &description, world, component)? };
         granted.is_wanted(name, &description)?;
         let name = name.to_owned();
-        Ok(Self { sandbox, pinned, open: None, limits, granted, name, digest, size, imports, takes_texts, description })
+        Ok(Self { sandbox, pinned, open: None, limits, granted, name, digest, size, imports, description })
     }
 
     /// Has its open operators run in `world`, for which the component was compiled.
@@ -251,7 +248,7 @@ impl Plugin {
             opened,
             within,
             permits: Arc::new(Semaphore::new(limits.instances as usize)),
-            idle: Mutex::new(vec![Ready::new(guest, self.takes_texts)?]),
+            idle: Mutex::new(vec![Ready::new(guest)?]),
         }))
     }
 }

@@ -36,9 +36,31 @@ const small = (value) => (value >= -9007199254740991n && value <= 90071992547409
 /** An array of a batch. It is iterable, has `length` and `at(i)`, and `toArray()` makes all values; nulls are null. */
 export class Column {
   #list;
+  #buffers;
 
   constructor(field, length, nullCount, buffers, children = []) {
-    Object.assign(this, { field, length, nullCount, buffers, children });
+    Object.assign(this, { field, length, nullCount, children });
+    this.#buffers = buffers;
+  }
+
+  /** Whether its texts come joined by U+0000, which one call takes apart. */
+  get isJoined() {
+    return this.field.format === "u" && this.length > 0 && !this.#buffers[1].length && !this.field.dictionary;
+  }
+
+  /** Its buffers, joined as they may be. */
+  get given() {
+    return this.#buffers;
+  }
+
+  /** Its buffers, as Arrow has them. */
+  get buffers() {
+    if (this.isJoined) {
+      const built = new Built();
+      text(this.field, texts(this), this.#buffers[0], 0, built);
+      this.#buffers = built.buffers;
+    }
+    return this.#buffers;
   }
 
   /** The name of its type. */
@@ -63,7 +85,7 @@ export class Column {
 
   /** Whether the value at a place is there. */
   isValid(place) {
-    return !this.nullCount || (this.buffers.length > 0 && (this.buffers[0][place >> 3] >> (place & 7)) % 2 === 1);
+    return !this.nullCount || (this.#buffers.length > 0 && (this.#buffers[0][place >> 3] >> (place & 7)) % 2 === 1);
   }
 
   at(place) {
@@ -100,6 +122,7 @@ export class Column {
 }
 
 function texts(column) {
+  if (column.isJoined) return decoder.decode(column.given[2]).split("\0");
   const [, , data] = column.buffers;
   const { offsets, length } = column;
   const out = new Array(length);
@@ -212,22 +235,26 @@ export class Built {
   }
 }
 
-/** Writes values as an array of a field. Throws `WrongValue` with the place of the first that isn't of the field's type. */
-export function build(field, values, into) {
+/**
+ * Writes values as an array of a field; `top` for a column, whose texts may be joined, and not for what is below one. Throws `WrongValue` with the
+ * place of the first that isn't of the field's type.
+ */
+export function build(field, values, into, top = false) {
   if (values instanceof Column) {
-    if (values.field.format === field.format && !values.field.dictionary) return copied(values, into);
+    if (values.field.format === field.format && !values.field.dictionary) return copied(values, into, top);
     values = values.toArray();
   }
   const Type = arrayOf(field.format);
   if (Type && values instanceof Type && !field.children.length) return into.node(values.length, 0, NOTHING, raw(values));
   if (!Array.isArray(values)) values = Array.from(values);
-  if (field.format === "u" && plainText(values, into)) return;
+  if (field.format === "u" && (top ? joinedText(values, into) : plainText(values, into))) return;
   let nulls = 0;
   for (let row = 0; row < values.length; row++) if (values[row] === null || values[row] === undefined) nulls++;
   if (nulls && !field.nullable) {
     throw new WrongValue(values.findIndex((value) => value === null || value === undefined), `\`${field.name}\` is null, and it may not be`);
   }
   const valid = nulls ? bits(values, (value) => value !== null && value !== undefined) : NOTHING;
+  if (nulls && top && field.format === "u" && joinedText(values.map((value) => value ?? ""), into, nulls, valid)) return;
   const writer = WRITERS[field.format] ?? WRITERS[field.format.slice(0, 2)] ?? (Type && numbers);
   if (!writer) throw new WrongValue(0, `\`${field.name}\` is of type ${typeName(field)}, which JavaScript can't make yet`);
   writer(field, values, valid, nulls, into);
@@ -249,8 +276,19 @@ function plainText(values, into) {
   return true;
 }
 
-function copied(column, into) {
-  into.node(column.length, column.nullCount, ...column.buffers);
+/** Writes text joined by U+0000: the one loop that is JavaScript's looks at types. Says whether it could. */
+function joinedText(values, into, nulls = 0, valid = NOTHING) {
+  const { length } = values;
+  for (let row = 0; row < length; row++) if (typeof values[row] !== "string") return false;
+  if (!length || values.join("").includes("\0")) return false;
+  const data = encoder.encode(values.join("\0"));
+  if (data.length > 2147483647) return false;
+  into.node(length, nulls, valid, NOTHING, data);
+  return true;
+}
+
+function copied(column, into, top) {
+  into.node(column.length, column.nullCount, ...(top ? column.given : column.buffers));
   for (const child of column.children) copied(child, into);
 }
 

@@ -116,7 +116,7 @@ export class Emitter {
     const [built, slices] = [new Built(), []];
     const rows = columns.length ? (this.#sliced.has(0) ? columns[0][0] : columns[0]).length : parents?.length ?? 0;
     this.fields.forEach((field, column) => {
-      if (!this.#sliced.has(column)) return build(field, columns[column], built);
+      if (!this.#sliced.has(column)) return build(field, columns[column], built, true);
       const [starts, ends] = columns[column];
       if (starts.length !== rows || ends.length !== rows) throw new Error(`\`${field.name}\` has ${starts.length} starts and ${ends.length} ends for ${rows} rows`);
       slices.push({ column, starts: places(starts), ends: places(ends) });
@@ -141,7 +141,7 @@ export class Emitter {
 /** The document of a component with these operators. */
 export function describe(plugin, version, summary, operators) {
   const one = ({ description }) => ({
-    version: "0.1.0", summary: "", ports: [], any_columns: false, rejects_rows: false, settings: { type: "object" }, wants: [], profile: "pure", streaming: false, ...description,
+    version: "0.1.0", summary: "", ports: [], any_columns: false, rejects_rows: false, settings: { type: "object" }, wants: [], profile: "pure", streaming: false, joined_text: true, ...description,
   });
   return { describe: 1, interface: INTERFACE, plugin, version, summary, operators: operators.map(one) };
 }

@@ -14,7 +14,7 @@ export function batch(given) {
   const built = new Built();
   const fields = Object.entries(given).map(([name, [type, values]]) => {
     const field = typeof type === "string" ? of(name, type) : { ...type, name };
-    build(field, values, built);
+    build(field, values, built, true);
     return field;
   });
   return [fields, read(fields, built.nodes, built.buffers)];

@@ -60,29 +60,16 @@ def exports_of(plugin, version, summary, operators):
                 raise _failure(error) from None
 
         def process(self, input):
-            _process(input, None)
+            try:
+                made, fields, output, sliced = OPEN
+                emit = Emitter(output, input.rows, _send, sliced)
+                made.process(columns.read(fields, input.nodes, input.buffers), emit)
+                emit.finish()
+                sys.stdout.flush()
+            except BaseException as error:
+                raise _failure(error) from None
 
     return Operators
 
 
 OPEN = None
-
-
-def _process(input, texts):
-    try:
-        made, fields, output, sliced = OPEN
-        emit = Emitter(output, input.rows, _send, sliced)
-        made.process(columns.read(fields, input.nodes, input.buffers, texts), emit)
-        emit.finish()
-        sys.stdout.flush()
-    except BaseException as error:
-        raise _failure(error) from None
-
-
-if exports is not None:
-
-    class Texts(exports.Texts):
-        """What the host calls in the place of `Operators.process`: text comes as strings, which are made faster than in Python. `componentize` exports it."""
-
-        def process(self, input, texts):
-            _process(input, texts)

@@ -169,7 +169,7 @@ class Emitter:
                     raise ValueError(f"`{each.name}` has {len(starts)} starts and {len(ends)} ends for {rows} rows")
                 slices.append((place, starts.tobytes(), ends.tobytes()))
             else:
-                build(each, values, built)
+                build(each, values, built, top=True)
         return self.send(built, rows, parents, slices)
 
     def send(self, built, rows, parents, slices=()):
@@ -192,6 +192,6 @@ def describe(plugin, version, summary, operators):
         own = operator.description
         ports = [{"name": port.name, "types": port.types, "optional": port.optional, "summary": port.summary} for port in own.ports]
         keys = ("name", "version", "summary", "any_columns", "shape", "rejects_rows", "settings", "wants", "profile", "streaming")
-        return {key: getattr(own, key) for key in keys} | {"ports": ports}
+        return {key: getattr(own, key) for key in keys} | {"ports": ports, "joined_text": True}
 
     return {"describe": 1, "interface": INTERFACE, "plugin": plugin, "version": version, "summary": summary, "operators": [one(operator) for operator in operators]}

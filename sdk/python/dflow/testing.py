@@ -40,7 +40,7 @@ def batch(given):
     for name, (type, values) in given.items():
         field = type.named(name) if isinstance(type, arrow.Field) else arrow.of(name, type)
         fields.append(field)
-        columns.build(field, values, made)
+        columns.build(field, values, made, top=True)
     return fields, columns.read(fields, [Node(*node) for node in made.nodes], made.buffers)
 
 

@@ -217,7 +217,7 @@ export class Call extends Operator {
       const built = new Built();
       try {
         const columns = this.#columns(results);
-        this.output.forEach((field, place) => build(field, columns[place], built));
+        this.output.forEach((field, place) => build(field, columns[place], built, true));
         return this.emit.send(built, results.length, named || parents.length !== this.rows ? parents : undefined);
       } catch (error) {
         if (!(error instanceof WrongValue)) throw error;
@@ -301,7 +301,7 @@ export class Call extends Operator {
     }
     const built = new Built();
     try {
-      output.forEach((field, place) => build(field, made[place], built));
+      output.forEach((field, place) => build(field, made[place], built, true));
     } catch (error) {
       if (!(error instanceof WrongValue)) throw error;
       throw new Failure("data", `\`${loaded.name}\`: ${error.message}`);

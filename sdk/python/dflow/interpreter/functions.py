@@ -213,7 +213,7 @@ class Call(Operator):
             built = Built()
             try:
                 for field, values in zip(self.output, self._columns(results)):
-                    columns.build(field, values, built)
+                    columns.build(field, values, built, top=True)
                 break
             except WrongValue as wrong:
                 row = parents[wrong.row]
@@ -298,7 +298,7 @@ class Call(Operator):
         built = Built()
         try:
             for field, values in zip(self.output, made):
-                columns.build(field, values, built)
+                columns.build(field, values, built, top=True)
         except WrongValue as wrong:
             raise Failure("data", f"`{self.loaded.name}`: {wrong}") from None
         self.emit.send(built, self.rows, None)
