@@ -23,7 +23,7 @@ for folder in ("servers", "models"):
     sys.path.insert(0, str(Path(__file__).resolve().parent / folder))
 
 import plugins
-from common import DFLOW, Tally, environment, needs_dflow
+from common import DFLOW, Tally, environment, needs_dflow, refused
 from ground import FOLDER, KEY, Ground, equal
 from model import INSTALLED, ModelServer, Server, installed, llama
 
@@ -241,7 +241,7 @@ def chat(make):
         assert all(isinstance(row["animal"], str) and isinstance(row["confident"], bool) for row in rows), rows
         cached = [row["usage"]["cached_tokens"] for row in rows]
         assert sum(count > 1000 for count in cached) >= 3, f"cached tokens: {cached}"
-        ground.refused(6, "401", THE_KEY="wrong")
+        refused(ground.run("--fresh", THE_KEY="wrong"), 6, "401")
 
 
 def bad(make):

@@ -6,7 +6,7 @@ use arrow::{
     array::RecordBatch,
     datatypes::{Schema, SchemaRef},
 };
-use dflow_pipeline::{Fault, GuestLimits};
+use dflow_pipeline::{Fault, GuestLimits, Millis};
 use dflow_plugin::testing::cases::Case;
 use dflow_wasm::{
     Cancel, Granted, Operator, OperatorInstance, Plugin, SEED, Sandbox, SandboxSettings, Stopped, WasmError, shipped,
@@ -15,6 +15,9 @@ use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
 use crate::{KitError, answer::Answer};
+
+/// What a batch may take: less than in a run, so that who waits learns soon of what takes too long.
+const TIME: Millis = Millis(10_000);
 
 /// A sandbox on the thread of who calls it. What a plugin wants of the outside isn't granted here.
 pub struct Workbench {
@@ -33,7 +36,7 @@ impl Workbench {
         let sandbox = Sandbox::new(SandboxSettings { cache, cancel, account: None })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|e| KitError::outside(format!("failed to start a runtime: {e}")))?;
-        Ok(Self { sandbox, runtime, limits: GuestLimits::default() })
+        Ok(Self { sandbox, runtime, limits: GuestLimits { time: TIME, ..GuestLimits::default() } })
     }
 
     /// Whether the user has ended what runs.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The author's kit: `dflow-host plugin new`, `build`, `test`, `bench`, `verify` and `diff`, as somebody with nothing but the binary uses them.
 
-usage: tests/plugins.py [--quick]
+usage: tests/kit.py [--quick]
 
 --quick leaves out plugins in Rust and JavaScript, which take long to build.
 """
@@ -94,7 +94,7 @@ class Plugins:
         empty = folder / "empty"
         empty.mkdir()
         refused(host("plugin", "build", cwd=empty), 6, "is no plugin's folder", "plugin new")
-        refused(host("plugin", "build", "nowhere", cwd=folder), 6, "`nowhere", "can't be read")
+        refused(host("plugin", "build", "nowhere", cwd=folder), 6, "nowhere` can't be read")
         refused(host("plugin", "verify", "no.wasm", cwd=folder), 6, "no.wasm")
         (folder / "text.wasm").write_text("no component")
         refused(host("plugin", "verify", "text.wasm", cwd=folder), 5, "is not a WebAssembly component")
