@@ -121,8 +121,8 @@ impl Open<'_> {
         self.instance.as_ref().map_or(0, OperatorInstance::memory)
     }
 
-    fn started(&self) -> Result<OperatorInstance, Stopped> {
-        Ok(self.workbench.runtime.block_on(self.operator.fresh_instance())?)
+    fn started(&self) -> Result<OperatorInstance, Box<Stopped>> {
+        self.workbench.runtime.block_on(self.operator.fresh_instance()).map_err(|error| Box::new(error.into()))
     }
 }
 

@@ -135,9 +135,9 @@ impl Collector {
         let errors = emission.errors.iter().map(|e| e.kind.len() + e.message.len());
         // Values that take no bytes (nulls, runs, structs of nothing) count as one, so that none can claim to be billions.
         let claimed = emission.nodes.iter().map(|node| node.length as usize);
-        self.count(
-            (lists.chain(errors).chain(claimed).sum::<usize>() + emission.parents.map_or(0, <[u8]>::len)) as u64,
-        )?;
+        let parents = emission.parents.map_or(0, <[u8]>::len);
+        let made = joined::left_out(emission.nodes, emission.buffers, self.own());
+        self.count((lists.chain(errors).chain(claimed).sum::<usize>() + parents + made) as u64)?;
         self.take(emission).map_err(Refusal::Lie)
     }
 
@@ -157,6 +157,12 @@ impl Collector {
             self.done.errors.push(error);
         }
         Ok(())
+    }
+
+    /// The fields whose columns are emitted as such, not as ranges.
+    fn own(&self) -> impl Iterator<Item = &Arc<Field>> {
+        let sliced = |place: usize| self.slices.iter().any(|slice| slice.column as usize == place);
+        self.emitted.fields().iter().enumerate().filter(move |(place, _)| !sliced(*place)).map(|(_, field)| field)
     }
 
     /// Each emitted row's parent.
@@ -231,9 +237,10 @@ impl Collector {
     }
 
     fn columns(&self, emission: &Emission<'_>, parents: &[u32]) -> Result<Vec<ArrayRef>, String> {
-        let sliced = |place: usize| self.slices.iter().any(|slice| slice.column as usize == place);
-        let own = self.emitted.fields().iter().enumerate().filter(|(place, _)| !sliced(*place)).map(|(_, field)| field);
-        let apart = joined::split(emission.nodes, emission.buffers, own)?;
+        let apart = match joined::left_out(emission.nodes, emission.buffers, self.own()) {
+            0 => None,
+            _ => Some(joined::split(emission.nodes, emission.buffers, self.own())?),
+        };
         let apart: Option<Vec<&[u8]>> = apart.as_ref().map(|all| all.iter().map(|buffer| &**buffer).collect());
         let buffers = apart.as_deref().unwrap_or(emission.buffers);
         let mut parts = Parts::new(emission.nodes, buffers.iter().copied(), Trust::Nothing);

@@ -303,9 +303,13 @@ impl OperatorInstance {
         let error = match ended {
             Ok((Ok(()),)) => return Ok(collector.finish().map_err(|e| lie(&self.operator.label, &e))?),
             Ok((Err(failure),)) => {
-                let text = state.cut(failure.text());
-                WasmError::plugin(format!("{} gave up on a batch of {rows} rows: {text}", self.operator.label))
-                    .of_a_row("gave-up")
+                let (label, text) = (&self.operator.label, state.cut(failure.text()));
+                match state.refused {
+                    // It noticed by itself that there is no more memory.
+                    Some(_) => explain(state, label, self.operator.limits, &doing(), &wasmtime::Error::msg(text)),
+                    None => WasmError::plugin(format!("{label} gave up on a batch of {rows} rows: {text}"))
+                        .of_a_row("gave-up"),
+                }
             }
             Err(error) => error,
         };

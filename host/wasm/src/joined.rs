@@ -33,48 +33,59 @@ pub(crate) fn join<'a>(lent: &mut Lent, fields: impl IntoIterator<Item = &'a Arc
     })
 }
 
-/// Buffers with offsets, of some in which columns of utf8 at the top level are joined; `None` when none is.
-pub(crate) fn split<'a>(
+/// How many bytes of offsets are left out of emitted columns of utf8 at the top level, which are joined.
+pub(crate) fn left_out<'a>(
     nodes: &[WireNode],
-    buffers: &[&'a [u8]],
-    fields: impl Iterator<Item = &'a Arc<Field>> + Clone,
-) -> Result<Option<Vec<Cow<'a, [u8]>>>, String> {
-    let mut any = false;
-    let is_joined = |text: &Text<'_>, offsets: Option<&[u8]>| text.length > 0 && offsets.is_some_and(<[u8]>::is_empty);
-    let looked = each_text(nodes, fields.clone(), |text| {
-        any |= is_joined(&text, buffers.get(text.buffer + 1).copied());
+    buffers: &[&[u8]],
+    fields: impl Iterator<Item = &'a Arc<Field>>,
+) -> usize {
+    let mut bytes = 0;
+    let looked = each_text(nodes, fields, |text| {
+        if text.is_joined(buffers.get(text.buffer + 1).copied()) {
+            bytes += 4 * (text.length + 1);
+        }
         Ok(())
     });
     // What has too few nodes is told by who makes arrays of them.
-    if looked.is_err() || !any {
-        return Ok(None);
-    }
+    if looked.is_err() { 0 } else { bytes }
+}
+
+/// Buffers with offsets, of some in which offsets are [left out](left_out).
+pub(crate) fn split<'a>(
+    nodes: &[WireNode],
+    buffers: &[&'a [u8]],
+    fields: impl Iterator<Item = &'a Arc<Field>>,
+) -> Result<Vec<Cow<'a, [u8]>>, String> {
     let mut all: Vec<Cow<'a, [u8]>> = buffers.iter().map(|buffer| Cow::Borrowed(*buffer)).collect();
     each_text(nodes, fields, |text| {
         let Text { buffer, length, field } = text;
         let Some([offsets, bytes]) = all.get_mut(buffer + 1..buffer + 3) else { return Ok(()) };
-        if !is_joined(&text, Some(offsets)) {
+        if !text.is_joined(Some(offsets)) {
             return Ok(());
         }
         let mut ends = Vec::with_capacity(4 * (length + 1));
         let mut plain = Vec::with_capacity(bytes.len());
         ends.extend_from_slice(&0i32.to_le_bytes());
         let mut begin = 0;
+        let mut values = 0;
         for end in memchr::memchr_iter(0, bytes).chain([bytes.len()]) {
-            plain.extend_from_slice(&bytes[begin..end]);
-            let end_of =
-                i32::try_from(plain.len()).map_err(|_| format!("column `{}` has more than 2 GiB", field.name()))?;
-            ends.extend_from_slice(&end_of.to_le_bytes());
+            values += 1;
+            // Those that are too many are counted alone: a guest may have sent nothing but what joins.
+            if values <= length {
+                plain.extend_from_slice(&bytes[begin..end]);
+                let end =
+                    i32::try_from(plain.len()).map_err(|_| format!("column `{}` has more than 2 GiB", field.name()))?;
+                ends.extend_from_slice(&end.to_le_bytes());
+            }
             begin = end + 1;
         }
-        if ends.len() != 4 * (length + 1) {
-            let values = ends.len() / 4 - 1;
+        if values != length {
             return Err(format!("column `{}` is joined of {values} texts, and has {length} values", field.name()));
         }
         (*offsets, *bytes) = (ends.into(), plain.into());
         Ok(())
     })?;
-    Ok(Some(all))
+    Ok(all)
 }
 
 /// A column of utf8.
@@ -85,6 +96,13 @@ struct Text<'a> {
     buffer: usize,
     /// How many values it has.
     length: usize,
+}
+
+impl Text<'_> {
+    /// Whether its offsets, which these are, are left out.
+    fn is_joined(&self, offsets: Option<&[u8]>) -> bool {
+        self.length > 0 && offsets.is_some_and(<[u8]>::is_empty)
+    }
 }
 
 /// Does something with each column of utf8 at the top level.
@@ -131,10 +149,7 @@ mod tests {
         join(&mut lent, schema.fields()).expect("it can be joined");
         let joined: Vec<&[u8]> = lent.buffers.iter().map(|b| b.as_slice()).collect();
         let back = split(&lent.nodes, &joined, schema.fields().iter()).expect("it can be taken apart");
-        let back = back.map_or_else(
-            || joined.iter().map(|b| b.to_vec()).collect(),
-            |all| all.iter().map(|b| b.to_vec()).collect::<Vec<_>>(),
-        );
+        let back: Vec<Vec<u8>> = back.iter().map(|buffer| buffer.to_vec()).collect();
         assert_eq!(back, before);
         joined.iter().map(|b| b.to_vec()).collect()
     }

@@ -184,7 +184,7 @@ async fn what_is_no_component_is_refused_in_plain_words() {
         (b"#!/bin/sh", "is not a WebAssembly component"),
         (&core, "core WebAssembly module"),
         (&component[..component.len() / 2], "is not a valid component"),
-        (&[0, b'a', b's', b'm', 0x0d, 0, 1, 0], "doesn't export `dflow:operator/operators@0.1.0`"),
+        (&[0, b'a', b's', b'm', 0x0d, 0, 1, 0], "doesn't export `dflow:operator/operators@0.1.1`"),
     ];
     for (bytes, expected) in cases {
         let error = sandbox().load("mine", bytes, None, limits(), Granted::default()).await.expect_err(expected);

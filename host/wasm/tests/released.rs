@@ -1,7 +1,6 @@
 //! Components of every released version of the contract (`wit/released`) in this host.
 
 #[path = "hostile/made.rs"]
-#[expect(dead_code, reason = "what attacks need isn't needed here")]
 mod made;
 
 use std::{fs, path::PathBuf, sync::Arc};

@@ -2,8 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-/// What providers count over.
-const MINUTE: Duration = Duration::from_mins(1);
+/// What providers count over, and a little more: what leaves here evenly arrives there less so, and of two requests a minute apart the second may
+/// have been the faster.
+const MINUTE: Duration = Duration::from_millis(60_250);
 
 /// How much may be asked for in any minute, evenly: a bucket that fills with it and holds a second's worth, and a record of what was taken
 /// within the last minute, which is never more than the whole.
@@ -113,7 +114,7 @@ mod tests {
                 wait => now += wait,
             }
         }
-        assert!((2_990..=3_000).contains(&times.len()), "{}", times.len());
+        assert!((2_980..=3_000).contains(&times.len()), "{}", times.len());
         for (i, start) in times.iter().enumerate() {
             let within = times[i..].iter().take_while(|time| **time < *start + MINUTE).count();
             assert!(within <= 600, "{within} from {start:?} on");

@@ -29,7 +29,7 @@ pub(crate) fn new(args: &NewArgs, outside: &Outside, terminal: &Terminal) -> Res
             "made `{name}/`, with an operator, a case and a pipeline
   cd {name}
   dflow-host plugin test                  build it, and run its case in the sandbox
-  dflow-host eval \"How many words?\"     run `pipeline.toml`, which uses it
+  dflow-host eval \"How many words?\"       run `pipeline.toml`, which uses it
 "
         )
         .as_bytes(),
