@@ -137,7 +137,7 @@ def plugin_costs(make):
 def plugin_grants(make):
     ground = make(rows=3)
     written(ground, grant=None)
-    ground.refused(3, "plugin `asking` wants to ask models (`dflow:operator/models@0.1.0`), and the pipeline doesn't grant it that", 'grant = { models = ["writer"] }')
+    ground.refused(3, "plugin `asking` wants to ask models (`dflow:operator/models@0.1.1`), and the pipeline doesn't grant it that", 'grant = { models = ["writer"] }')
     written(ground, grant='{ models = ["n"] }')
     ground.refused(3, "unknown model `n`", "did you mean `m`", command="check")
     written(ground, grant='{ models = "m", http = [{ origin = "https://example.com" }] }')

@@ -35,9 +35,10 @@ impl Granted {
     /// That what a component imports is granted.
     pub(crate) fn covers(&self, plugin: &str, imports: &[String]) -> Result<(), WasmError> {
         for (interface, _, granted, what, grant) in self.capabilities() {
-            if !granted && !self.nominally && imports.iter().any(|import| abi::same(import, interface)) {
+            let wanted = imports.iter().find(|import| abi::same(import, interface));
+            if let Some(wanted) = wanted.filter(|_| !granted && !self.nominally) {
                 return Err(WasmError::pipeline(format!(
-                    "plugin `{plugin}` wants to {what} (`{interface}`), and the pipeline doesn't grant it that"
+                    "plugin `{plugin}` wants to {what} (`{wanted}`), and the pipeline doesn't grant it that"
                 ))
                 .hint(format!("if it may: `grant = {{ {grant} }}` in `[plugin.{plugin}]`")));
             }

@@ -80,6 +80,9 @@ impl Prefixes {
                 None => (Arc::from(text(row)), None),
             };
             let common = (row..end).fold(shared.len(), |most, row| most.min(common(&shared, text(row))));
+            // Rows may begin alike by chance beyond what they share (`chunk 1`, `chunk 10`); those that come later won't, and would have to prime anew.
+            let line = shared[..common].rfind('\n').map_or(0, |end| end + 1);
+            let common = if line >= SHORTEST && line * 10 >= common * 9 { line } else { common };
             let first = primed.is_none() || common < shared.len();
             let primed = if first {
                 let (sender, receiver) = watch::channel(false);
@@ -155,5 +158,16 @@ mod tests {
         let mut rows = prompts(&[format!("{b}k"), format!("{b}l")]);
         let turns = Prefixes::default().turns(&mut rows, &[false, true]);
         assert!(matches!(turns[..], [Turn::Now, Turn::Now]));
+    }
+    #[test]
+    fn what_rows_have_in_common_by_chance_is_not_shared() {
+        let document = format!("{}\n", "d".repeat(SHORTEST));
+        let prefixes = Prefixes::default();
+        let mut rows = prompts(&[format!("{document}chunk 1"), format!("{document}chunk 10")]);
+        prefixes.turns(&mut rows, &[true; 2]);
+        assert_eq!(shared(&rows), [document.len(); 2]);
+        let mut rows = prompts(&[format!("{document}chunk 2"), format!("{document}chunk 3")]);
+        let turns = prefixes.turns(&mut rows, &[true; 2]);
+        assert!(matches!(turns[..], [Turn::After(_), Turn::After(_)]));
     }
 }
