@@ -13,7 +13,7 @@ use dflow_run::{CrashPoint, Selection};
 pub(crate) use self::cache::{CacheCommand, CacheGcArgs};
 pub(crate) use self::dead::{DeadCommand, DeadExportArgs, DeadListArgs, DeadReplayArgs, DeadShowArgs};
 pub(crate) use self::plugin::{
-    BenchArgs, ComponentizeArgs, DiffArgs, InspectArgs, LanguageArg, NewArgs, PluginCommand, PluginTestArgs, VerifyArgs,
+    ComponentizeArgs, DiffArgs, InspectArgs, LanguageArg, NewArgs, PluginCommand, PluginTestArgs, TriedArgs,
 };
 
 /// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.

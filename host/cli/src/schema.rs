@@ -1,5 +1,6 @@
 //! The settings of an operator, as its JSON Schema tells them.
 
+use dflow_kit::resolved;
 use serde_json::{Map, Value};
 
 /// How deep types are spelled out; a schema may refer to itself.
@@ -20,12 +21,12 @@ pub(crate) struct Setting {
 
 /// The settings in a schema, in its order. Parts that aren't understood are left blank: a schema may say anything.
 pub(crate) fn settings(schema: &Value) -> Vec<Setting> {
-    let root = resolve(schema, schema);
+    let root = resolved(schema, schema);
     let required = root.get("required").and_then(Value::as_array);
     let properties = root.get("properties").and_then(Value::as_object);
     let setting = |(name, property): (&String, &Value)| {
         let is_required = required.is_some_and(|names| names.iter().any(|n| n == name));
-        let own = resolve(property, schema);
+        let own = resolved(property, schema);
         let of = |key| property.get(key).or_else(|| own.get(key));
         let default = match of("default") {
             Some(Value::Null) | None if is_required => "required".to_owned(),
@@ -39,21 +40,9 @@ pub(crate) fn settings(schema: &Value) -> Vec<Setting> {
     properties.into_iter().flatten().map(setting).collect()
 }
 
-/// What a reference within the schema refers to.
-fn resolve<'a>(mut part: &'a Value, schema: &'a Value) -> &'a Value {
-    for _ in 0..DEEPEST {
-        let Some(to) = part.get("$ref").and_then(Value::as_str) else { break };
-        match to.strip_prefix('#').and_then(|pointer| schema.pointer(pointer)) {
-            Some(found) => part = found,
-            None => break,
-        }
-    }
-    part
-}
-
 /// A type, as a person would write it: `integer`, `"words" | "tokens"`, `list of string`.
 fn what(part: &Value, schema: &Value, depth: usize) -> String {
-    let part = resolve(part, schema);
+    let part = resolved(part, schema);
     let (Some(part), true) = (part.as_object(), depth < DEEPEST) else { return "any".to_owned() };
     let several = |parts: &[Value]| {
         let mut words: Vec<String> = Vec::new();

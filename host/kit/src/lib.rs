@@ -26,5 +26,5 @@ pub use project::{Language, Project};
 pub use sdk::Sdk;
 pub use templates::create;
 pub use test::{Tested, test};
-pub use verify::{Check, Verdict, Verified, VerifiedOperator, verify};
+pub use verify::{Check, Verdict, Verified, VerifiedOperator, resolved, verify};
 pub use workbench::Workbench;

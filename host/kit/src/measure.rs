@@ -1,24 +1,12 @@
 //! How fast operators are.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc};
 
-use arrow::array::RecordBatch;
-use dflow_plugin::testing::{
-    cases::{Case, files},
-    repeated,
-};
+use dflow_plugin::testing::{Workload, median, workloads};
 use dflow_wasm::{Plugin, Stopped};
 use serde::Serialize;
 
-use crate::{KitError, Workbench, workbench::Open};
-
-/// Rounds, of which the one in the middle counts, and how long each takes at least.
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_millis(200);
+use crate::{KitError, Workbench};
 
 /// What an operator costs.
 #[derive(Clone, Debug, Serialize)]
@@ -50,27 +38,26 @@ pub struct Measured {
 /// A case that can't be read, an operator that can't be opened or fails.
 pub fn measure(workbench: &Workbench, plugin: &Arc<Plugin>, cases: &Path) -> Result<Vec<Measured>, KitError> {
     let mut measured: Vec<Measured> = Vec::new();
-    for file in files(cases) {
-        let wrong = |what: String| KitError::plugin(format!("{}: {what}", file.display()));
-        let case = Case::read(&file).map_err(wrong)?;
-        if measured.iter().any(|measured| measured.operator == case.operator) {
-            continue;
-        }
-        let Some(batch) = repeated(&case).map_err(wrong)? else { continue };
+    for Workload { name, case, batch } in workloads(cases).map_err(KitError::plugin)? {
         let mut open = workbench.open_case(plugin, &case, batch.schema())?;
         let failed = |stopped: Box<Stopped>| KitError::from(stopped.error);
-        open.answer(&batch).map_err(failed)?;
-        let seconds_per_batch = median(&mut open, &batch.slice(0, 0)).map_err(failed)?;
-        let seconds = median(&mut open, &batch).map_err(failed)?;
+        let none = batch.slice(0, 0);
+        let seconds_per_batch = median(|| open.answer(&none).map(drop)).map_err(failed)?;
+        let seconds = median(|| open.answer(&batch).map(drop)).map_err(failed)?;
         let memory = open.memory();
+        // Until an instance has had its first batch.
+        let start = || {
+            open.refresh();
+            open.answer(&none).map(drop)
+        };
         measured.push(Measured {
-            case: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            case: name,
             rows: batch.num_rows(),
             bytes: batch.get_array_memory_size(),
             rows_per_second: batch.num_rows() as f64 / seconds,
             native_rows_per_second: None,
             seconds_per_batch,
-            seconds_to_start: start(&mut open, &batch).map_err(failed)?,
+            seconds_to_start: median(start).map_err(failed)?,
             memory,
             operator: case.operator,
         });
@@ -80,32 +67,4 @@ pub fn measure(workbench: &Workbench, plugin: &Arc<Plugin>, cases: &Path) -> Res
             .hint("operators are measured on the rows of their cases"));
     }
     Ok(measured)
-}
-
-/// Seconds of a batch.
-fn median(open: &mut Open<'_>, batch: &RecordBatch) -> Result<f64, Box<Stopped>> {
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        let (began, mut times) = (Instant::now(), 0);
-        while began.elapsed() < ROUND {
-            open.answer(batch)?;
-            times += 1;
-        }
-        rounds.push(began.elapsed().as_secs_f64() / f64::from(times));
-    }
-    rounds.sort_by(f64::total_cmp);
-    Ok(rounds[ROUNDS / 2])
-}
-
-/// Seconds until an instance has had its first batch, which is empty.
-fn start(open: &mut Open<'_>, batch: &RecordBatch) -> Result<f64, Box<Stopped>> {
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        open.refresh();
-        let began = Instant::now();
-        open.answer(&batch.slice(0, 0))?;
-        rounds.push(began.elapsed().as_secs_f64());
-    }
-    rounds.sort_by(f64::total_cmp);
-    Ok(rounds[ROUNDS / 2])
 }

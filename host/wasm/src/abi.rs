@@ -55,6 +55,7 @@ pub(crate) fn unspoken(plugin: &str, version: &str) -> WasmError {
         "a newer dflow-host speaks it; or build it again with the SDK of this one (`dflow-host plugin build`)"
     })
 }
+
 /// What may be asked for in one call of a capability: parts, requests, prompts. The host has memory of its own for each.
 pub(crate) const MOST_OF_A_CALL: usize = 1 << 16;
 

@@ -25,6 +25,7 @@ mod lower;
 mod models;
 mod plugin;
 mod printed;
+mod ranges;
 mod sandbox;
 mod schema;
 mod shipped;

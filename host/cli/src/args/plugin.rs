@@ -24,7 +24,7 @@ pub(crate) enum PluginCommand {
     /// Build a plugin, and run its cases in the sandbox: rows in, and the rows or errors that are to come out.
     Test(PluginTestArgs),
     /// Measure operators on the rows of their cases.
-    Bench(BenchArgs),
+    Bench(TriedArgs),
     /// Check that operators keep what every operator must, with rows of all kinds.
     #[command(
         after_help = "An answer must not depend on how rows are cut into batches, on their order, on what was there before, or on the instance; and
@@ -36,7 +36,7 @@ Examples:
   dflow-host plugin verify ./acme.wasm --cases acme/cases --json
   dflow-host plugin verify text"
     )]
-    Verify(VerifyArgs),
+    Verify(TriedArgs),
     /// Show what differs between two plugins: capabilities, operators, ports, columns, settings and their bounds.
     Diff(DiffArgs),
     /// Make a component of a core module.
@@ -99,27 +99,13 @@ pub(crate) struct PluginTestArgs {
     pub(crate) json: bool,
 }
 
-/// `plugin bench`.
+/// `plugin bench`, `plugin verify`.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct BenchArgs {
+pub(crate) struct TriedArgs {
     /// The plugin's folder, a component, or a plugin that ships with this host.
     #[arg(value_name = "DIR|PATH|NAME", default_value = ".")]
     pub(crate) plugin: String,
-    /// The folder of its cases [default: `cases` in the folder].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) cases: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `plugin verify`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct VerifyArgs {
-    /// The plugin's folder, a component, or a plugin that ships with this host.
-    #[arg(value_name = "DIR|PATH|NAME", default_value = ".")]
-    pub(crate) plugin: String,
-    /// The folder of its cases, whose settings and rows are tried [default: `cases` in the folder].
+    /// The folder of its cases, whose settings and rows are taken [default: `cases` in the folder].
     #[arg(long, value_name = "DIR")]
     pub(crate) cases: Option<PathBuf>,
     /// Print JSON.

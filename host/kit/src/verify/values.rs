@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
+use dflow_plugin::testing::rows;
 use serde_json::{Value, json};
 
 /// Texts, written by people and by nobody.
@@ -154,34 +155,20 @@ pub(super) fn huge(data_type: &DataType, like: &Value, bytes: usize) -> Option<V
 pub(super) fn types_named(name: &str) -> Vec<DataType> {
     let item = |data_type| Arc::new(Field::new("item", data_type, true));
     let members = || Fields::from(vec![Field::new("a", DataType::Utf8, true), Field::new("b", DataType::Int64, true)]);
+    if let Ok(known) = rows::data_type(&Value::from(name)) {
+        return vec![known];
+    }
     vec![match name {
-        "null" => DataType::Null,
-        "bool" => DataType::Boolean,
-        "int8" => DataType::Int8,
-        "int16" => DataType::Int16,
-        "int32" => DataType::Int32,
-        "int64" => DataType::Int64,
-        "uint8" => DataType::UInt8,
-        "uint16" => DataType::UInt16,
-        "uint32" => DataType::UInt32,
-        "uint64" => DataType::UInt64,
-        "float16" => DataType::Float16,
-        "float32" => DataType::Float32,
-        "float64" => DataType::Float64,
         "decimal32" => DataType::Decimal32(9, 2),
         "decimal64" => DataType::Decimal64(18, 2),
         "decimal128" => DataType::Decimal128(20, 2),
         "decimal256" => DataType::Decimal256(40, 2),
-        "date32" => DataType::Date32,
-        "date64" => DataType::Date64,
         "time32" => DataType::Time32(TimeUnit::Millisecond),
         "time64" => DataType::Time64(TimeUnit::Microsecond),
-        "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
         "duration" => DataType::Duration(TimeUnit::Microsecond),
         "interval" => DataType::Interval(IntervalUnit::MonthDayNano),
-        "utf8" => DataType::Utf8,
         "large_utf8" => DataType::LargeUtf8,
-        "binary" | "file" => DataType::Binary,
+        "file" => DataType::Binary,
         "large_binary" => DataType::LargeBinary,
         "list" => DataType::List(item(DataType::Utf8)),
         "large_list" => DataType::LargeList(item(DataType::Int64)),

@@ -159,6 +159,7 @@ mod tests {
         let turns = Prefixes::default().turns(&mut rows, &[false, true]);
         assert!(matches!(turns[..], [Turn::Now, Turn::Now]));
     }
+
     #[test]
     fn what_rows_have_in_common_by_chance_is_not_shared() {
         let document = format!("{}\n", "d".repeat(SHORTEST));

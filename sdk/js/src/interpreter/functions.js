@@ -21,7 +21,7 @@ const SETTINGS = {
     names: { type: "object", additionalProperties: { type: "string" }, description: "what people call these files" },
     entry: { type: "string", description: "the stage's file among them" },
     function: { type: ["string", "null"], description: "the function's name; the only public one when it isn't said" },
-    returns: { type: ["array", "null"], description: "the columns that come out, as fields of the contract; what its JSDoc says when left out" },
+    returns: { type: ["array", "null"], items: { type: "object", required: ["name", "format"] }, description: "the columns that come out, as fields of the contract; what its JSDoc says when left out" },
     rows: { enum: ["map", "filter", "expand", null], description: "how many rows come of one" },
     with: { type: "object", description: "values of parameters that aren't columns" },
   },

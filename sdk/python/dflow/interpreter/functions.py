@@ -27,7 +27,7 @@ SETTINGS = {
         "names": {"type": "object", "additionalProperties": {"type": "string"}, "description": "what people call these files"},
         "entry": {"type": "string", "description": "the stage's file among them"},
         "function": {"type": ["string", "null"], "description": "the function's name; the only public one when it isn't said"},
-        "returns": {"type": ["array", "null"], "description": "the columns that come out, as fields of the contract; what its type hints say when left out"},
+        "returns": {"type": ["array", "null"], "items": {"type": "object", "required": ["name", "format"]}, "description": "the columns that come out, as fields of the contract; what its type hints say when left out"},
         "rows": {"enum": ["map", "filter", "expand", None], "description": "how many rows come of one"},
         "with": {"type": "object", "description": "values of parameters that aren't columns"},
     },
@@ -146,7 +146,9 @@ class Call(Operator):
         self.given = [field.name for field in fields]
         self.constants = settings.get("with") or {}
         self.whole = next((name for name, parameter in loaded.parameters.items() if parameter.annotation is dict and name not in self.given), None)
-        self.rest = any(parameter.kind is parameter.VAR_KEYWORD for parameter in loaded.parameters.values())
+        rest = any(parameter.kind is parameter.VAR_KEYWORD for parameter in loaded.parameters.values())
+        if not rest and (unknown := self.constants.keys() - loaded.parameters.keys()):
+            raise Failure("settings", f"`{loaded.name}` has no parameter `{min(unknown)}`")
         return Opened(self.shape, output)
 
     def process(self, given, emit):

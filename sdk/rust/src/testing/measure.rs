@@ -42,55 +42,74 @@ pub fn emitted(operator: &mut OpenOperator, input: &RecordBatch) -> Result<usize
     Ok(count.0)
 }
 
-/// The rows of a case over and over, as many as the host gives at once; None when it has none, or is about what fails.
+/// What operators of a plugin are measured with.
+pub struct Workload {
+    /// The file's name.
+    pub name: String,
+    /// The case.
+    pub case: Case,
+    /// Its rows over and over, as many as the host gives at once.
+    pub batch: RecordBatch,
+}
+
+/// Of each operator the first case of a folder that has rows and isn't about what fails.
 ///
 /// # Errors
 ///
-/// Rows that aren't of the case's schema.
-pub fn repeated(case: &Case) -> Result<Option<RecordBatch>, String> {
-    if case.rows.is_empty() || case.fails.is_some() {
-        return Ok(None);
+/// A case that can't be read.
+pub fn workloads(folder: &Path) -> Result<Vec<Workload>, String> {
+    let mut found: Vec<Workload> = Vec::new();
+    for file in files(folder) {
+        let wrong = |why: String| format!("{}: {why}", file.display());
+        let case = Case::read(&file).map_err(wrong)?;
+        let is_new = found.iter().all(|workload| workload.case.operator != case.operator);
+        if !is_new || case.rows.is_empty() || case.fails.is_some() {
+            continue;
+        }
+        let once = case.input().map_err(wrong)?.get_array_memory_size().max(1);
+        let times = (MOST_ROWS / case.rows.len()).min(MOST_BYTES / once).max(1);
+        let rows = std::iter::repeat_n(&case.rows, times).flatten().cloned().collect();
+        let batch = Case { rows, ..case.clone() }.input().map_err(wrong)?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        found.push(Workload { name, case, batch });
     }
-    let once = case.input()?.get_array_memory_size().max(1);
-    let times = (MOST_ROWS / case.rows.len()).min(MOST_BYTES / once).max(1);
-    let many = Case { rows: std::iter::repeat_n(&case.rows, times).flatten().cloned().collect(), ..case.clone() };
-    many.input().map(Some)
+    Ok(found)
 }
 
-/// Measures a plugin's operators natively, each on the rows of its first case that has some, and prints a line of JSON for each:
-/// `operator`, `case`, `rows` of a batch, and `rows_per_second` (the median of five rounds). `dflow-host plugin bench` reads them.
+/// Seconds that something takes: the median of five rounds of at least 0.2 s.
+///
+/// # Errors
+///
+/// The first that it gives.
+pub fn median<E>(mut once: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let (began, mut times) = (Instant::now(), 0);
+        while began.elapsed() < ROUND {
+            once()?;
+            times += 1;
+        }
+        rounds.push(began.elapsed().as_secs_f64() / f64::from(times));
+    }
+    rounds.sort_by(f64::total_cmp);
+    Ok(rounds[ROUNDS / 2])
+}
+
+/// Measures a plugin's operators natively with their [`workloads`], and prints a line of JSON for each: `operator` and `rows_per_second`.
+/// `dflow-host plugin bench` reads them.
 ///
 /// # Errors
 ///
 /// A case that can't be read, an operator that can't be opened or gives up.
 #[expect(clippy::print_stdout, reason = "what a benchmark is for")]
 pub fn native(plugin: &Plugin, folder: &Path) -> Result<(), String> {
-    let mut measured: Vec<String> = Vec::new();
-    for file in files(folder) {
-        let case = Case::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-        if measured.contains(&case.operator) {
-            continue;
-        }
-        let Some(batch) = repeated(&case)? else { continue };
-        let failed = |failure: Failure| format!("{}: {failure}", file.display());
+    for Workload { name, case, batch } in workloads(folder)? {
+        let failed = |failure: Failure| format!("{name}: {failure}");
         let entry = plugin.operator(&case.operator).map_err(failed)?;
-        let mut open = entry.open(&Value::Object(case.with.clone()).to_string(), batch.schema_ref()).map_err(failed)?;
-        let mut rounds = Vec::new();
-        for _ in 0..ROUNDS {
-            let (began, mut rows) = (Instant::now(), 0);
-            while began.elapsed() < ROUND {
-                emitted(&mut open, &batch).map_err(failed)?;
-                rows += batch.num_rows();
-            }
-            rounds.push(rows as f64 / began.elapsed().as_secs_f64());
-        }
-        rounds.sort_by(f64::total_cmp);
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        println!(
-            "{}",
-            json!({"operator": case.operator, "case": name, "rows": batch.num_rows(), "rows_per_second": rounds[ROUNDS / 2]})
-        );
-        measured.push(case.operator);
+        let mut open = entry.open(&Value::Object(case.with).to_string(), batch.schema_ref()).map_err(failed)?;
+        let seconds = median(|| emitted(&mut open, &batch).map(drop)).map_err(failed)?;
+        let rate = batch.num_rows() as f64 / seconds;
+        println!("{}", json!({"operator": case.operator, "rows_per_second": rate}));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub use crate::cases;
 pub(crate) use blobs::part;
 pub(crate) use http::answer;
 pub use http::answering;
-pub use measure::{emitted, native, repeated};
+pub use measure::{Workload, emitted, median, native, workloads};
 pub use models::{Model, modelling};
 pub(crate) use models::{completion, vector};
 pub use run::{Ran, run, run_entry};

@@ -23,7 +23,12 @@ fn fields(types: &Object) -> Result<Fields, String> {
     types.iter().map(|(name, written)| Ok(Field::new(name, data_type(written)?, true))).collect()
 }
 
-fn data_type(written: &Value) -> Result<DataType, String> {
+/// A type as cases write it.
+///
+/// # Errors
+///
+/// What isn't a type.
+pub fn data_type(written: &Value) -> Result<DataType, String> {
     let unknown = || format!("`{written}` is not a type\nhint: `sdk/rust/README.md` lists the types of cases");
     let item = |written| data_type(written).map(|data_type| Arc::new(Field::new("item", data_type, true)));
     if let Value::Object(nested) = written {

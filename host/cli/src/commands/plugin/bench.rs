@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Subject, workbench};
 use crate::{
-    args::BenchArgs,
+    args::TriedArgs,
     failure::Failure,
     outside::Outside,
     table::{Align, Table},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Measures all operators that have a case with rows.
-pub(crate) fn bench(args: &BenchArgs, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
+pub(crate) fn bench(args: &TriedArgs, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
     let subject = Subject::find(&args.plugin, args.cases.clone(), outside)?;
     let workbench = workbench(outside, terminal)?;
     let plugin = workbench.load(&subject.plugin)?;

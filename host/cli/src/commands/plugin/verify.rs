@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Subject, workbench};
 use crate::{
-    args::VerifyArgs,
+    args::TriedArgs,
     failure::Failure,
     outside::Outside,
     table::{Align, Table},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Verifies all operators; exits as for a broken plugin when something fails.
-pub(crate) fn verify(args: &VerifyArgs, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
+pub(crate) fn verify(args: &TriedArgs, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
     let subject = Subject::find(&args.plugin, args.cases.clone(), outside)?;
     let workbench = workbench(outside, terminal)?;
     let verified = dflow_kit::verify(&workbench, &subject.plugin, subject.cases.as_deref())?;
