@@ -20,6 +20,7 @@ pub mod page;
 pub mod select;
 pub mod text;
 pub mod to_markdown;
+mod tokens;
 mod tree;
 pub mod visible;
 

@@ -9,6 +9,7 @@ use dom_smoothie::{Config, Readability};
 
 use crate::flow::Flow;
 use crate::page::{self, Content, has_word, is_html, raw_attribute};
+use crate::tokens;
 
 /// Below so many bytes of text the whole body is the content.
 const SHORT: usize = 500;
@@ -95,7 +96,7 @@ fn marked(document: &Document) -> Vec<NodeId> {
 fn readable(document: Document) -> Option<Document> {
     let config = Config { disable_json_ld: true, ..Config::default() };
     let mut readability = Readability::with_document(document, None, Some(config)).ok()?;
-    Some(Document::from(readability.parse().ok()?.content))
+    Some(tokens::tree(&readability.parse().ok()?.content))
 }
 
 /// Whether an element stands beside the content wherever it is: navigation, controls, what isn't shown.

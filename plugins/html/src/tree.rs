@@ -5,12 +5,14 @@
 
 use dom_query::{Document, NodeRef};
 
+use crate::tokens;
+
 /// How many levels a tree has at most: Chromium's and WebKit's limit.
 const DEEPEST: usize = 512;
 
 /// The tree of a page. What nests too deep stands behind what it was in.
 pub(crate) fn parse(html: &str) -> Document {
-    let document = Document::from(html);
+    let document = tokens::tree(html);
     let root = document.root();
     let (mut node, mut depth) = (root, 0);
     'nodes: loop {

@@ -61,14 +61,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All pages below a folder but the one that holds all of a book again, in the order of their names.
+/// All pages below a folder, in the order of their names.
 fn collect(folder: &Path, pages: &mut Vec<(PathBuf, String)>) -> Result<(), Box<dyn Error>> {
     let mut entries = std::fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
     entries.sort();
     for path in entries {
         if path.is_dir() {
             collect(&path, pages)?;
-        } else if path.extension().is_some_and(|e| e == "html") && path.file_name().is_some_and(|n| n != "print.html") {
+        } else if path.extension().is_some_and(|e| e == "html") {
             let page = std::fs::read_to_string(&path)?;
             pages.push((path, page));
         }
