@@ -4,6 +4,7 @@
 //! the time of a tree. Both follow the HTML standard, and the trees are the same. What stands in the markup as it is meant
 //! isn't copied: the tree's texts and attributes are parts of one buffer.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 
 use dom_query::{Document, NodeId};
@@ -124,12 +125,17 @@ impl Run {
     }
 }
 
+/// These bytes as text: quick where they are text, and they are unless the tokenizer cut a character in two.
+fn utf8(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 fn text_of(bytes: &[u8]) -> StrTendril {
-    StrTendril::from_slice(&String::from_utf8_lossy(bytes))
+    StrTendril::from_slice(&utf8(bytes))
 }
 
 fn name_of(bytes: &[u8]) -> LocalName {
-    LocalName::from(String::from_utf8_lossy(bytes))
+    LocalName::from(utf8(bytes))
 }
 
 impl Tokens<'_> {
