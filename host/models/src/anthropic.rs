@@ -16,9 +16,9 @@ pub const VERSION: &str = "2026-10-21";
 /// The most tokens that come out where nobody says: the dialect wants a number.
 pub const MAX_TOKENS: u32 = 4096;
 
-/// The body of a request.
-pub fn messages(model: &str, prompt: &Prompt) -> Value {
-    let mut messages = vec![json!({ "role": "user", "content": content(prompt) })];
+/// The body of a request, the first `shared` bytes of which others have, too.
+pub fn messages(model: &str, prompt: &Prompt, shared: usize) -> Value {
+    let mut messages = vec![json!({ "role": "user", "content": content(prompt, shared) })];
     if let Some((answer, wrong)) = &prompt.repair {
         messages.push(json!({ "role": "assistant", "content": answer }));
         messages.push(json!({ "role": "user", "content": wrong }));
@@ -38,13 +38,13 @@ pub fn messages(model: &str, prompt: &Prompt) -> Value {
 }
 
 /// The parts; what others have in common with the first one is a part of its own, which the provider is asked to keep.
-fn content(prompt: &Prompt) -> Value {
+fn content(prompt: &Prompt, shared: usize) -> Value {
     let text = |text: &str| json!({ "type": "text", "text": text });
     let mut blocks = Vec::new();
     for (i, part) in prompt.parts.iter().enumerate() {
         match part {
             Part::Text(words) => {
-                let shared = if i == 0 { words.floor_char_boundary(prompt.shared) } else { 0 };
+                let shared = if i == 0 { words.floor_char_boundary(shared) } else { 0 };
                 let (shared, own) = words.split_at(shared);
                 if !shared.is_empty() {
                     let cache = json!({ "type": "ephemeral" });
@@ -156,7 +156,7 @@ mod tests {
             ],
             "output_config": { "format": { "type": "json_schema", "schema": { "type": "object" } } },
         });
-        assert_eq!(messages("m", &prompt), expected);
+        assert_eq!(messages("m", &prompt, prompt.shared), expected);
     }
 
     #[test]

@@ -93,6 +93,10 @@ pub struct Model {
     pub dialect: Dialect,
     /// The address below which the dialect's paths are.
     pub endpoint: Url,
+    /// Where it is asked for completions, ...
+    pub(crate) completions: Url,
+    /// ... and for vectors.
+    pub(crate) embeddings: Url,
     /// What it costs.
     pub price: Option<Price>,
     /// The longest that one request may take.
@@ -262,8 +266,9 @@ impl Model {
 
     /// Sends it once. Gives the body of an answer, and what was told of limits beside.
     async fn once(&self, request: &Request) -> (Result<Bytes, Failed>, Told) {
-        let url = format!("{}/{}", self.endpoint.as_str().trim_end_matches('/'), request.path);
-        let asked = self.client.post(url).headers(self.headers()).timeout(self.timeout).body(request.body.clone());
+        let url = if request.path == openai::EMBEDDINGS { &self.embeddings } else { &self.completions };
+        let asked =
+            self.client.post(url.clone()).headers(self.headers()).timeout(self.timeout).body(request.body.clone());
         let response = match asked.send().await {
             Ok(response) => response,
             Err(error) => return (Err(self.unsent(&error)), Told::default()),

@@ -183,11 +183,22 @@ impl Models {
             }
         };
         let own = Budget::new(format!("model `{}`", settings.resource), settings.most);
+        let below = |path: &str| {
+            let url = format!("{}/{path}", settings.endpoint.as_str().trim_end_matches('/'));
+            Url::parse(&url).map_err(|e| format!("`{url}` is no address: {e}"))
+        };
+        let completions = match settings.dialect {
+            Dialect::OpenAi => below(openai::COMPLETIONS)?,
+            Dialect::Anthropic => below(anthropic::MESSAGES)?,
+        };
+        let embeddings = below(openai::EMBEDDINGS)?;
         let model = Arc::new(Model {
             resource: settings.resource.clone(),
             name: settings.name,
             dialect: settings.dialect,
             endpoint: settings.endpoint,
+            completions,
+            embeddings,
             price: settings.price,
             timeout: settings.timeout,
             retries: settings.retries,
@@ -448,7 +459,7 @@ impl std::convert::From<Unkept> for Unanswered {
 
 /// The request for a completion, in the model's dialect.
 pub fn completion(model: &Model, prompt: &Prompt) -> Request {
-    let (path, body) = written(model, prompt);
+    let (path, body) = written(model, prompt, prompt.shared);
     let most_out = prompt.max_tokens.map(u64::from);
     Request { path, body: Bytes::from(body.to_string()), weights: vec![prompt_tokens(model, prompt)], most_out }
 }
@@ -480,9 +491,8 @@ pub fn prompt_tokens(model: &Model, prompt: &Prompt) -> u64 {
 /// What tells a prompt apart from others, whoever answers it.
 pub fn prompt_digest(model: &Model, prompt: &Prompt) -> Digest {
     // How much of it others have in common with it is no part of the question.
-    let alone = Prompt { shared: 0, ..prompt.clone() };
-    let (path, body) = written(model, &alone);
-    Digest::of(&[model.dialect.as_str().as_bytes(), path.as_bytes(), &canonical(&body)])
+    let (path, body) = written(model, prompt, 0);
+    Digest::of(&[model.dialect.as_str().as_bytes(), path.as_bytes(), &canonical(body)])
 }
 
 /// What tells a text apart from others that are embedded.
@@ -492,19 +502,20 @@ pub fn text_digest(model: &Model, text: &str, dimensions: Option<u32>) -> Digest
     Digest::of(&[parts.as_slice(), &[text.as_bytes()]].concat())
 }
 
-fn written(model: &Model, prompt: &Prompt) -> (&'static str, serde_json::Value) {
+/// The path and the body of a request, the first `shared` bytes of which others have, too.
+fn written(model: &Model, prompt: &Prompt, shared: usize) -> (&'static str, serde_json::Value) {
     match model.dialect {
         Dialect::OpenAi => {
             let own = model.endpoint.host_str() == Some("api.openai.com");
             let key = match prompt.parts.first() {
-                Some(Part::Text(text)) if prompt.shared > 0 => {
-                    let shared = &text.as_bytes()[..prompt.shared.min(text.len())];
+                Some(Part::Text(text)) if shared > 0 => {
+                    let shared = &text.as_bytes()[..shared.min(text.len())];
                     Some(Digest::of(&[shared]).to_string())
                 }
                 _ => None,
             };
             (openai::COMPLETIONS, openai::completion(&model.name, prompt, key.as_deref(), own))
         }
-        Dialect::Anthropic => (anthropic::MESSAGES, anthropic::messages(&model.name, prompt)),
+        Dialect::Anthropic => (anthropic::MESSAGES, anthropic::messages(&model.name, prompt, shared)),
     }
 }

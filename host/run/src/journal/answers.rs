@@ -33,7 +33,7 @@ use super::{
 };
 
 /// How long to wait for more answers before they are written: a commit costs more than an answer.
-const GATHER: Duration = Duration::from_millis(4);
+const GATHER: Duration = Duration::from_millis(10);
 /// How many commands are one transaction at most.
 const MOST: usize = 4096;
 /// How many commands may wait: more than questions can be under way.

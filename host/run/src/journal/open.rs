@@ -9,7 +9,7 @@ use std::{
 use dflow_io::{IoError, Stores};
 use dflow_operators::StepError;
 use dflow_pipeline::Fault;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use super::{
     lock::Lock,
@@ -192,6 +192,8 @@ pub(super) fn opened(path: &Path) -> Result<Connection, Broken> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A statement is planned once, whatever its parameters: planning costs more than running it.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Answers are written beside: who begins to read, and is then to write, would be too late.
     db.set_transaction_behavior(TransactionBehavior::Immediate);
     migrate(&mut db)?;
