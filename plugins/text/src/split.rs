@@ -5,11 +5,14 @@
 //! by [`Characters`] at the same places many times as fast. All else goes through the crate itself, whose cost for each chunk
 //! grows with all of the text that is left, which makes a megabyte without line breaks a matter of minutes. So plain text is
 //! given to it in windows of some dozen chunks: where a chunk ends depends only on what comes within its size, so all chunks of
-//! a window are final but for the last few, and the next window begins at the first of those. Markdown is parsed as a whole,
-//! since what a line means depends on what stands above it: ten megabytes of it take half a minute.
+//! a window are final but for the last few, and the next window begins at the first of those. What a line of markdown means
+//! depends on what stands above it, so its windows are whole [`blocks`](mod@blocks), and the next begins at the last chunk that
+//! begins with one. Only a link is lost to that: if its definition is in another window, it is text. A block of many chunks that
+//! isn't a list is cut as a whole, at the crate's cost: a table of a megabyte takes seconds.
 
 use text_splitter::{ChunkConfig, MarkdownSplitter, TextSplitter};
 
+use crate::blocks;
 use crate::characters::Characters;
 use crate::measure::{Measure, Unit};
 use crate::tokens::Encoding;
@@ -57,33 +60,46 @@ pub struct Cut {
 impl Cut {
     /// Calls `take` with the byte range of each chunk of `text`, in order. No chunk is empty.
     pub fn chunks(&self, text: &str, mut take: impl FnMut(usize, usize)) {
-        let window = match (self.by, self.unit) {
-            (By::Markdown, _) => usize::MAX,
+        let bytes = match (self.by, self.unit) {
             (By::Text, Unit::Characters) => {
                 let Self { size, overlap, trim, .. } = *self;
                 return Characters { size, overlap, trim }.chunks(text).for_each(|(start, end)| take(start, end));
             }
-            (By::Text, Unit::Tokens) => self.size.saturating_mul(4 * GUESS),
-            (By::Text, Unit::Words) => self.size.saturating_mul(6 * GUESS),
-            (By::Text, Unit::Sentences) => self.size.saturating_mul(80 * GUESS),
+            (By::Markdown, Unit::Characters) => 1,
+            (_, Unit::Tokens) => 4,
+            (_, Unit::Words) => 6,
+            (_, Unit::Sentences) => 80,
         };
-        self.chunks_by_windows(text, window.max(SMALLEST), take);
+        self.chunks_by_windows(text, self.size.saturating_mul(bytes * GUESS).max(SMALLEST), take);
     }
 
     /// As [`chunks`](Self::chunks), with a first window of so many bytes.
     fn chunks_by_windows(&self, text: &str, mut window: usize, mut take: impl FnMut(usize, usize)) {
+        // Where windows may begin and end; anywhere if none.
+        let blocks = (self.by == By::Markdown).then(|| blocks::starts(text));
         let mut start = 0;
         let mut chunks = Vec::new();
         while start < text.len() {
-            let end = text.floor_char_boundary(start.saturating_add(window));
+            let end = start.saturating_add(window);
+            let end = match &blocks {
+                None => text.floor_char_boundary(end),
+                Some(blocks) => blocks.get(blocks.partition_point(|block| *block < end)).copied().unwrap_or(text.len()),
+            };
             chunks.clear();
             self.split(&text[start..end], &mut chunks);
-            let last = end == text.len();
-            if !last && chunks.len() < FEWEST {
-                window = window.saturating_mul(2);
+            let done = match (end == text.len(), &blocks) {
+                (true, _) => chunks.len(),
+                (false, _) if chunks.len() < FEWEST => 0,
+                (false, None) => chunks.len() - OPEN,
+                (false, Some(blocks)) => {
+                    let begins = |chunk: &usize| blocks.binary_search(&(start + chunks[*chunk].0)).is_ok();
+                    (1..=chunks.len() - OPEN).rev().find(begins).unwrap_or(0)
+                }
+            };
+            if done == 0 {
+                window = (end - start).saturating_mul(2);
                 continue;
             }
-            let done = if last { chunks.len() } else { chunks.len() - OPEN };
             for (from, to) in &chunks[..done] {
                 take(start + from, start + to);
             }
@@ -189,7 +205,8 @@ mod tests {
     fn windows_don_t_show() {
         for seed in 0..2 {
             let text = text(seed, 800);
-            for cut in cuts().filter(|cut| cut.by == By::Text && matches!(cut.unit, Unit::Words | Unit::Sentences)) {
+            for cut in cuts().filter(|cut| cut.by == By::Markdown || matches!(cut.unit, Unit::Words | Unit::Sentences))
+            {
                 let chunks = |window| {
                     let mut chunks = Vec::new();
                     cut.chunks_by_windows(&text, window, |start, end| chunks.push((start, end)));
