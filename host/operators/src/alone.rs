@@ -128,8 +128,8 @@ impl OperatorSpec {
                 Last::Failed(error, kind, attempts) => {
                     late_alone |= kind == TIME;
                     self.poisoned(&error)?;
-                    let WasmError { fault, message, .. } = error;
-                    outcome.lost.push(Lost { row: start as u32, fault, kind: kind.to_owned(), message, attempts });
+                    let (row, fault, kind) = (start as u32, error.fault, kind.to_owned());
+                    outcome.lost.push(Lost { row, fault, kind, message: error.of_lost_row(), attempts });
                 }
             }
         }
@@ -138,7 +138,7 @@ impl OperatorSpec {
             if self.health.rows.fetch_min(in_time as u32, Ordering::Relaxed) > in_time as u32 {
                 let (stage, rows) = (&self.stage, input.num_rows());
                 tracing::warn!(
-                    "stage `{stage}`: a batch of {rows} rows took longer than `limits.time`; from now on they have {in_time} at most"
+                    "stage `{stage}`: a batch of {rows} rows took longer than it may; from now on they have {in_time} at most"
                 );
             }
         }

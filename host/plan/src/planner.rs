@@ -1,6 +1,7 @@
 //! From a checked pipeline to a plan, with every mistake on the way.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,10 +13,8 @@ use datafusion::{
 };
 use dflow_models::Models;
 use dflow_operators::{Desk, GrantedModel, ReadBy, Requests, StageModels, is_split};
-use dflow_pipeline::{
-    At, BatchLimits, Draft, Fault, GuestLimits, Language, Mistake, Mistakes, Name, Pipeline, Stage, Verb,
-};
-use dflow_wasm::{Granted, Http, Plugin, RowShape, shipped, shipped_names};
+use dflow_pipeline::{At, BatchLimits, Draft, Fault, Language, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
+use dflow_wasm::{Granted, Http, INTERPRETERS, Plugin, RowShape, shipped, shipped_names};
 use indexmap::IndexMap;
 
 use crate::{
@@ -107,6 +106,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         warnings: Vec::new(),
     };
     planning.edges();
+    planning.sourceless();
     for name in planning.order() {
         planning.stage(&name).await;
     }
@@ -173,6 +173,11 @@ struct Planning<'a> {
     absent: BTreeMap<Name, String>,
     programs: BTreeMap<Name, Vec<(String, PathBuf)>>,
     warnings: Vec<Mistake>,
+}
+
+/// The name by which a plugin ships or is written: one of a flow's file has the flow's name before its own.
+fn own(plugin: &str) -> &str {
+    plugin.rsplit_once('.').map_or(plugin, |(_, own)| own)
 }
 
 impl Planning<'_> {
@@ -305,9 +310,7 @@ impl Planning<'_> {
                     Ok(plugin) => plugin,
                     Err(mistake) => return Err(mistake.into_iter().collect()),
                 };
-                let own = written.plugin.rsplit_once('.').map_or(written.plugin.as_str(), |(_, own)| own);
-                let ships = shipped(own).is_some() && !self.pipeline.plugin.contains_key(written.plugin.as_str());
-                let recalls = self.saves && stage.save && ships;
+                let recalls = self.saves && stage.save && shipped(own(&written.plugin)).is_some();
                 let (batch, stores) = (self.batch(stage), &self.environment.stores);
                 let models = self.granted_models(name, &written.plugin)?;
                 let opening = Opening { batch, recalls, models, ..Opening::new(&plugin, stores) };
@@ -319,7 +322,7 @@ impl Planning<'_> {
                 let input = input?.clone();
                 let Some(script) = stage.verb.script() else { return Err(Vec::new()) };
                 let plugin = self
-                    .interpreter(name, script.0)
+                    .interpreter(name, stage, script.0)
                     .await
                     .map_err(|mistake| mistake.into_iter().collect::<Vec<_>>())?;
                 let (batch, stores) = (self.batch(stage), &self.environment.stores);
@@ -407,6 +410,20 @@ impl Planning<'_> {
         Ok(step)
     }
 
+    /// Finds plugins without a component: without `source` there are only those that ship.
+    fn sourceless(&mut self) {
+        for (name, plugin) in &self.pipeline.plugin {
+            if plugin.source.is_some() || shipped(own(name.as_str())).is_some() {
+                continue;
+            }
+            let shipped: Vec<_> = shipped_names().chain(INTERPRETERS).collect();
+            let hint = format!("add `source = \"path/to/component.wasm\"`; without it go {}", shipped.join(", "));
+            let at = At::new(["plugin", name.as_str()]);
+            self.mistakes.push(Mistake::new(at, format!("`{name}` has no `source`")).hint(hint));
+            self.broken.insert(name.to_string());
+        }
+    }
+
     /// A plugin by the name that a stage uses; `Err(None)` when it was reported before.
     async fn plugin(&mut self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Option<Mistake>> {
         if let Some(loaded) = self.plugins.get(plugin) {
@@ -429,7 +446,12 @@ impl Planning<'_> {
     }
 
     /// The plugin that interprets a language; `Err(None)` when it was reported before that it isn't there.
-    async fn interpreter(&mut self, stage: &Name, language: Language) -> Result<Arc<Plugin>, Option<Mistake>> {
+    async fn interpreter(
+        &mut self,
+        stage: &Name,
+        written: &Stage,
+        language: Language,
+    ) -> Result<Arc<Plugin>, Option<Mistake>> {
         let name = language.keyword();
         if shipped(name).is_none() {
             let what = format!("this dflow-host was built without what interprets `{name}`");
@@ -439,7 +461,8 @@ impl Planning<'_> {
                 .insert(name.to_owned())
                 .then(|| Mistake::new(At::stage(stage).key(name), what).hint(hint)));
         }
-        self.plugin(stage, name).await
+        let plugin = self.pipeline.plugin_of(written).unwrap_or(Cow::Borrowed(name));
+        self.plugin(stage, &plugin).await
     }
 
     /// The models that a plugin is granted, for a stage that uses it.
@@ -466,41 +489,34 @@ impl Planning<'_> {
     async fn load(&self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Mistake> {
         let sandbox = &self.environment.sandbox;
         let named = self.pipeline.plugin.get(plugin);
-        // A plugin of a flow's file has the flow's name before its own.
-        let own = plugin.rsplit_once('.').map_or(plugin, |(_, own)| own);
-        match (shipped(own), named) {
-            (Some(_), Some(_)) => Err(Mistake::new(
-                At::new(["plugin", plugin]),
-                format!("`{plugin}` ships with dflow and can't be replaced"),
-            )
-            .hint("give yours another name")),
-            (Some(shipped), None) => {
-                let loaded = sandbox.load(
-                    plugin,
-                    shipped.bytes,
-                    Some(shipped.digest),
-                    GuestLimits::default(),
-                    Granted::default(),
-                );
+        let limits = named.map(|named| named.limits).unwrap_or_default();
+        let granted = || {
+            let Some(dflow_pipeline::Plugin { grant, .. }) = named else { return Ok(Granted::default()) };
+            let http = self.environment.stores.granted_http(plugin, grant);
+            let http = http.map_err(|e| of_io(At::new(["plugin", plugin, "grant"]), &e))?;
+            let http = http.map(|http| Arc::new(Requests(http)) as Arc<dyn Http>);
+            Ok(Granted { http, models: !grant.models.is_empty(), nominally: false })
+        };
+        match (shipped(own(plugin)), named.map(|named| &named.source)) {
+            (Some(_), Some(Some(_))) => {
+                let what = format!("`{plugin}` ships with dflow and can't be replaced");
+                let hint = "give yours another name; without `source` this sets the limits of the one that ships";
+                Err(Mistake::new(At::new(["plugin", plugin]), what).hint(hint))
+            }
+            (Some(shipped), _) => {
+                let loaded = sandbox.load(plugin, shipped.bytes, Some(shipped.digest), limits, granted()?);
                 loaded.await.map_err(|e| of_wasm(At::stage(stage).key("use"), &e))
             }
-            (None, Some(named)) => {
+            (None, Some(Some(source))) => {
                 let at = At::new(["plugin", plugin, "source"]);
-                let path = self.environment.folder.join(Path::new(&named.source));
+                let path = self.environment.folder.join(Path::new(source));
                 let bytes = std::fs::read(&path).map_err(|e| {
                     Mistake::new(at.clone(), format!("plugin `{plugin}`: can't read `{}`: {e}", path.display()))
                         .fault(Fault::Outside)
                 })?;
-                let http = self.environment.stores.granted_http(plugin, &named.grant);
-                let http = http.map_err(|e| of_io(At::new(["plugin", plugin, "grant"]), &e))?;
-                let granted = Granted {
-                    http: http.map(|http| Arc::new(Requests(http)) as Arc<dyn Http>),
-                    models: !named.grant.models.is_empty(),
-                    nominally: false,
-                };
-                sandbox.load(plugin, &bytes, None, named.limits, granted).await.map_err(|e| of_wasm(at, &e))
+                sandbox.load(plugin, &bytes, None, limits, granted()?).await.map_err(|e| of_wasm(at, &e))
             }
-            (None, None) => {
+            (None, None | Some(None)) => {
                 let at = At::stage(stage).key("use");
                 let mut known: Vec<&str> =
                     self.pipeline.plugin.keys().map(Name::as_str).filter(|n| !n.contains('.')).collect();

@@ -155,6 +155,11 @@ impl Known<'_> {
         Ok(fingerprint)
     }
 
+    /// The limits that a plugin is given, if any.
+    fn limits(&self, plugin: &str) -> Option<Value> {
+        self.pipeline.plugin.get(plugin).map(|named| decisive(named.limits))
+    }
+
     /// What the stage does, and what that depends on.
     fn form(&self, name: &Name) -> Result<Value, serde_json::Error> {
         let Some(stage) = self.pipeline.stage.get(name) else { return Ok(Value::Null) };
@@ -166,17 +171,17 @@ impl Known<'_> {
         form["max_row"] = serde_json::to_value(stage.batch.unwrap_or(self.pipeline.batch).max_row)?;
         match &stage.verb {
             Verb::Use(written) => {
-                let named = self.pipeline.plugin.get(written.plugin.as_str());
-                // What a guest may use decides at which row it gives up.
-                let GuestLimits { memory, time, emitted, message, nesting, .. } =
-                    named.map_or_else(GuestLimits::default, |named| named.limits);
-                let limits = json!([memory, time, emitted, message, nesting]);
+                let limits = self.limits(&written.plugin).unwrap_or_else(|| decisive(GuestLimits::default()));
                 form["code"] = json!([(self.code)(&written.plugin, &written.operator), limits]);
             }
             Verb::Command(_) => form["files"] = (self.files)(name),
             Verb::Python(_) | Verb::Js(_) => {
                 form["files"] = (self.files)(name);
-                form["code"] = (self.code)(stage.verb.keyword(), "call");
+                let interpreter = self.pipeline.plugin_of(stage).unwrap_or_default();
+                form["code"] = (self.code)(&interpreter, "call");
+                if let Some(limits) = self.limits(&interpreter) {
+                    form["limits"] = limits;
+                }
             }
             // What becomes of others' files is no matter of these rows; that they are merged with is.
             Verb::Write(written) => form["verb"]["write"]["mode"] = json!(written.mode == Mode::Merge),
@@ -198,6 +203,12 @@ impl Known<'_> {
         form["verb"].as_object_mut().into_iter().flat_map(|verb| verb.values_mut()).for_each(without_nulls);
         Ok(form)
     }
+}
+
+/// Those limits of a guest that decide at which row it gives up.
+fn decisive(limits: GuestLimits) -> Value {
+    let GuestLimits { memory, time, emitted, message, nesting, .. } = limits;
+    json!([memory, time, emitted, message, nesting])
 }
 
 /// Without keys that say nothing, so that a key that comes with a later version changes nothing where nobody uses it.

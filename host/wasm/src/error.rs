@@ -60,6 +60,14 @@ impl WasmError {
         self
     }
 
+    /// What it says of a row that it costs: all of it, on one line.
+    pub fn of_lost_row(self) -> String {
+        match self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message,
+        }
+    }
+
     /// With a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

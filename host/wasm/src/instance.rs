@@ -19,6 +19,7 @@ use crate::{
     emission::{Collector, Piece, Processed, Refusal},
     error::{TIME, WasmError},
     joined,
+    label::Label,
     lower::lend,
     plugin::{Linked, Operator, Plugin, Within},
     sandbox::Sandbox,
@@ -34,7 +35,7 @@ const GROWN: u64 = 24 << 20;
 pub(crate) struct Guest {
     store: Store<State>,
     instance: Instance,
-    label: Arc<str>,
+    label: Label,
     limits: GuestLimits,
     /// Whether the host never waits on its behalf. Then it is called on the thread's own stack, in half of the time of a call that
     /// could be suspended.
@@ -46,7 +47,7 @@ impl Guest {
         sandbox: &Sandbox,
         linked: &Linked,
         limits: GuestLimits,
-        label: Arc<str>,
+        label: Label,
     ) -> Result<Self, WasmError> {
         let state = State::new(limits, label.clone(), sandbox.cancel().clone(), sandbox.account());
         let mut store = Store::new(linked.pre.engine(), state);
@@ -367,20 +368,17 @@ fn lie(label: &str, what: &str) -> WasmError {
 
 /// The error that a limit was met.
 pub(crate) fn limit(
-    label: &str,
+    label: &Label,
     what: &str,
     key: &str,
     limit: impl std::fmt::Display,
     asked: impl std::fmt::Display,
 ) -> WasmError {
-    WasmError::limit(
-        format!("{label}: {what}: {asked}, the limit is {limit}"),
-        format!("`limits.{key}` of the plugin moves it"),
-    )
+    WasmError::limit(format!("{label}: {what}: {asked}, the limit is {limit}"), label.moves(key))
 }
 
 /// Says what ended a call: a lie, a limit, an interrupt, or a trap with the guest's own words.
-fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: &wasmtime::Error) -> WasmError {
+fn explain(state: &State, label: &Label, limits: GuestLimits, doing: &str, error: &wasmtime::Error) -> WasmError {
     match &state.refusal {
         Some(Refusal::Lie(what)) => return lie(label, what),
         Some(Refusal::TooMuch(bytes)) => {
@@ -424,7 +422,7 @@ fn explain(state: &State, label: &str, limits: GuestLimits, doing: &str, error: 
 }
 
 /// What a guest handed over, or asked of WASI, was too much, or nothing that the host could take.
-fn gave(state: &State, label: &str, limits: GuestLimits, doing: &str, why: &str) -> WasmError {
+fn gave(state: &State, label: &Label, limits: GuestLimits, doing: &str, why: &str) -> WasmError {
     if !why.contains("fuel allocated for hostcalls") {
         return lie(label, &format!("what it handed over can't be taken: {}", state.cut(why)));
     }
@@ -434,6 +432,6 @@ fn gave(state: &State, label: &str, limits: GuestLimits, doing: &str, why: &str)
         None => ("description", limits.description),
     };
     let what = format!("{label}: {doing}: it handed over more at a time than the limit, {most}");
-    let error = WasmError::limit(what, format!("`limits.{key}` of the plugin moves it"));
+    let error = WasmError::limit(what, label.moves(key));
     if state.collector.is_some() { error.of_a_row("emitted") } else { error }
 }

@@ -15,6 +15,7 @@ use crate::{
     granted::Granted,
     http::Http,
     instance::{Guest, OperatorInstance, Ready, limit},
+    label::Label,
     lower::viewed_type,
     models::Asks,
     sandbox::{Sandbox, World},
@@ -93,7 +94,8 @@ impl Plugin {
         }
         let world = sandbox.world(Profile::Pure)?;
         let plain = Linked::new(name, &world.linker, component)?;
-        let mut guest = Guest::new(&sandbox, &plain, limits, Arc::from(format!("plugin `{name}` ({digest})"))).await?;
+        let mut guest =
+            Guest::new(&sandbox, &plain, limits, Label::new(format!("plugin `{name}` ({digest})"), name)).await?;
         let text = guest.describe().await?;
         let description = Description::parse(name, &text)?;
         let pinned = Ways { plain, streaming: streaming(name, &description, world, component)? };
@@ -172,10 +174,11 @@ impl Plugin {
             .description
             .operator(operator)
             .ok_or_else(|| WasmError::pipeline(format!("plugin `{}` has no operator `{operator}`", self.name)))?;
-        let label: Arc<str> = Arc::from(within.label.clone().unwrap_or_else(|| {
+        let label = within.label.clone().unwrap_or_else(|| {
             let (plugin, version, digest) = (&self.name, &described.version, short(&self.digest));
             format!("stage `{stage}`: `{plugin}/{operator}@{version}` ({digest})")
-        }));
+        });
+        let label = Label::new(label, &self.name);
         let input = Arc::new(described.goes_in(input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?);
         let wire = schema::to_wire(&input).map_err(|e| WasmError::pipeline(format!("{label}: {e}")))?;
         let written = serde_json::Value::Object(settings.clone());
@@ -324,7 +327,7 @@ pub struct Operator {
     /// What a batch may use.
     pub(crate) limits: GuestLimits,
     described: OperatorDescription,
-    pub(crate) label: Arc<str>,
+    pub(crate) label: Label,
     pub(crate) settings: String,
     pub(crate) wire: WireSchema,
     pub(crate) input: SchemaRef,

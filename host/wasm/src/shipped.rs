@@ -33,7 +33,7 @@ pub fn shipped(name: &str) -> Option<Shipped> {
 }
 
 /// What interprets source texts: they are verbs of their own, not operators to be named.
-const INTERPRETERS: [&str; 2] = ["js", "python"];
+pub const INTERPRETERS: [&str; 2] = ["js", "python"];
 
 /// The names of all plugins whose operators pipelines use; empty when this host was built without.
 pub fn shipped_names() -> impl Iterator<Item = &'static str> {

@@ -18,6 +18,7 @@ use crate::{
     emission::{Collector, Emission, Piece, Refusal, RowError},
     http::Http,
     inert,
+    label::Label,
     models::Asks,
     printed::Printed,
     sandbox::Cancel,
@@ -42,7 +43,7 @@ pub(crate) struct State {
     printed: Printed,
     pub(crate) limits: GuestLimits,
     /// Who this is, for the log: `stage (plugin/operator)`.
-    label: Arc<str>,
+    label: Label,
     lines: u32,
     /// What the guest last said under the target `panic`.
     pub(crate) panic: Option<String>,
@@ -73,7 +74,7 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(
         limits: GuestLimits,
-        label: Arc<str>,
+        label: Label,
         cancel: Cancel,
         account: Option<Arc<dyn MemoryAccount>>,
     ) -> Self {

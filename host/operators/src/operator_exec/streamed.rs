@@ -158,8 +158,8 @@ impl Row {
                 return Err(StepError::from(error).into());
             }
             spec.poisoned(&error)?;
-            let WasmError { fault, message, .. } = error;
-            let lost = Lost { row: 0, fault, kind: kind.to_owned(), message, attempts: self.attempts };
+            let (fault, kind, attempts) = (error.fault, kind.to_owned(), self.attempts);
+            let lost = Lost { row: 0, fault, kind, message: error.of_lost_row(), attempts };
             return Ok((self.failed(lost)?, None));
         }
     }

@@ -7,6 +7,8 @@ mod relational;
 mod sink;
 mod source;
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,6 +75,20 @@ impl Pipeline {
         }
     }
 
+    /// The name of the plugin that a stage calls: of its operator, or of what interprets its function. A flow's file may say the
+    /// limits of that one for its own stages.
+    pub fn plugin_of<'a>(&self, stage: &'a Stage) -> Option<Cow<'a, str>> {
+        match &stage.verb {
+            Verb::Use(operator) => Some(Cow::Borrowed(&operator.plugin)),
+            verb => {
+                let (language, _) = verb.script()?;
+                let own = stage.within.as_ref().map(|within| within.part(language.keyword()).to_string());
+                let own = own.filter(|own| self.plugin.contains_key(own.as_str()));
+                Some(own.map_or(Cow::Borrowed(language.keyword()), Cow::Owned))
+            }
+        }
+    }
+
     /// The stage that gives the rows that fail at a stage, if another reads them.
     pub fn dead_of(&self, stage: &Name) -> Option<&Name> {
         let (name, dead) = self.stage.get_key_value(stage.part(DEAD).as_str())?;
@@ -115,12 +131,13 @@ pub struct Volume {
     pub allow_http: bool,
 }
 
-/// A plugin that doesn't ship with the host.
+/// A plugin that doesn't ship with the host; or, without `source`, the limits of one that does, of `python` and `js` too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plugin {
-    /// A component's path, relative to the folder of the file in which it is written.
-    pub source: String,
+    /// A component's path, relative to the folder of the file in which it is written. None of what ships with the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// What its instances may use.
     #[serde(default)]
     pub limits: GuestLimits,

@@ -83,8 +83,11 @@ pub(super) fn plugin(entry: &Entry, models: &[&str], found: &mut Vec<Mistake>) -
     let table = Table::only(&entry.node, &["source", "limits", "grant"], &[], found)?;
     let limits = table.get("limits", found).unwrap_or_default();
     let grant = table.entry("grant").and_then(|entry| grant::grant(&entry.node, models, found)).unwrap_or_default();
-    let source = table.required("source", "\"path/to/component.wasm\"", found)?;
-    place::plugin_source(source, found).map(|source| Plugin { source, limits, grant })
+    let source = match table.entry("source") {
+        Some(entry) => Some(place::plugin_source(&entry.node, found)?),
+        None => None,
+    };
+    Some(Plugin { source, limits, grant })
 }
 
 /// The entries of a table of named resources, such as `[volume.NAME]`.

@@ -48,7 +48,7 @@ def field(name, hint):
         return dataclasses.replace(field(name, arguments[0]), nullable=nullable or field(name, arguments[0]).nullable)
     if origin is typing.Literal and all(isinstance(each, str) for each in arguments):
         return arrow.Field(name, "u", nullable)
-    if hint in PLAIN:
+    if isinstance(hint, abc.Hashable) and hint in PLAIN:
         return arrow.Field(name, PLAIN[hint], nullable or hint is type(None))
     if origin in (list, abc.Sequence) and arguments:
         return arrow.list_of(name, dataclasses.replace(field("item", arguments[0]), nullable=True), nullable)
@@ -63,7 +63,7 @@ def returned(function, name):
     """What a function's hint says it gives: shape, columns, whether they are a record's. None when it says nothing."""
     try:
         hint = typing.get_type_hints(function, include_extras=True).get("return", inspect.Signature.empty)
-    except NameError as error:
+    except Exception as error:  # What is written as text is evaluated here.
         raise Failure("settings", f"the type hints of `{name}` can't be read: {error}") from None
     generates = inspect.isgeneratorfunction(function)
     if hint is inspect.Signature.empty:
