@@ -24,7 +24,8 @@ from common import CACHE, DFLOW, environment, needs_dflow
 from model import ModelServer
 
 LATENCY = 0.1
-PEERS = ["aiohttp==3.13.2", "openai==3.52.0", "daft[openai]==0.7.26"]
+# Daft takes no newer client of OpenAI's.
+PEERS = ["aiohttp==3.14.5", "openai==2.38.0", "daft[openai]==0.7.26"]
 PYTHON = CACHE / "dflow/models/peers/bin/python"
 
 AIOHTTP = """
@@ -104,7 +105,8 @@ write = "out.parquet"
 def peers():
     if not PYTHON.exists():
         venv.create(PYTHON.parent.parent, with_pip=True)
-        subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS], check=True)
+    # Also when an earlier install was broken off: what is there already takes a second.
+    subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS], check=True)
     return {"aiohttp": AIOHTTP, "openai": OPENAI, "daft": DAFT}
 
 
