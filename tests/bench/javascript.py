@@ -23,7 +23,7 @@ from common import dflow, needs_dflow  # noqa: E402
 CRATE = "https://static.crates.io/crates/rquickjs-sys/rquickjs-sys-0.14.0.crate"
 SOURCES = ["quickjs.c", "libregexp.c", "libunicode.c", "dtoa.c"]
 WORKS = ["upper", "token2", "regex", "field", "loop"]
-# Calls and what the script counts, twice over 200,000 rows.
+# How often `work.js` calls: twice for each of its rows.
 ROWS = 400_000
 FOLDER = engines.BENCH / "javascript"
 

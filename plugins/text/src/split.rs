@@ -87,7 +87,8 @@ impl Cut {
             };
             chunks.clear();
             self.split(&text[start..end], &mut chunks);
-            let done = match (end == text.len(), &blocks) {
+            let last = end == text.len();
+            let done = match (last, &blocks) {
                 (true, _) => chunks.len(),
                 (false, _) if chunks.len() < FEWEST => 0,
                 (false, None) => chunks.len() - OPEN,
@@ -96,7 +97,7 @@ impl Cut {
                     (1..=chunks.len() - OPEN).rev().find(begins).unwrap_or(0)
                 }
             };
-            if done == 0 {
+            if done == 0 && !last {
                 window = (end - start).saturating_mul(2);
                 continue;
             }
@@ -197,6 +198,15 @@ mod tests {
                     text[covered..].trim().is_empty() && (cut.trim || covered == text.len()),
                     "{cut:?} of {text:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn white_has_no_chunks() {
+        for cut in cuts().filter(|cut| cut.trim) {
+            for white in ["", " ", "\n\n", &" \n".repeat(500)] {
+                cut.chunks(white, |start, end| panic!("{cut:?}: {start} to {end} of {white:?}"));
             }
         }
     }
