@@ -1,9 +1,10 @@
 //! From a checked pipeline to a plan, with every mistake on the way.
 
+mod plugins;
+
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -12,9 +13,9 @@ use datafusion::{
     logical_expr::LogicalPlan,
 };
 use dflow_models::Models;
-use dflow_operators::{Desk, GrantedModel, ReadBy, Requests, StageModels, is_split};
-use dflow_pipeline::{At, BatchLimits, Draft, Fault, Language, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
-use dflow_wasm::{Granted, Http, INTERPRETERS, Plugin, RowShape, shipped, shipped_names};
+use dflow_operators::{ReadBy, is_split};
+use dflow_pipeline::{At, BatchLimits, Draft, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
+use dflow_wasm::{Plugin, RowShape, shipped};
 use indexmap::IndexMap;
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     columns::Columns,
     edges::Edges,
     open::left_open,
-    problems::{of_io, of_sql, of_wasm},
+    problems::of_sql,
     query::{self, Query},
     replay::Replay,
     routed,
@@ -175,11 +176,6 @@ struct Planning<'a> {
     warnings: Vec<Mistake>,
 }
 
-/// The name by which a plugin ships or is written: one of a flow's file has the flow's name before its own.
-fn own(plugin: &str) -> &str {
-    plugin.rsplit_once('.').map_or(plugin, |(_, own)| own)
-}
-
 impl Planning<'_> {
     /// Finds out which stages each stage reads.
     fn edges(&mut self) {
@@ -310,7 +306,7 @@ impl Planning<'_> {
                     Ok(plugin) => plugin,
                     Err(mistake) => return Err(mistake.into_iter().collect()),
                 };
-                let recalls = self.saves && stage.save && shipped(own(&written.plugin)).is_some();
+                let recalls = self.saves && stage.save && shipped(plugins::own(&written.plugin)).is_some();
                 let (batch, stores) = (self.batch(stage), &self.environment.stores);
                 let models = self.granted_models(name, &written.plugin)?;
                 let opening = Opening { batch, recalls, models, ..Opening::new(&plugin, stores) };
@@ -321,10 +317,8 @@ impl Planning<'_> {
             Verb::Python(_) | Verb::Js(_) => {
                 let input = input?.clone();
                 let Some(script) = stage.verb.script() else { return Err(Vec::new()) };
-                let plugin = self
-                    .interpreter(name, stage, script.0)
-                    .await
-                    .map_err(|mistake| mistake.into_iter().collect::<Vec<_>>())?;
+                let plugin =
+                    self.interpreter(name, stage).await.map_err(|mistake| mistake.into_iter().collect::<Vec<_>>())?;
                 let (batch, stores) = (self.batch(stage), &self.environment.stores);
                 let opening = Opening { batch, ..Opening::new(&plugin, stores) };
                 let (step, shape, files) = input.script(name, stage, script, self.environment, opening).await?;
@@ -408,131 +402,6 @@ impl Planning<'_> {
             self.warnings.push(Mistake::new(At::stage(name), what));
         }
         Ok(step)
-    }
-
-    /// Finds plugins without a component: without `source` there are only those that ship.
-    fn sourceless(&mut self) {
-        for (name, plugin) in &self.pipeline.plugin {
-            if plugin.source.is_some() || shipped(own(name.as_str())).is_some() {
-                continue;
-            }
-            let shipped: Vec<_> = shipped_names().chain(INTERPRETERS).collect();
-            let hint = format!("add `source = \"path/to/component.wasm\"`; without it go {}", shipped.join(", "));
-            let at = At::new(["plugin", name.as_str()]);
-            self.mistakes.push(Mistake::new(at, format!("`{name}` has no `source`")).hint(hint));
-            self.broken.insert(name.to_string());
-        }
-    }
-
-    /// A plugin by the name that a stage uses; `Err(None)` when it was reported before.
-    async fn plugin(&mut self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Option<Mistake>> {
-        if let Some(loaded) = self.plugins.get(plugin) {
-            return Ok(loaded.clone());
-        }
-        if self.broken.contains(plugin) {
-            return Err(None);
-        }
-        let loaded = self.load(stage, plugin).await;
-        match loaded {
-            Ok(loaded) => {
-                self.plugins.insert(plugin.to_owned(), loaded.clone());
-                Ok(loaded)
-            }
-            Err(mistake) => {
-                self.broken.insert(plugin.to_owned());
-                Err(Some(mistake))
-            }
-        }
-    }
-
-    /// The plugin that interprets a language; `Err(None)` when it was reported before that it isn't there.
-    async fn interpreter(
-        &mut self,
-        stage: &Name,
-        written: &Stage,
-        language: Language,
-    ) -> Result<Arc<Plugin>, Option<Mistake>> {
-        let name = language.keyword();
-        if shipped(name).is_none() {
-            let what = format!("this dflow-host was built without what interprets `{name}`");
-            let hint = "run `plugins/build`, then build the host again";
-            return Err(self
-                .broken
-                .insert(name.to_owned())
-                .then(|| Mistake::new(At::stage(stage).key(name), what).hint(hint)));
-        }
-        let plugin = self.pipeline.plugin_of(written).unwrap_or(Cow::Borrowed(name));
-        self.plugin(stage, &plugin).await
-    }
-
-    /// The models that a plugin is granted, for a stage that uses it.
-    fn granted_models(&self, stage: &Name, plugin: &str) -> Result<Option<StageModels>, Vec<Mistake>> {
-        let Some(named) = self.pipeline.plugin.get(plugin).filter(|named| !named.grant.models.is_empty()) else {
-            return Ok(None);
-        };
-        let (mut granted, mut mistakes) = (BTreeMap::new(), Vec::new());
-        for model in &named.grant.models {
-            // A guest knows it by the name that the file of its plugin gives it.
-            let own = model.as_str().rsplit_once('.').map_or(model.as_str(), |(_, own)| own);
-            match verbs::ask::models(self.pipeline, self.environment, model) {
-                Ok(asked) => {
-                    let desk = Desk::new(stage, self.environment.models.clone(), asked);
-                    let length = self.pipeline.model.get(model).and_then(dflow_pipeline::Model::vector);
-                    granted.insert(own.to_owned(), GrantedModel { desk, length });
-                }
-                Err(mistake) => mistakes.push(mistake),
-            }
-        }
-        if mistakes.is_empty() { Ok(Some(StageModels::new(granted))) } else { Err(mistakes) }
-    }
-
-    async fn load(&self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Mistake> {
-        let sandbox = &self.environment.sandbox;
-        let named = self.pipeline.plugin.get(plugin);
-        let limits = named.map(|named| named.limits).unwrap_or_default();
-        let granted = || {
-            let Some(dflow_pipeline::Plugin { grant, .. }) = named else { return Ok(Granted::default()) };
-            let http = self.environment.stores.granted_http(plugin, grant);
-            let http = http.map_err(|e| of_io(At::new(["plugin", plugin, "grant"]), &e))?;
-            let http = http.map(|http| Arc::new(Requests(http)) as Arc<dyn Http>);
-            Ok(Granted { http, models: !grant.models.is_empty(), nominally: false })
-        };
-        match (shipped(own(plugin)), named.map(|named| &named.source)) {
-            (Some(_), Some(Some(_))) => {
-                let what = format!("`{plugin}` ships with dflow and can't be replaced");
-                let hint = "give yours another name; without `source` this sets the limits of the one that ships";
-                Err(Mistake::new(At::new(["plugin", plugin]), what).hint(hint))
-            }
-            (Some(shipped), _) => {
-                let loaded = sandbox.load(plugin, shipped.bytes, Some(shipped.digest), limits, granted()?);
-                loaded.await.map_err(|e| of_wasm(At::stage(stage).key("use"), &e))
-            }
-            (None, Some(Some(source))) => {
-                let at = At::new(["plugin", plugin, "source"]);
-                let path = self.environment.folder.join(Path::new(source));
-                let bytes = std::fs::read(&path).map_err(|e| {
-                    Mistake::new(at.clone(), format!("plugin `{plugin}`: can't read `{}`: {e}", path.display()))
-                        .fault(Fault::Outside)
-                })?;
-                sandbox.load(plugin, &bytes, None, limits, granted()?).await.map_err(|e| of_wasm(at, &e))
-            }
-            (None, None | Some(None)) => {
-                let at = At::stage(stage).key("use");
-                let mut known: Vec<&str> =
-                    self.pipeline.plugin.keys().map(Name::as_str).filter(|n| !n.contains('.')).collect();
-                known.extend(shipped_names().map(|name| -> &str { name }));
-                match shipped_names().next() {
-                    Some(_) => Err(Mistake::unknown(at, "plugin", plugin, &known)),
-                    None => Err(Mistake::new(
-                        at,
-                        format!(
-                            "unknown plugin `{plugin}`; this dflow-host was built without the plugins that ship with it"
-                        ),
-                    )
-                    .hint("run `plugins/build`, then build the host again")),
-                }
-            }
-        }
     }
 
     /// Makes rows that failed a source of the stage at which they did, in the place of all that it reads.
