@@ -74,6 +74,13 @@ impl Place {
         let matcher = crate::listing::glob(glob, glob)?;
         Ok(self.existing()?.into_iter().filter(|name| matcher.is_match(name)).collect())
     }
+
+    /// Whether [`matching`](Self::matching) would find a file, if it were there.
+    pub fn would_match(&self, glob: &str, path: &Path) -> bool {
+        let Self::Folder(folder) = self else { return false };
+        let below = path.strip_prefix(folder).ok();
+        below.is_some_and(|below| crate::listing::glob(glob, glob).is_ok_and(|matcher| matcher.is_match(below)))
+    }
 }
 
 fn visible(folder: &Path) -> Result<Vec<String>, IoError> {
@@ -151,5 +158,7 @@ mod tests {
             );
         }
         assert_eq!(stores.place("pond://x").unwrap_err().fault, Fault::Pipeline);
+        let found = |path: &str| folder("out").would_match("*.jsonl", &ground.path(path));
+        assert_eq!(["out/new.jsonl", "out/a/c.jsonl", "new.jsonl"].map(found), [true, false, false]);
     }
 }

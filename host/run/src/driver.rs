@@ -33,7 +33,7 @@ use crate::{
     saved,
     segment::SegmentRun,
     select::{selected, unknown},
-    sink::Sink,
+    sink::{Sink, own_files},
     specs::specs,
     totals::Totals,
 };
@@ -118,7 +118,7 @@ impl Engine {
         journal.recover()?;
         self.memory.sweep()?;
         let fingerprints = self.fingerprints(plan, journal)?;
-        let own = journal.known().own()?;
+        let own = own_files(plan, &stores, journal.known())?;
         let sinks = self.sinks(plan, &stores, &own, run, &fingerprints)?;
         let (pipeline, parameters) = (plan.pipeline.name.as_str(), &plan.pipeline.param);
         let made_of = made_of(plan, settings.cache.as_deref())?;

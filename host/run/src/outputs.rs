@@ -17,7 +17,7 @@ use crate::{
     reuse::Reuse,
     saved,
     select::unknown,
-    sink::Sink,
+    sink::{Sink, own_files},
     why::{Change, Inputs, changes},
 };
 
@@ -180,7 +180,7 @@ impl Engine {
             Some(known) => fingerprints(plan, known)?,
             None => Fingerprints::of(plan, &|_, _| None)?,
         };
-        let own = known.map(|known| known.own()).transpose()?.unwrap_or_default();
+        let own = known.map(|known| own_files(plan, &stores, known)).transpose()?.unwrap_or_default();
         let mut stored: BTreeMap<Name, Vec<Split>> = BTreeMap::new();
         let mut found = Vec::new();
         for segment in &plan.segments {

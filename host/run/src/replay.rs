@@ -22,7 +22,7 @@ use crate::{
     journal::{Begun, Dead, Journal, Made, TaskId},
     ledger,
     report::{OutputFile, Reused, RunReport, StageReport},
-    sink::Sink,
+    sink::{Sink, own_files},
     task::{SinkFiles, TaskResult, TaskSpec, run_attempts},
 };
 
@@ -114,7 +114,7 @@ impl Engine {
         journal.recover()?;
         self.memory.sweep()?;
         let prints = fingerprints(plan, journal.known())?;
-        let own = journal.known().own()?;
+        let own = own_files(plan, &stores, journal.known())?;
         let sinks = self.sinks(plan, &stores, &own, &run, &prints)?;
         let (pipeline, parameters) = (plan.pipeline.name.as_str(), &plan.pipeline.param);
         journal.begin_run(&Begun { pipeline, first: None, parameters, made_of: None })?;

@@ -1,6 +1,7 @@
 //! Where a sink's files go, and what happens to what was there.
 
 mod bucket;
+mod own;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +14,7 @@ use dflow_operators::StepError;
 use dflow_pipeline::{Codec, Fault, FileNames, Format, Mode, Name, Write};
 
 use self::bucket::{By, InBucket};
+pub(crate) use self::own::own_files;
 use crate::{
     faults::Faults,
     report::OutputFile,
@@ -54,12 +56,7 @@ impl Sink {
         state: &Path,
         first: bool,
     ) -> Result<Self, StepError> {
-        let names = FileNames::of(&write.path);
-        let path = names.as_ref().map_or(write.path.as_str(), |names| names.folder.as_str());
-        let mut place = stores.place(if path.is_empty() { "." } else { path })?;
-        if let (Some(_), Place::File(path)) = (&names, &place) {
-            place = Place::Folder(path.clone());
-        }
+        let (mut place, names) = place_of(write, stores)?;
         let format = match (&place, write.format) {
             (_, Some(format)) => format,
             (Place::File(path), None) => Format::of_name(&path.to_string_lossy()).unwrap_or(Format::Jsonl),
@@ -397,6 +394,17 @@ impl Sink {
             }
         }
     }
+}
+
+/// Where a sink writes, and how its files are named, if rows name them.
+fn place_of(write: &Write, stores: &Stores) -> Result<(Place, Option<FileNames>), StepError> {
+    let names = FileNames::of(&write.path);
+    let path = names.as_ref().map_or(write.path.as_str(), |names| names.folder.as_str());
+    let place = match stores.place(if path.is_empty() { "." } else { path })? {
+        Place::File(path) if names.is_some() => Place::Folder(path),
+        place => place,
+    };
+    Ok((place, names))
 }
 
 /// With `--first N` a sink writes under `first/` in the state folder, and that anew each time; stdout stays stdout.

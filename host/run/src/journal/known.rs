@@ -90,7 +90,18 @@ impl Known<'_> {
         })
     }
 
-    /// The files that this pipeline has published and not removed, and the sink of each.
+    /// Whether a file was published by a run of the pipeline of this name: others may have the same state folder.
+    pub(crate) fn is_of(&self, path: &Path, pipeline: &str) -> Result<bool, StepError> {
+        self.with(|db| {
+            let mut read = db.prepare_cached(
+                "SELECT 1 FROM file JOIN run ON run.id = file.run
+                 WHERE path = ? AND state = 'published' AND part = 0 AND pipeline = ?",
+            )?;
+            Ok(read.exists(params![text(path)?, pipeline])?)
+        })
+    }
+
+    /// The files that were published and not removed, and the sink of each.
     pub(crate) fn own(&self) -> Result<BTreeMap<PathBuf, Name>, StepError> {
         self.with(|db| {
             let mut own = BTreeMap::new();

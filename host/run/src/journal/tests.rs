@@ -139,6 +139,8 @@ fn what_a_task_did_is_remembered() {
     assert_eq!((&past[0].result.counts, &past[0].result.failures), (&result.counts, &result.failures));
     assert_eq!(past[0].result.files[&sink].files[0].path, out.join("a"));
     assert_eq!(journal.known().own().expect("can be read"), BTreeMap::from([(out.join("a"), sink.clone())]));
+    let is_of = |pipeline: &str| journal.known().is_of(&out.join("a"), pipeline).expect("can be read");
+    assert_eq!((is_of("p"), is_of("q")), (true, false));
     assert!(journal.known().past_tasks(&print("g")).expect("can be read").is_empty(), "another fingerprint");
 
     // What another task made in its place stays, it goes.
