@@ -5,6 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -16,8 +17,8 @@ use datafusion::arrow::{
 };
 use dflow_io::{Codec, IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
 use dflow_pipeline::{BatchLimits, CsvOptions, Fault, Format};
-use futures::{StreamExt, stream::BoxStream};
-use tokio::sync::mpsc;
+use futures::{Stream, StreamExt, stream, stream::BoxStream};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     arrow_file::{arrow_batches, arrow_schema},
@@ -89,6 +90,11 @@ impl TabularReader {
 
     /// The batches of one file, in the columns of `schema`.
     fn batches(&self, split: &Split, projection: &[usize], limits: &BatchLimits) -> Result<Batches, IoError> {
+        let opened = guarded(|| self.open_file(split, projection, limits));
+        opened.unwrap_or_else(|bad| Err(unreadable(split, self.format, &bad.message)))
+    }
+
+    fn open_file(&self, split: &Split, projection: &[usize], limits: &BatchLimits) -> Result<Batches, IoError> {
         let failed = |e: ArrowError| unreadable(split, self.format, &e.to_string());
         let wanted = Arc::new(self.schema.project(projection).map_err(failed)?);
         let rows = limits.rows as usize;
@@ -158,9 +164,7 @@ impl TabularReader {
                 }
             };
             loop {
-                // A panic of a decoder on a broken file is that file's failure, not ours.
-                let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batches.next()));
-                let sent = match next {
+                let sent = match guarded(|| batches.next()) {
                     Ok(Some(Ok(rows))) => {
                         let run = Run { split: i as u32, position, rows: rows.num_rows() as u32 };
                         position += rows.num_rows() as u64;
@@ -183,12 +187,7 @@ impl TabularReader {
                         position += 1;
                         out.blocking_send(Ok(failure(position - 1, broken(position - 1, &bad))))
                     }
-                    Ok(Some(Err(bad))) => {
-                        drop(out.blocking_send(Ok(failure(position, broken(position, &bad)))));
-                        break;
-                    }
-                    Err(_) => {
-                        let bad = BadRow::from("its decoder panicked".to_owned());
+                    Ok(Some(Err(bad))) | Err(bad) => {
                         drop(out.blocking_send(Ok(failure(position, broken(position, &bad)))));
                         break;
                     }
@@ -214,13 +213,30 @@ impl SourceReader for TabularReader {
     ) -> BoxStream<'static, Result<SourceBatch, IoError>> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let reader = self.clone();
-        self.stores.io().spawn_blocking(move || reader.decode(&splits, &projection, &limits, &sender));
-        futures::stream::unfold(
-            receiver,
-            |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) },
-        )
-        .boxed()
+        let decoding = self.stores.io().spawn_blocking(move || reader.decode(&splits, &projection, &limits, &sender));
+        decoded(receiver, decoding).boxed()
     }
+}
+
+/// What is decoded elsewhere. When that was lost, what it hadn't read yet must not look like the end.
+fn decoded(
+    batches: mpsc::Receiver<Result<SourceBatch, IoError>>,
+    decoding: JoinHandle<()>,
+) -> impl Stream<Item = Result<SourceBatch, IoError>> {
+    stream::unfold((batches, Some(decoding)), |(mut batches, decoding)| async move {
+        if let Some(batch) = batches.recv().await {
+            return Some((batch, (batches, decoding)));
+        }
+        let lost = decoding?.await.err()?;
+        let error = IoError::new(Fault::Internal, format!("a thread that reads files was lost: {lost}"))
+            .hint("this is a mistake of dflow's; please report it");
+        Some((Err(error), (batches, None)))
+    })
+}
+
+/// What a decoder makes of a file. Its panic about a broken one is that file's failure, not ours.
+fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, BadRow> {
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| BadRow::from("its decoder panicked".to_owned()))
 }
 
 fn csv_format(options: &CsvOptions) -> csv::reader::Format {
@@ -251,7 +267,8 @@ fn schema_of(
         let file = stores.reader(split, codec)?;
         match format {
             Format::Arrow => {
-                return arrow_schema(file).map(|schema| viewed(&schema)).map_err(|e| failed(split, e));
+                let schema = guarded(|| arrow_schema(file)).unwrap_or_else(|bad| Err(bad.message));
+                return schema.map(|schema| viewed(&schema)).map_err(|e| failed(split, e));
             }
             Format::Json => {
                 let rows = serde_json::Deserializer::from_reader(BufReader::new(JsonDocument::new(file)));
@@ -319,4 +336,78 @@ pub(crate) fn viewed(schema: &Schema) -> SchemaRef {
         })
         .collect();
     Arc::new(Schema::new(fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use datafusion::arrow::{
+        array::{ArrayRef, Int64Array},
+        ipc::writer::StreamWriter,
+    };
+    use dflow_pipeline::Pipeline;
+    use tokio::runtime::Handle;
+
+    use super::*;
+
+    /// A stream of three numbers.
+    fn numbers() -> Vec<u8> {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..3));
+        let batch = RecordBatch::try_from_iter([("number", numbers)]).expect("a batch");
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a stream");
+        writer.write(&batch).expect("a batch");
+        writer.finish().expect("an end");
+        writer.into_inner().expect("its bytes")
+    }
+
+    /// The same with a width of numbers that there is none of, about which `arrow` panics.
+    fn odd() -> Vec<u8> {
+        let bytes = numbers();
+        let width = 64i32.to_le_bytes();
+        let places = (0..bytes.len() - width.len()).filter(|at| bytes[*at..].starts_with(&width));
+        let mut odd = places.map(|at| {
+            let mut odd = bytes.clone();
+            odd[at] += 1;
+            odd
+        });
+        odd.find(|odd| guarded(|| arrow_schema(&odd[..])).is_err()).expect("one of them is the width")
+    }
+
+    #[tokio::test]
+    async fn a_panic_when_a_file_is_opened_is_its_failure() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, content) in [("a.arrow", numbers()), ("b.arrow", odd()), ("c.arrow", numbers())] {
+            fs::write(folder.path().join(name), content).expect("it can be written");
+        }
+        let stores = Stores::new(&Pipeline::default(), folder.path(), |_| None, Handle::current()).expect("stores");
+        let splits = stores.list("*.arrow").await.expect("files");
+        let reader = |splits: &[Split]| {
+            TabularReader::new(stores.clone(), Format::Arrow, CsvOptions::default(), None, splits, None)
+        };
+        let read = reader(&splits).expect("the first one is whole");
+        let batches = read.open(Arc::from(splits.as_slice()), Arc::from([0]), BatchLimits::default());
+        let (mut rows, mut failed) = (Vec::new(), Vec::new());
+        for batch in batches.collect::<Vec<_>>().await {
+            let batch = batch.expect("no file ends the others");
+            rows.extend(batch.runs.iter().map(|run| (run.split, run.rows)));
+            failed.extend(batch.failed.into_iter().map(|failure| (failure.split, failure.fault, failure.message)));
+        }
+        assert_eq!(rows, [(0, 3), (2, 3)]);
+        let why = "`b.arrow` can't be read as arrow: its decoder panicked";
+        assert_eq!(failed, [(1, Fault::Data, why.to_owned())]);
+        let error = reader(&splits[1..]).expect_err("nobody knows its columns");
+        assert_eq!((error.fault, error.message.as_str()), (Fault::Data, why));
+    }
+
+    #[tokio::test]
+    async fn who_is_lost_has_not_come_to_its_end() {
+        let (sender, batches) = mpsc::channel(1);
+        let decoding = tokio::task::spawn_blocking(move || {
+            let _sender = sender;
+            assert!(std::hint::black_box(false), "it is lost");
+        });
+        let decoded: Vec<_> = decoded(batches, decoding).collect().await;
+        assert!(matches!(&decoded[..], [Err(error)] if error.fault == Fault::Internal), "{decoded:?}");
+    }
 }
