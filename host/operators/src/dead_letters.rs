@@ -70,6 +70,8 @@ struct Open {
     staged: Option<StagedFolder>,
     /// One for each stage; where a stage runs in several plans, one for each form of its rows.
     letters: Vec<Letters>,
+    /// Whether the task's attempt is over. What it has detached may still be at work (`tee`), and the next attempt has the same place.
+    over: bool,
 }
 
 struct Letters {
@@ -95,7 +97,7 @@ impl DeadLetters {
     }
 
     /// Writes rows of one stage that failed: `rows` are their columns, in the failures' order, where anything is known of them. `code` is
-    /// the digest of what they failed in.
+    /// the digest of what they failed in. What comes when the files were finished or discarded isn't written: nobody reads on there.
     pub(crate) fn write(
         &self,
         failures: &[RowFailure],
@@ -104,6 +106,9 @@ impl DeadLetters {
     ) -> Result<(), StepError> {
         let Some(first) = failures.first() else { return Ok(()) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.over {
+            return Ok(());
+        }
         let given = rows.map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
         let same = |letters: &Letters| letters.stage == first.stage && letters.given == given;
         let at = match open.letters.iter().position(same) {
@@ -127,7 +132,8 @@ impl DeadLetters {
 
     /// Removes what was written.
     pub fn discard(&self) {
-        drop(std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner)));
+        // Under the lock: when this is done, so is all that was written here.
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Open::over();
     }
 
     /// Ends the files and syncs them. They are under temporary names.
@@ -135,7 +141,8 @@ impl DeadLetters {
     /// # Errors
     /// The disk is full or fails; nothing is left behind.
     pub fn finish(&self) -> Result<Vec<DeadFile>, StepError> {
-        let Open { staged, letters } = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        let open = std::mem::replace(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner), Open::over());
+        let Open { staged, letters, .. } = open;
         let Some(staged) = staged else { return Ok(Vec::new()) };
         let mut files = Vec::with_capacity(letters.len());
         for Letters { stage, encoder, .. } in letters {
@@ -148,6 +155,10 @@ impl DeadLetters {
 }
 
 impl Open {
+    fn over() -> Self {
+        Self { over: true, ..Self::default() }
+    }
+
     fn begin(&mut self, place: &DeadPlace, stage: &Name, given: SchemaRef) -> Result<Letters, StepError> {
         let staged = match self.staged.take() {
             Some(staged) => staged,
@@ -225,4 +236,48 @@ fn told(failures: &[RowFailure], code: Option<&str>) -> impl Iterator<Item = Arr
 
 fn internal(error: &ArrowError) -> StepError {
     StepError::new(Fault::Internal, format!("rows that failed can't be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn failure() -> RowFailure {
+        RowFailure {
+            stage: "pieces".parse().expect("a name"),
+            id: None,
+            uri: None,
+            split: None,
+            fault: Fault::Data,
+            kind: "said-so".to_owned(),
+            message: "no".to_owned(),
+            attempts: 1,
+        }
+    }
+
+    fn letters(folder: &Path) -> DeadLetters {
+        DeadLetters::new(DeadPlace { folder: folder.to_owned(), name: "task".to_owned() })
+    }
+
+    #[test]
+    fn who_writes_late_leaves_the_next_attempts_letters_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |letters: &DeadLetters| letters.write(&[failure()], None, None).expect("it can be written");
+        let first = letters(folder.path());
+        write(&first);
+        first.discard();
+        let second = letters(folder.path());
+        write(&second);
+        write(&first);
+        let files = second.finish().expect("its files are there");
+        assert_eq!(files.iter().map(|dead| dead.file.rows).collect::<Vec<_>>(), [1]);
+        // Nor is what is finished begun once more.
+        write(&second);
+        drop((first, second));
+        assert!(files.iter().all(|dead| dead.file.temporary.exists()));
+        Prepared::discard_all(&files.iter().map(|dead| dead.file.clone()).collect::<Vec<_>>());
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder is there").count(), 0);
+    }
 }
