@@ -10,6 +10,9 @@ pub struct LeftOut {
     pub stage: Name,
     /// Its `__id__`, or its place among the stage's rows where they have none.
     pub row: String,
+    /// Whether that is its place. It holds as long as no more rows are left out above.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub placed: bool,
     /// Whose fault.
     pub fault: Fault,
     /// A short name for grouping.

@@ -23,7 +23,7 @@ use crate::{
     ledger,
     report::{OutputFile, Reused, RunReport, StageReport},
     sink::{Sink, own_files},
-    task::{SinkFiles, TaskResult, TaskSpec, run_attempts},
+    task::{SinkFiles, TaskResult, TaskSpec, reads, run_attempts},
 };
 
 /// What came of a replay.
@@ -400,11 +400,6 @@ fn why_not(plan: &Plan, segment: &Segment, sinks: &IndexMap<Name, Sink>, dead: &
         return Some("a sink of theirs is in a bucket, whose manifest a run writes");
     }
     None
-}
-
-/// Whether a stage's rows come from another.
-fn reads(plan: &Plan, stage: &Name, from: &Name) -> bool {
-    stage == from || plan.stages.get(stage).is_some_and(|stage| stage.from.iter().any(|stage| reads(plan, stage, from)))
 }
 
 /// What each stage did with the rows that were tried again.

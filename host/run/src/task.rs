@@ -218,11 +218,19 @@ pub(crate) async fn run_attempts(
                     row.row,
                     row.message
                 );
+                // Without it rows of later stages come to other places. What is known by its place fails once more, and is left out by the new one.
+                let moved = |other: &LeftOut| other.stage != row.stage && reads(plan, &other.stage, &row.stage);
+                spec.left_out.retain(|other| !(other.placed && moved(other)));
                 spec.left_out.push(*row);
             }
             ended => return ended,
         }
     }
+}
+
+/// Whether a stage's rows come from another.
+pub(crate) fn reads(plan: &Plan, stage: &Name, from: &Name) -> bool {
+    stage == from || plan.stages.get(stage).is_some_and(|stage| stage.from.iter().any(|stage| reads(plan, stage, from)))
 }
 
 /// Runs a task: its rows go to a file for each sink, under temporary names. On an error nothing is left behind.

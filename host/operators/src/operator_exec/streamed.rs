@@ -64,8 +64,9 @@ impl Work {
         };
         let one = StageCounts { rows_in: 1, ..StageCounts::default() };
         self.counters.add_each(&one, part.rows.num_rows(), splits_of(&part.rows));
-        let name = self.name_of(&part);
-        let left_out = self.scope.left_out.iter().find(|row| row.stage == self.spec.stage && row.row == name);
+        let (name, placed) = self.name_of(&part);
+        let same = |row: &&LeftOut| row.stage == self.spec.stage && row.row == name && row.placed == placed;
+        let left_out = self.scope.left_out.iter().find(same);
         let lost = left_out.map(|LeftOut { fault, kind, message, .. }| Lost {
             row: 0,
             fault: *fault,
@@ -83,11 +84,11 @@ impl Work {
         Ok(Ok(row))
     }
 
-    /// By what a row is found again in the next attempt.
-    fn name_of(&self, part: &Part) -> String {
+    /// By what a row is found again in the next attempt, and whether that is its place.
+    fn name_of(&self, part: &Part) -> (String, bool) {
         match &part.ids {
-            Some(ids) if ids.is_valid(0) => ids.as_string_view().value(0).to_owned(),
-            _ => format!("{}:{}", self.partition, part.place),
+            Some(ids) if ids.is_valid(0) => (ids.as_string_view().value(0).to_owned(), false),
+            _ => (format!("{}:{}", self.partition, part.place), true),
         }
     }
 
@@ -191,11 +192,11 @@ impl Row {
         // Where a failed row ends the run, this one does.
         self.work.failures(&self.part.rows, self.part.ids.as_ref(), std::slice::from_ref(&lost))?;
         let Lost { fault, kind, message, .. } = lost;
-        let (stage, row) = (self.work.spec.stage.clone(), self.work.name_of(&self.part));
+        let (stage, (row, placed)) = (self.work.spec.stage.clone(), self.work.name_of(&self.part));
         let what = format!(
             "stage `{stage}`: row `{row}` failed when a part of what comes of it was gone already: {kind}: {message}"
         );
-        let row = Some(Box::new(LeftOut { stage, row, fault, kind, message }));
+        let row = Some(Box::new(LeftOut { stage, row, placed, fault, kind, message }));
         Err(StepError { row, ..StepError::new(fault, what) }.into())
     }
 }
