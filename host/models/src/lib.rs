@@ -9,6 +9,7 @@
 pub mod anthropic;
 pub mod controller;
 pub mod exchange;
+mod flights;
 mod model;
 mod models;
 pub mod money;
@@ -16,5 +17,8 @@ pub mod openai;
 pub mod records;
 pub mod told;
 
+pub use flights::{Awaited, Flight};
 pub use model::{Count, Dialect, Key, Model, Request, UNREACHABLE, Unanswered, estimated};
-pub use models::{Mode, Models, Rehearsed, Settings, completion, prompt_digest, prompt_tokens, text_digest, vectors};
+pub use models::{
+    Mode, Models, Rehearsed, Settings, Taken, completion, prompt_digest, prompt_tokens, text_digest, vectors,
+};

@@ -36,6 +36,8 @@ const SHOWN: usize = 300;
 const LARGEST: usize = 256 << 20;
 /// Tokens that are thought to come out while nothing is known.
 const GUESSED: u64 = 256;
+/// Tokens that stand around a prompt at most, whatever its length.
+const AROUND: u64 = 64;
 /// Tokens that a picture is thought to be. Providers count between 85 and 1,600.
 pub(crate) const OF_IMAGE: u64 = 1_600;
 
@@ -115,6 +117,8 @@ pub struct Model {
     pub(crate) budgets: Vec<Arc<Budget>>,
     /// Tokens that came out of late, of answers without a limit, times 16.
     pub(crate) came_out: AtomicU64,
+    /// How many thousandths of the tokens that were estimated the provider has counted, at most: prompts of digits or markup are more than they seem.
+    pub(crate) underestimated: AtomicU64,
 }
 
 impl fmt::Debug for Model {
@@ -132,6 +136,8 @@ pub enum Unanswered {
     Endpoint(&'static str, String, u32),
     /// It can't go on with any request, since there is no such model, no right to it, no way to it: what, and what to do.
     Setup(String, String),
+    /// It can't be kept, or found out whether it was answered before: what, and what to do. Another model would be paid for nothing, too.
+    Unkept(String, Option<String>),
     /// There is no money for it.
     Money(OverBudget),
     /// Nothing is asked any more: the run ends.
@@ -149,6 +155,8 @@ pub struct Request {
     pub weights: Vec<u64>,
     /// The most that may come out, where that is said; of vectors nothing.
     pub most_out: Option<u64>,
+    /// Whether the provider is asked to keep its beginning, which may cost more.
+    pub kept: bool,
 }
 
 impl Request {
@@ -156,6 +164,16 @@ impl Request {
     pub fn tokens(&self) -> u64 {
         self.weights.iter().sum()
     }
+}
+
+/// What came of a request that was sent.
+struct Received {
+    /// The body of an answer.
+    body: Result<Bytes, Failed>,
+    /// Whether it was answered without an error, wherever the answer broke off.
+    answered: bool,
+    /// What was told of limits beside.
+    told: Told,
 }
 
 /// Why one attempt failed.
@@ -179,8 +197,13 @@ impl Model {
 
     /// The most that a request may cost. Without a limit to what comes out: what is likely.
     pub fn most(&self, request: &Request) -> Usd {
-        let output = self.out(request);
-        self.price.map_or(Usd(0), |price| price.of(Usage { input: request.tokens(), cached_input: 0, output }))
+        let input = match &self.count {
+            Some(_) => request.tokens(),
+            None => request.tokens().saturating_mul(self.underestimated.load(Relaxed).max(1000)) / 1000,
+        };
+        let written_input = if request.kept { input } else { 0 };
+        let usage = Usage { input, written_input, output: self.out(request), ..Usage::default() };
+        self.price.map_or(Usd(0), |price| price.of(usage))
     }
 
     /// Tokens that may come out, or are likely to.
@@ -199,11 +222,15 @@ impl Model {
         reserved: Reserved,
     ) -> Result<Vec<Given>, Failed> {
         let sent = Instant::now();
-        let (received, told) = self.once(request).await;
+        let Received { body, answered, told } = self.once(request).await;
         let latency = sent.elapsed();
-        let read = match received {
+        let read = match body {
             Ok(body) => self.read(request, &body),
             Err(failed) => {
+                if answered {
+                    // It may well have been paid for.
+                    reserved.spend(self.most(request));
+                }
                 let ended = if let Failed::Again(ended, ..) = &failed { *ended } else { Ended::Answered(None) };
                 permit.end(ended, told);
                 return Err(match failed {
@@ -216,7 +243,6 @@ impl Model {
             Ok(read) => read,
             Err(why) => {
                 permit.end(Ended::Answered(None), told);
-                // It may well have been paid for.
                 reserved.spend(self.most(request));
                 let what = self.shown(&format!("what {} answered {why}", self.place()));
                 return Err(Failed::Again(Ended::Answered(None), "unreadable-answer", what));
@@ -226,8 +252,13 @@ impl Model {
         let usage = usage.unwrap_or_else(|| {
             let output =
                 contents.iter().map(|content| if let Content::Text(text) = content { self.tokens(text) } else { 0 });
-            Usage { input: request.tokens(), cached_input: 0, output: output.sum() }
+            Usage { input: request.tokens(), output: output.sum(), ..Usage::default() }
         });
+        if self.count.is_none() {
+            // What providers put around prompts is no sign of how they count.
+            let counted = usage.input.saturating_sub(AROUND).saturating_mul(1000);
+            self.underestimated.fetch_max(counted / request.tokens().max(1), Relaxed);
+        }
         if request.most_out.is_none() {
             // It doesn't matter that two may do so at once.
             let before = self.came_out.load(Relaxed);
@@ -243,7 +274,7 @@ impl Model {
             content,
             finish: finish.clone(),
             model: self.resource.clone(),
-            usage: Usage { input: input[i], cached_input: cached[i], output: output[i] },
+            usage: Usage { input: input[i], cached_input: cached[i], output: output[i], ..Usage::default() },
             cost: cost.map(|_| Usd(costs[i])),
             latency,
             attempts: 1,
@@ -264,31 +295,31 @@ impl Model {
         Ok((vec![Content::Text(text)], finish, usage))
     }
 
-    /// Sends it once. Gives the body of an answer, and what was told of limits beside.
-    async fn once(&self, request: &Request) -> (Result<Bytes, Failed>, Told) {
+    /// Sends it once.
+    async fn once(&self, request: &Request) -> Received {
         let url = if request.path == openai::EMBEDDINGS { &self.embeddings } else { &self.completions };
         let asked =
             self.client.post(url.clone()).headers(self.headers()).timeout(self.timeout).body(request.body.clone());
         let response = match asked.send().await {
             Ok(response) => response,
-            Err(error) => return (Err(self.unsent(&error)), Told::default()),
+            Err(error) => return Received { body: Err(self.unsent(&error)), answered: false, told: Told::default() },
         };
         let (status, headers) = (response.status(), response.headers().clone());
         let body = body(response).await;
-        let now = SystemTime::now();
-        if status.is_success() {
+        let (now, answered) = (SystemTime::now(), status.is_success());
+        if answered {
             let body = body.map_err(|why| {
                 let kind = if why.is_timeout() { "timeout" } else { "broken-answer" };
                 let what = format!("the answer of {} broke off: {}", self.place(), innermost(&why));
                 Failed::Again(Ended::Failed, kind, what)
             });
-            return (body, told(&headers, None, now));
+            return Received { body, answered, told: told(&headers, None, now) };
         }
         let body = body.unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
         let refusal = (status == StatusCode::TOO_MANY_REQUESTS).then_some(text.as_ref());
         let told = told(&headers, refusal, now);
-        (Err(self.refused(status, &text)), told)
+        Received { body: Err(self.refused(status, &text)), answered, told }
     }
 
     fn headers(&self) -> HeaderMap {

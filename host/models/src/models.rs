@@ -4,7 +4,7 @@
 //! further request out, and [`Models::drained`] waits for those that are.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -13,10 +13,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
 use reqwest::{Client, Url, redirect};
 use tokio::{runtime::Handle, sync::Notify};
 
@@ -24,10 +20,11 @@ use crate::{
     anthropic,
     controller::{Controller, Ended, Limits, Refused},
     exchange::{Part, Prompt},
+    flights::{Awaited, Flight, Flights},
     model::{Count, Dialect, Failed, Key, Model, OF_IMAGE, Request, Unanswered, wait},
     money::{Budget, Price, Usd},
     openai,
-    records::{Answers, Digest, Found, From, Given, Question, Unkept, canonical},
+    records::{Answers, Digest, From, Given, Question, Unkept, canonical},
 };
 
 /// How long it may take to reach a server.
@@ -94,8 +91,25 @@ pub struct Rehearsed {
     pub output: [u64; 3],
 }
 
-/// What somebody waits for who has the same question as another.
-type Flying = Shared<BoxFuture<'static, Result<Given, Unanswered>>>;
+/// What is known of a question.
+#[derive(Debug)]
+pub enum Taken {
+    /// Its answer.
+    Known(Given, From),
+    /// Who took it is to ask it.
+    Ours(Arc<Flight>),
+    /// Somebody else is asking it.
+    Others(Awaited),
+}
+
+impl Taken {
+    fn ours(&self) -> Option<&Arc<Flight>> {
+        match self {
+            Self::Ours(flight) => Some(flight),
+            _ => None,
+        }
+    }
+}
 
 /// The models of a run.
 #[derive(Debug)]
@@ -107,8 +121,7 @@ pub struct Models {
     run: Arc<Budget>,
     opened: Mutex<Opened>,
     answers: OnceLock<Arc<dyn Answers>>,
-    /// Shared questions that are under way.
-    flying: Mutex<HashMap<Digest, Flying>>,
+    flights: Arc<Flights>,
     under_way: AtomicUsize,
     /// None is under way any more.
     landed: Notify,
@@ -133,7 +146,7 @@ impl Models {
             run: Budget::new("the run", most),
             opened: Mutex::default(),
             answers: OnceLock::new(),
-            flying: Mutex::default(),
+            flights: Arc::default(),
             under_way: AtomicUsize::new(0),
             landed: Notify::new(),
         })
@@ -210,6 +223,7 @@ impl Models {
             controller,
             budgets: vec![own, self.run.clone()],
             came_out: Default::default(),
+            underestimated: Default::default(),
         });
         opened.models.insert(settings.resource, model.clone());
         Ok(model)
@@ -274,30 +288,62 @@ impl Models {
         }
     }
 
-    /// What is known of some questions.
+    /// What is known of some questions. Where others were given an answer, it is noted that these rows have it, too.
     ///
     /// # Errors
-    /// It can't be found out.
-    pub async fn find(&self, questions: Vec<Question>) -> Result<Found, Unanswered> {
-        match self.answers.get() {
-            Some(answers) => answers.find(questions).await.map_err(Unanswered::from),
-            None => Ok(questions.iter().map(|_| None).collect()),
+    /// It can't be found out, or noted.
+    pub async fn take(&self, questions: Vec<Question>) -> Result<Vec<Taken>, Unanswered> {
+        let enter = |question| self.flights.enter(question).map_or_else(Taken::Others, Taken::Ours);
+        let mut taken: Vec<Taken> = questions.into_iter().map(enter).collect();
+        let ours = taken.iter().filter_map(Taken::ours).map(|flight| flight.question.clone()).collect::<Vec<_>>();
+        let Some(answers) = self.answers.get().filter(|_| !ours.is_empty()) else { return Ok(taken) };
+        let mut found = answers.find(ours).await?.into_iter();
+        let mut shared = Vec::new();
+        for place in &mut taken {
+            let Some(flight) = place.ours() else { continue };
+            let Some((given, from)) = found.next().flatten() else { continue };
+            flight.end(&Ok(given.clone()));
+            if from == From::Shared {
+                shared.push((flight.question.clone(), given.clone(), from));
+            }
+            *place = Taken::Known(given, from);
         }
+        if !shared.is_empty() {
+            self.keep(shared).await?;
+        }
+        Ok(taken)
+    }
+
+    /// What others were answered, and from where this row has it; nothing, if they have gone: then the question is to be taken again.
+    ///
+    /// # Errors
+    /// As those were told, or it can't be noted that this row has the answer, too.
+    pub async fn awaited(&self, awaited: Awaited) -> Result<Option<(Given, From)>, Unanswered> {
+        let question = awaited.question.clone();
+        let Some(outcome) = awaited.outcome().await else { return Ok(None) };
+        let given = outcome?;
+        if question.share.is_none() {
+            // It was the same row's.
+            return Ok(Some((given, From::Row)));
+        }
+        self.keep(vec![(question, given.clone(), From::Shared)]).await?;
+        Ok(Some((given, From::Shared)))
     }
 
     /// Asks the first of some models that answers, and keeps what it says: an answer for each question. `write` says what is sent to which.
+    /// What came of them their holder says ([`Flight::end`]).
     ///
     /// # Errors
     /// Why there is no answer.
     pub async fn ask(
         self: &Arc<Self>,
         models: &[Arc<Model>],
-        questions: &[Question],
+        flights: &[Arc<Flight>],
         write: impl Fn(&Model) -> Request,
     ) -> Result<Vec<Given>, Unanswered> {
         let mut failed = Unanswered::Closed;
         for model in models {
-            failed = match self.asked(model, questions, write(model)).await {
+            failed = match self.asked(model, flights, write(model)).await {
                 Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..))) => failed,
                 other => return other,
             };
@@ -308,40 +354,11 @@ impl Models {
         Err(failed)
     }
 
-    /// As [`ask`](Self::ask) with one question whose answer others may share; those who ask at the same time are answered once.
-    ///
-    /// # Errors
-    /// Why there is no answer.
-    pub async fn ask_shared(
-        self: &Arc<Self>,
-        models: &[Arc<Model>],
-        question: &Question,
-        write: impl Fn(&Model) -> Request + Send + Sync + 'static,
-    ) -> Result<(Given, From), Unanswered> {
-        let (desk, models, own) = (self.clone(), models.to_vec(), question.clone());
-        let ask = async move {
-            let given = desk.ask(&models, std::slice::from_ref(&own), write).await;
-            desk.flying().remove(&own.digest);
-            given?.pop().ok_or(Unanswered::Closed)
-        };
-        // Looked for and put there at once, so that of two who come together one asks.
-        let (flying, first) = match self.flying().entry(question.digest) {
-            Entry::Occupied(other) => (other.get().clone(), false),
-            Entry::Vacant(place) => (place.insert(ask.boxed().shared()).clone(), true),
-        };
-        let given = flying.await?;
-        if first {
-            return Ok((given, From::Asked));
-        }
-        self.keep(vec![(question.clone(), given.clone(), From::Shared)]).await?;
-        Ok((given, From::Shared))
-    }
-
     /// Asks one model, as often as it takes.
     async fn asked(
         self: &Arc<Self>,
         model: &Arc<Model>,
-        questions: &[Question],
+        flights: &[Arc<Flight>],
         request: Request,
     ) -> Result<Vec<Given>, Unanswered> {
         if self.mode != Mode::Ask {
@@ -351,9 +368,9 @@ impl Models {
                 "`dflow-host test --record` asks the models, and records what they answer".to_owned(),
             ));
         }
-        let (begun, most) = (Instant::now(), model.most(&request));
-        let (request, questions) = (Arc::new(request), Arc::<[Question]>::from(questions));
-        let (mut attempts, mut failures) = (0, 0);
+        let most = model.most(&request);
+        let (request, flights) = (Arc::new(request), Arc::<[Arc<Flight>]>::from(flights));
+        let (mut attempts, mut failures, mut refused) = (0, 0, None);
         loop {
             let reserved = Budget::reserve(&model.budgets, most).await.map_err(Unanswered::Money)?;
             let tokens = request.tokens() + model.out(&request);
@@ -365,7 +382,7 @@ impl Models {
                 ),
             })?;
             attempts += 1;
-            let (model, request, questions) = (model.clone(), request.clone(), questions.clone());
+            let (model, request, flights) = (model.clone(), request.clone(), flights.clone());
             let resource = model.resource.clone();
             let retries = model.retries;
             let desk = self.clone();
@@ -374,7 +391,7 @@ impl Models {
                     Ok(given) => given.into_iter().map(|given| Given { attempts, ..given }).collect::<Vec<_>>(),
                     Err(failed) => return Ok(Err(failed)),
                 };
-                let kept = questions.iter().cloned().zip(given.iter().cloned());
+                let kept = flights.iter().map(|flight| flight.question.clone()).zip(given.iter().cloned());
                 desk.keep(kept.map(|(question, given)| (question, given, From::Asked)).collect()).await?;
                 Ok(Ok(given))
             });
@@ -384,7 +401,8 @@ impl Models {
                 Err(Failed::Again(ended, kind, what)) => (ended, kind, what),
             };
             let given_up = match ended {
-                Ended::Refused => begun.elapsed() > PATIENCE,
+                // What was waited for before the first refusal was its turn, or money.
+                Ended::Refused => refused.get_or_insert_with(Instant::now).elapsed() > PATIENCE,
                 _ => {
                     failures += 1;
                     failures > retries
@@ -406,18 +424,6 @@ impl Models {
             Some(keeper) => Ok(keeper.keep(answers).await?),
             None => Ok(()),
         }
-    }
-
-    /// Notes that a row has answers that others were given.
-    ///
-    /// # Errors
-    /// It can't be kept.
-    pub async fn note(&self, answers: Vec<(Question, Given)>) -> Result<(), Unanswered> {
-        self.keep(answers.into_iter().map(|(question, given)| (question, given, From::Shared)).collect()).await
-    }
-
-    fn flying(&self) -> MutexGuard<'_, HashMap<Digest, Flying>> {
-        self.flying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something where requests are waited for, to its end, whether or not somebody waits for it.
@@ -453,7 +459,7 @@ impl Drop for UnderWay {
 
 impl std::convert::From<Unkept> for Unanswered {
     fn from(Unkept(what, hint): Unkept) -> Self {
-        Self::Setup(what, hint.unwrap_or_default())
+        Self::Unkept(what, hint)
     }
 }
 
@@ -461,14 +467,15 @@ impl std::convert::From<Unkept> for Unanswered {
 pub fn completion(model: &Model, prompt: &Prompt) -> Request {
     let (path, body) = written(model, prompt, prompt.shared);
     let most_out = prompt.max_tokens.map(u64::from);
-    Request { path, body: Bytes::from(body.to_string()), weights: vec![prompt_tokens(model, prompt)], most_out }
+    let kept = model.dialect == Dialect::Anthropic && prompt.shared > 0;
+    Request { path, body: Bytes::from(body.to_string()), weights: vec![prompt_tokens(model, prompt)], most_out, kept }
 }
 
 /// The request for vectors.
 pub fn vectors(model: &Model, texts: &[&str], dimensions: Option<u32>) -> Request {
     let body = openai::embeddings(&model.name, texts, dimensions).to_string().into();
     let weights = texts.iter().map(|text| model.tokens(text)).collect();
-    Request { path: openai::EMBEDDINGS, body, weights, most_out: Some(0) }
+    Request { path: openai::EMBEDDINGS, body, weights, most_out: Some(0), kept: false }
 }
 
 /// How many tokens go in.

@@ -55,8 +55,15 @@ pub struct Usage {
     pub input: u64,
     /// Tokens that went in and were in the provider's cache.
     pub cached_input: u64,
+    /// Tokens that went in and were put into the provider's cache, where that costs more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub written_input: u64,
     /// Tokens that came out.
     pub output: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What tokens cost, in dollars for a million.
@@ -70,11 +77,16 @@ pub struct Price {
     pub output: f64,
 }
 
+/// What a token costs that is put into the provider's cache, as a multiple of one that goes in: Anthropic's prompt caching for five minutes.
+const WRITTEN: f64 = 1.25;
+
 impl Price {
     /// What so many tokens cost. Rounded up to a billionth of a dollar.
     pub fn of(&self, usage: Usage) -> Usd {
         let cached = usage.cached_input.min(usage.input);
-        let (fresh, cached, output) = ((usage.input - cached) as f64, cached as f64, usage.output as f64);
+        let written = usage.written_input.min(usage.input - cached);
+        let fresh = (usage.input - cached - written) as f64 + written as f64 * WRITTEN;
+        let (cached, output) = (cached as f64, usage.output as f64);
         let dollars = fresh * self.input + cached * self.cached_input.unwrap_or(self.input) + output * self.output;
         // Dollars for a million are thousandths of billionths.
         Usd((dollars * 1e3).ceil() as u64)
@@ -229,13 +241,14 @@ mod tests {
     #[test]
     fn tokens_cost_what_the_price_says() {
         let price = Price { input: 0.15, cached_input: Some(0.075), output: 0.60 };
-        let usage = Usage { input: 1_000_000, cached_input: 400_000, output: 100_000 };
+        let usage = Usage { input: 1_000_000, cached_input: 400_000, written_input: 0, output: 100_000 };
         assert_eq!(price.of(usage), Usd::of(0.09 + 0.03 + 0.06).expect("money"));
         let without = Price { cached_input: None, ..price };
         assert_eq!(without.of(usage), Usd::of(0.15 + 0.06).expect("money"));
         assert_eq!(price.of(Usage { input: 1, ..Usage::default() }), Usd(150));
         // More cached than went in is a mistake of the provider's.
-        assert_eq!(price.of(Usage { input: 1, cached_input: 9, output: 0 }), Usd(75));
+        assert_eq!(price.of(Usage { input: 1, cached_input: 9, ..Usage::default() }), Usd(75));
+        assert_eq!(price.of(Usage { input: 1_000, written_input: 400, ..Usage::default() }), Usd(165_000));
     }
 
     #[test]

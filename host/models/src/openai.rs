@@ -113,6 +113,7 @@ impl From<Counted> for Usage {
             input: counted.prompt_tokens,
             cached_input: cached.unwrap_or_default(),
             output: counted.completion_tokens,
+            ..Self::default()
         }
     }
 }
@@ -127,6 +128,8 @@ pub fn answer(body: &[u8]) -> Result<Answer, String> {
         (Some(text), None, Some("length")) => (text, Finish::Length),
         (Some(text), None, Some("stop") | None) => (text, Finish::Stop),
         (Some(text), None, Some(other)) => (text, Finish::Other(other.to_owned())),
+        // It may have spent all that may come out on thinking: the same request would again.
+        (None, None, Some("length")) => (String::new(), Finish::Length),
         (None, None, _) => return Err("is a chat completion without a text".to_owned()),
     };
     Ok(Answer { text, finish, usage: completion.usage.map(Usage::from) })
@@ -243,12 +246,13 @@ mod tests {
         let usage =
             json!({ "prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": { "cached_tokens": 4 } });
         let body = json!({ "choices": [{ "message": { "content": "Hi" }, "finish_reason": "stop" }], "usage": usage });
-        let expected = Usage { input: 5, cached_input: 4, output: 2 };
+        let expected = Usage { input: 5, cached_input: 4, output: 2, ..Usage::default() };
         assert_eq!(read(body), Ok(Answer { text: "Hi".to_owned(), finish: Finish::Stop, usage: Some(expected) }));
         let choice =
             |message: Value, finish: Value| json!({ "choices": [{ "message": message, "finish_reason": finish }] });
         for (body, finish) in [
             (choice(json!({ "content": "Hi" }), "length".into()), Finish::Length),
+            (choice(json!({ "content": null, "reasoning_content": "Hm" }), "length".into()), Finish::Length),
             (choice(json!({ "content": null, "refusal": "No." }), "stop".into()), Finish::Refused),
             (choice(json!({ "content": "Hi" }), "content_filter".into()), Finish::Refused),
             (choice(json!({ "content": "Hi" }), Value::Null), Finish::Stop),

@@ -28,7 +28,8 @@ pub fn told(headers: &HeaderMap, refusal: Option<&str>, now: SystemTime) -> Told
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let first = |names: &[&str; 2]| names.iter().find_map(|name| text(name));
     let number = |names: &[&str; 2]| first(names).and_then(|text| text.parse::<u64>().ok());
-    let limits = LIMIT.each_ref().map(number);
+    // None at all would be no limit but a refusal.
+    let limits = LIMIT.each_ref().map(|names| number(names).filter(|limit| *limit > 0));
     let exhausted = (0..2).filter_map(|of| {
         let remaining = number(&REMAINING[of])?;
         let full = until(first(&RESET[of])?, now)?;
@@ -168,6 +169,7 @@ mod tests {
             retry_after: Some(Duration::from_secs(7)),
         };
         assert_eq!(told(&anthropic, None, now()), expected);
+        assert_eq!(told(&headers(&[("x-ratelimit-limit-requests", "0")]), None, now()), Told::default());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Where a stage's questions are asked: what was answered before isn't asked again, and what is asked is billed to the stage.
 
 use std::{
-    collections::HashMap,
     future::Future,
     mem,
     sync::{Arc, Mutex, PoisonError},
@@ -9,7 +8,7 @@ use std::{
 };
 
 use dflow_models::{
-    Model, Models, Rehearsed, Request, UNREACHABLE, Unanswered, completion,
+    Flight, Model, Models, Rehearsed, Request, Taken, UNREACHABLE, Unanswered, completion,
     exchange::Prompt,
     records::{Digest, From, Given, Question, Share},
     vectors,
@@ -17,6 +16,7 @@ use dflow_models::{
 use dflow_pipeline::{Fault, Name};
 use dflow_wasm::Cancel;
 use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::{alone::Lost, error::StepError, scope::StageCounts};
 
@@ -50,8 +50,8 @@ impl Desk {
     }
 
     /// Notes what would have been asked.
-    pub(crate) fn rehearse(&self, question: &Question, input: u64, cached: u64, output: [u64; 3]) {
-        let (stage, model) = (question.stage.clone(), self.resource());
+    pub(crate) fn rehearse(&self, input: u64, cached: u64, output: [u64; 3]) {
+        let (stage, model) = (self.stage.as_str().into(), self.resource());
         self.models.rehearse(Rehearsed { stage, model, input, cached, output });
     }
 
@@ -83,43 +83,38 @@ impl Desk {
         Question { stage: self.stage.as_str().into(), row, call, digest, share }
     }
 
-    /// What is known of some questions. Where others were given an answer, it is noted that these rows have it, too.
-    pub(crate) async fn known(&self, questions: &[Option<Question>]) -> Result<Vec<Option<(Given, From)>>, StepError> {
-        let asked = questions.iter().flatten().cloned().collect();
-        let mut known = self.models.find(asked).await.map_err(|e| self.ending(e))?.into_iter();
-        let known: Vec<_> =
-            questions.iter().map(|question| question.as_ref().and_then(|_| known.next().flatten())).collect();
-        let shared = questions.iter().zip(&known).filter_map(|(question, known)| match known {
-            Some((given, From::Shared)) => Some((question.clone()?, given.clone())),
-            _ => None,
-        });
-        self.note(shared.collect()).await?;
-        Ok(known)
+    /// What is known of some questions; nothing where there is none.
+    pub(crate) async fn take(&self, questions: Vec<Option<Question>>) -> Result<Vec<Option<Taken>>, StepError> {
+        let asked: Vec<bool> = questions.iter().map(Option::is_some).collect();
+        let taken = self.models.take(questions.into_iter().flatten().collect()).await;
+        let mut taken = taken.map_err(|e| self.ending(e))?.into_iter();
+        Ok(asked.into_iter().map(|asked| if asked { taken.next() } else { None }).collect())
     }
 
-    async fn note(&self, answers: Vec<(Question, Given)>) -> Result<(), StepError> {
-        match answers.is_empty() {
-            true => Ok(()),
-            false => self.models.note(answers).await.map_err(|e| self.ending(e)),
-        }
-    }
-
-    /// Asks for a completion.
-    pub(crate) async fn complete(&self, question: Question, prompt: Prompt) -> Result<(Given, From), Unanswered> {
-        let answered = match question.share {
-            None => {
-                let write = |model: &Model| completion(model, &prompt);
-                let asked = self.models.ask(&self.asked, std::slice::from_ref(&question), write).await;
-                asked.and_then(|mut given| given.pop().map(|given| (given, From::Asked)).ok_or(Unanswered::Closed))
+    /// The answer to a question: what is known, what others are told who ask it, or what is asked for.
+    pub(crate) async fn complete(&self, mut taken: Taken, prompt: &Prompt) -> Result<(Given, From), Unanswered> {
+        loop {
+            let awaited = match taken {
+                Taken::Known(given, from) => return Ok((given, from)),
+                Taken::Ours(flight) => {
+                    let write = |model: &Model| completion(model, prompt);
+                    let asked = self.models.ask(&self.asked, std::slice::from_ref(&flight), write).await;
+                    let answered = asked.and_then(|mut given| given.pop().ok_or(Unanswered::Closed));
+                    flight.end(&answered);
+                    match &answered {
+                        Ok(given) => self.bill(std::slice::from_ref(given)),
+                        Err(unanswered) => self.bill_attempts(unanswered),
+                    }
+                    return answered.map(|given| (given, From::Asked));
+                }
+                Taken::Others(awaited) => awaited,
+            };
+            let question = awaited.question.clone();
+            if let Some(known) = self.models.awaited(awaited).await? {
+                return Ok(known);
             }
-            Some(_) => self.models.ask_shared(&self.asked, &question, move |model| completion(model, &prompt)).await,
-        };
-        match &answered {
-            Ok((given, From::Asked)) => self.bill(std::slice::from_ref(given)),
-            Err(unanswered) => self.bill_attempts(unanswered),
-            Ok(_) => {}
+            taken = self.models.take(vec![question]).await?.pop().ok_or(Unanswered::Closed)?;
         }
-        answered
     }
 
     fn bill_attempts(&self, unanswered: &Unanswered) {
@@ -128,7 +123,7 @@ impl Desk {
         }
     }
 
-    /// The vectors of texts, each with its question; nothing where there is none. Of those with the same text one asks, where answers are shared.
+    /// The vectors of texts, each with its question; nothing where there is none.
     pub(crate) async fn vectors(
         &self,
         texts: &[&str],
@@ -136,62 +131,81 @@ impl Desk {
         dimensions: Option<u32>,
         cancel: &Cancel,
     ) -> Result<Vec<Option<Result<(Given, From), Lost>>>, StepError> {
-        let model = self.model()?;
-        let mut found: Vec<Option<Result<_, Lost>>> =
-            self.known(questions).await?.into_iter().map(|known| known.map(Ok)).collect();
-        let (mut first, mut asked, mut same) = (HashMap::new(), Vec::new(), Vec::new());
-        for (row, question) in questions.iter().enumerate() {
-            let Some(question) = question.as_ref().filter(|_| found[row].is_none()) else { continue };
-            match first.get(&question.digest).filter(|_| question.share.is_some()) {
-                Some(other) => same.push((row, *other)),
-                None => {
-                    first.insert(question.digest, row);
-                    asked.push(row);
+        let mut found: Vec<Option<Result<_, Lost>>> = vec![None; texts.len()];
+        let mut rows: Vec<usize> = (0..questions.len()).filter(|row| questions[*row].is_some()).collect();
+        // Once more where others have gone who were asking.
+        while !rows.is_empty() {
+            let taken = self.take(rows.iter().map(|row| questions[*row].clone()).collect()).await?;
+            let (mut ours, mut awaited) = (Vec::new(), Vec::new());
+            for (row, taken) in mem::take(&mut rows).into_iter().zip(taken) {
+                match taken {
+                    Some(Taken::Known(given, from)) => found[row] = Some(Ok((given, from))),
+                    Some(Taken::Ours(flight)) => ours.push((row, flight)),
+                    Some(Taken::Others(others)) => awaited.push((row, others)),
+                    None => {}
+                }
+            }
+            self.embed(texts, ours, dimensions, cancel, &mut found).await?;
+            let wait = |(row, awaited)| async move { (row, self.models.awaited(awaited).await) };
+            let mut waiting: FuturesUnordered<_> = awaited.into_iter().map(wait).collect();
+            let mut look = looking();
+            while let Some((row, answered)) = next(&mut waiting, &mut look, cancel).await? {
+                match answered {
+                    Ok(Some(known)) => found[row] = Some(Ok(known)),
+                    Ok(None) => rows.push(row),
+                    Err(unanswered) => found[row] = Some(Err(self.lost(unanswered)?)),
                 }
             }
         }
-        let ask = |rows: Vec<usize>| async move {
-            let questions: Vec<Question> = rows.iter().filter_map(|row| questions[*row].clone()).collect();
+        Ok(found)
+    }
+
+    /// Asks for vectors, in as few requests as the model takes.
+    async fn embed(
+        &self,
+        texts: &[&str],
+        flights: Vec<(usize, Arc<Flight>)>,
+        dimensions: Option<u32>,
+        cancel: &Cancel,
+        found: &mut [Option<Result<(Given, From), Lost>>],
+    ) -> Result<(), StepError> {
+        let ask = |part: Vec<(usize, Arc<Flight>)>| async move {
+            let (rows, flights): (Vec<usize>, Vec<_>) = part.into_iter().unzip();
             let write = |model: &Model| -> Request {
                 vectors(model, &rows.iter().map(|row| texts[*row]).collect::<Vec<_>>(), dimensions)
             };
-            let given = self.models.ask(&self.asked, &questions, write).await;
-            (rows, given)
+            let given = self.models.ask(&self.asked, &flights, write).await;
+            (rows.into_iter().zip(flights).collect::<Vec<_>>(), given)
         };
-        let mut waiting: FuturesUnordered<_> = parts(model, &asked, |row| texts[row]).into_iter().map(ask).collect();
-        while let Some((mut rows, given)) = next(&mut waiting, cancel).await? {
+        let parts = parts(self.model()?, flights, |row| texts[row]);
+        let mut waiting: FuturesUnordered<_> = parts.into_iter().map(ask).collect();
+        let mut look = looking();
+        while let Some((mut part, given)) = next(&mut waiting, &mut look, cancel).await? {
             match given {
                 Ok(given) => {
                     self.bill(&given);
-                    for (row, given) in rows.into_iter().zip(given) {
-                        found[row] = Some(Ok((given, From::Asked)));
+                    for ((row, flight), given) in part.into_iter().zip(given) {
+                        let answered = Ok(given);
+                        flight.end(&answered);
+                        found[row] = answered.ok().map(|given| Ok((given, From::Asked)));
                     }
                 }
                 // One of them is to blame: it is found by halves.
-                Err(Unanswered::Request(..)) if rows.len() > 1 => {
-                    let half = rows.split_off(rows.len() / 2);
-                    waiting.extend([rows, half].map(ask));
+                Err(Unanswered::Request(..)) if part.len() > 1 => {
+                    let half = part.split_off(part.len() / 2);
+                    waiting.extend([part, half].map(ask));
                 }
                 Err(unanswered) => {
                     self.bill_attempts(&unanswered);
+                    let unanswered = Err(unanswered);
+                    part.iter().for_each(|(_, flight)| flight.end(&unanswered));
+                    let Err(unanswered) = unanswered else { continue };
                     let lost = self.lost(unanswered)?;
-                    rows.into_iter().for_each(|row| found[row] = Some(Err(lost.clone())));
+                    part.into_iter().for_each(|(row, _)| found[row] = Some(Err(lost.clone())));
                 }
             }
         }
-        drop(waiting);
-        let mut notes = Vec::new();
-        for (row, other) in same {
-            found[row] = match found[other].clone() {
-                Some(Ok((given, _))) => {
-                    notes.extend(questions[row].clone().map(|question| (question, given.clone())));
-                    Some(Ok((given, From::Shared)))
-                }
-                other => other,
-            };
-        }
-        self.note(notes).await?;
-        Ok(found)
+        Ok(())
     }
 
     /// What a row without an answer fails with, if it isn't the run that ends.
@@ -209,11 +223,12 @@ impl Desk {
     fn ending(&self, unanswered: Unanswered) -> StepError {
         let stage = &self.stage;
         match unanswered {
-            Unanswered::Setup(what, hint) if hint.is_empty() => {
-                StepError::new(Fault::Outside, format!("stage `{stage}`: {what}"))
-            }
             Unanswered::Setup(what, hint) => {
                 StepError::new(Fault::Outside, format!("stage `{stage}`: {what}")).hint(hint)
+            }
+            Unanswered::Unkept(what, hint) => {
+                let error = StepError::new(Fault::Outside, format!("stage `{stage}`: {what}"));
+                hint.into_iter().fold(error, StepError::hint)
             }
             Unanswered::Money(over) => StepError::new(Fault::Limit, format!("stage `{stage}`: {over}"))
                 .hint("what was answered is kept: run again with a higher `max_usd`, and it goes on from there"),
@@ -232,34 +247,45 @@ pub(crate) fn lost(fault: Fault, kind: &str, message: impl Into<String>, attempt
     Lost { row: 0, fault, kind: kind.to_owned(), message: message.into(), attempts: attempts.max(1) }
 }
 
+/// When to look whether the run ends.
+pub(crate) fn looking() -> Interval {
+    let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look
+}
+
 /// The next of those that are waited for, unless the run ends meanwhile.
 pub(crate) async fn next<F: Future>(
     waiting: &mut FuturesUnordered<F>,
+    look: &mut Interval,
     cancel: &Cancel,
 ) -> Result<Option<F::Output>, StepError> {
     loop {
-        tokio::select! {
-            done = waiting.next() => return Ok(done),
-            () = tokio::time::sleep(LOOK) => if cancel.is_raised() {
-                return Err(StepError::new(Fault::Outside, "interrupted"));
-            },
+        let done = tokio::select! {
+            done = waiting.next() => Some(done),
+            _ = look.tick() => None,
+        };
+        match done {
+            _ if cancel.is_raised() => return Err(StepError::new(Fault::Outside, "interrupted")),
+            Some(done) => return Ok(done),
+            None => {}
         }
     }
 }
 
 /// Cuts rows into requests, by the most texts and tokens of one.
-fn parts<'a>(model: &Model, rows: &[usize], text: impl Fn(usize) -> &'a str) -> Vec<Vec<usize>> {
+fn parts<'a, T>(model: &Model, rows: Vec<(usize, T)>, text: impl Fn(usize) -> &'a str) -> Vec<Vec<(usize, T)>> {
     let (most, most_tokens) = model.most_texts;
-    let (mut parts, mut tokens) = (Vec::<Vec<usize>>::new(), 0);
+    let (mut parts, mut tokens) = (Vec::<Vec<_>>::new(), 0);
     for row in rows {
-        let more = model.tokens(text(*row));
+        let more = model.tokens(text(row.0));
         match parts.last_mut() {
             Some(part) if part.len() < most && tokens + more <= most_tokens => {
-                part.push(*row);
+                part.push(row);
                 tokens += more;
             }
             _ => {
-                parts.push(vec![*row]);
+                parts.push(vec![row]);
                 tokens = more;
             }
         }

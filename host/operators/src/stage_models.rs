@@ -7,12 +7,13 @@ use std::{
 };
 
 use dflow_models::{
-    Dialect, Mode, anthropic,
+    Dialect, Mode, Taken, anthropic,
     exchange::{Part, Prompt},
     prompt_digest, prompt_tokens,
     records::{Content, Digest, Given, Question},
     text_digest,
 };
+use dflow_pipeline::HOSTS_PARAMS;
 use dflow_wasm::{Asked, AskedAnswer, AskedPrompt, Asks, Cancel, WasmError};
 use futures::{FutureExt, future};
 use serde_json::{Map, Value};
@@ -81,21 +82,17 @@ impl GrantedModel {
         let model = self.desk.model()?;
         let prompts: Vec<Result<Prompt, String>> = prompts.into_iter().map(|asked| self.prompt(asked)).collect();
         let digests = prompts.iter().map(|prompt| Some(prompt_digest(model, prompt.as_ref().ok()?)));
-        let questions = self.questions(digests);
-        let known = self.desk.known(&questions).await?;
-        let asked = prompts.into_iter().zip(questions).zip(known).map(|((prompt, question), known)| async move {
-            let (prompt, question) = match (prompt, question) {
-                (Ok(prompt), Some(question)) => (prompt, question),
+        let taken = self.desk.take(self.questions(digests)).await?;
+        let asked = prompts.into_iter().zip(taken).map(|(prompt, taken)| async move {
+            let (prompt, taken) = match (prompt, taken) {
+                (Ok(prompt), Some(taken)) => (prompt, taken),
                 (Ok(_), None) => return Ok(Err("it was not asked".to_owned())),
                 (Err(why), _) => return Ok(Err(why)),
             };
-            if let Some((given, _)) = known {
-                return Ok(Ok(answer(given)));
+            if self.desk.models.mode() == Mode::Rehearse && !matches!(taken, Taken::Known(..)) {
+                return Ok(Ok(self.rehearsed(&prompt)));
             }
-            if self.desk.models.mode() == Mode::Rehearse {
-                return Ok(Ok(self.rehearsed(&question, &prompt)));
-            }
-            match self.desk.complete(question, prompt).await {
+            match self.desk.complete(taken, &prompt).await {
                 Ok((given, _)) => Ok(Ok(answer(given))),
                 Err(unanswered) => Ok(Err(said(self.desk.lost(unanswered)?))),
             }
@@ -109,16 +106,14 @@ impl GrantedModel {
             let why = format!("model `{}` is Anthropic's, and there are none that embed", model.resource);
             return Ok(texts.iter().map(|_| Err(why.clone())).collect());
         }
-        let questions = self.questions(texts.iter().map(|text| Some(text_digest(model, text, None))));
         if self.desk.models.mode() == Mode::Rehearse {
-            let vector = |(text, question): (&String, Option<Question>)| {
-                if let Some(question) = question {
-                    self.desk.rehearse(&question, model.tokens(text), 0, [0, 0, 0]);
-                }
+            let vector = |text: &String| {
+                self.desk.rehearse(model.tokens(text), 0, [0, 0, 0]);
                 Ok(vec![0.0; self.length.unwrap_or(1) as usize])
             };
-            return Ok(texts.iter().zip(questions).map(vector).collect());
+            return Ok(texts.iter().map(vector).collect());
         }
+        let questions = self.questions(texts.iter().map(|text| Some(text_digest(model, text, None))));
         let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
         let found = self.desk.vectors(&asked, &questions, None, &Cancel::default()).await?;
         let vectors = found.into_iter().map(|found| match found {
@@ -144,6 +139,9 @@ impl GrantedModel {
             "" => Map::new(),
             params => serde_json::from_str(params).map_err(|e| format!("the parameters are no JSON object: {e}"))?,
         };
+        if let Some((param, _)) = HOSTS_PARAMS.iter().find(|(param, _)| params.contains_key(*param)) {
+            return Err(format!("the parameter `{param}` is the host's to say"));
+        }
         let schema = match schema.as_str() {
             "" => None,
             schema => {
@@ -161,11 +159,11 @@ impl GrantedModel {
         })
     }
 
-    fn rehearsed(&self, question: &Question, prompt: &Prompt) -> AskedAnswer {
+    fn rehearsed(&self, prompt: &Prompt) -> AskedAnswer {
         let input = self.desk.model().map_or(0, |model| prompt_tokens(model, prompt));
         let most = prompt.max_tokens.map_or(1024, u64::from);
         let output = [1.min(most), 256.min(most), most];
-        self.desk.rehearse(question, input, 0, output);
+        self.desk.rehearse(input, 0, output);
         let text = if prompt.schema.is_some() { "{}".to_owned() } else { "word ".repeat(output[1] as usize * 4 / 5) };
         AskedAnswer { text, finish: "stop".to_owned(), input_tokens: input, output_tokens: output[1] }
     }

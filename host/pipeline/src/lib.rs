@@ -37,7 +37,9 @@ pub use format::{Codec, Format};
 pub use grant::{Grant, HttpGrant};
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
 pub use mistake::{At, Mistake, Mistakes, SourceText, Sources};
-pub use model::{AnswerSchema, Asking, Classify, ClassifyBy, Embed, Model, ModelLimits, ModelPrice, Prompt, Provider};
+pub use model::{
+    AnswerSchema, Asking, Classify, ClassifyBy, Embed, HOSTS_PARAMS, Model, ModelLimits, ModelPrice, Prompt, Provider,
+};
 pub use name::{Name, NameError};
 pub use render::{render, render_warnings};
 pub use trial::Test;

@@ -184,6 +184,18 @@ pub enum ClassifyBy {
     Embedding,
 }
 
+/// Parameters of a request that are the host's to say, and what says them in a stage: pace, money and answers are counted by them.
+pub const HOSTS_PARAMS: [(&str, &str); 8] = [
+    ("model", "`model` of the stage"),
+    ("messages", "the text of the stage"),
+    ("system", "`system` of the stage"),
+    ("max_tokens", "`max_tokens` of the stage"),
+    ("max_completion_tokens", "`max_tokens` of the stage"),
+    ("response_format", "`schema` of the stage"),
+    ("stream", "not needed: nobody sees an answer before it is whole"),
+    ("n", "not needed: a row has one answer"),
+];
+
 /// What is common to the verbs that ask a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Asking {

@@ -92,7 +92,7 @@ impl StageCost {
         let usd = price.map(|price| {
             let price = Price { input: price.input, cached_input: price.cached_input, output: price.output };
             let of = |input: u64, cached: f64, output: u64| {
-                price.of(Usage { input, cached_input: (input as f64 * cached) as u64, output })
+                price.of(Usage { input, cached_input: (input as f64 * cached) as u64, output, ..Usage::default() })
             };
             Range {
                 // What rows share may be in the provider's cache, or not.

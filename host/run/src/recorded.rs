@@ -221,7 +221,7 @@ mod tests {
             content: Content::Text("hi".to_owned()),
             finish: Finish::Length,
             model: "m".to_owned(),
-            usage: Usage { input: 3, cached_input: 0, output: 2 },
+            usage: Usage { input: 3, output: 2, ..Usage::default() },
             cost: Some(Usd(5)),
             latency: Duration::ZERO,
             attempts: 1,

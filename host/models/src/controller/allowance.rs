@@ -67,8 +67,11 @@ impl Allowance {
         let filled = Duration::from_secs_f64((missing / self.per_second()).max(0.0)).as_micros() as u64;
         let filled = if missing > 1e-9 { Duration::from_micros(filled + 1) } else { Duration::ZERO };
         let mut over = (self.sum + amount).saturating_sub(self.per_minute);
+        if over == 0 {
+            return filled;
+        }
         let gone = self.taken.iter().find_map(|(at, amount)| {
-            let last = over > 0 && *amount >= over;
+            let last = *amount >= over;
             over = over.saturating_sub(*amount);
             last.then(|| (*at + MINUTE).saturating_sub(now))
         });

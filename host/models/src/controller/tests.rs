@@ -88,9 +88,9 @@ fn many_refusals_of_one_load_halve_it_once() {
     (0..64).for_each(|_| state.ended(start, 1, Ended::Refused, wait, soon));
     assert_eq!((state.may, state.flying), (32.0, 0));
     assert_eq!(state.admit(1, soon), Ok(Some(Duration::from_secs(7))));
-    // Who doesn't say how long to wait isn't asked for a second, then two.
+    // Who doesn't say how long to wait isn't asked for a second, after a second refusal for two.
     let mut now = soon + Duration::from_secs(7);
-    for (seconds, may) in [(1, 16.0), (2, 8.0), (4, 4.0), (8, 2.0), (16, 1.0), (32, 1.0), (60, 1.0), (60, 1.0)] {
+    for (seconds, may) in [(2, 16.0), (4, 8.0), (8, 4.0), (16, 2.0), (32, 1.0), (60, 1.0), (60, 1.0)] {
         assert_eq!(state.admit(1, now), Ok(None));
         state.ended(now, 1, Ended::Refused, Told::default(), now);
         assert_eq!((state.may, state.admit(1, now)), (may, Ok(Some(Duration::from_secs(seconds)))));
@@ -105,6 +105,18 @@ fn many_refusals_of_one_load_halve_it_once() {
         rounds += 1;
     }
     assert!((7..=9).contains(&rounds), "{rounds}");
+}
+
+#[test]
+fn who_refuses_and_says_that_nobody_has_to_wait_is_asked_less_and_less() {
+    let mut state = State::new(UNSTATED);
+    let (mut now, told) = (MINUTE, Told { retry_after: Some(Duration::ZERO), ..Told::default() });
+    for millis in [50, 100, 200, 400] {
+        assert_eq!(state.admit(1, now), Ok(None));
+        state.ended(now, 1, Ended::Refused, told, now);
+        assert_eq!(state.admit(1, now), Ok(Some(Duration::from_millis(millis))));
+        now += Duration::from_millis(millis);
+    }
 }
 
 #[test]

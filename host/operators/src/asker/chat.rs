@@ -2,7 +2,7 @@
 
 use datafusion::arrow::array::ArrayRef;
 use dflow_models::{
-    Mode, Unanswered,
+    Mode, Taken, Unanswered,
     exchange::{Finish, Part, Prompt},
     money::Usd,
     prompt_digest, prompt_tokens,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     alone::Lost,
-    desk::{lost, next},
+    desk::{looking, lost, next},
     error::StepError,
 };
 
@@ -51,25 +51,26 @@ impl Asker {
             .enumerate()
             .map(|(row, prompt)| Some(self.question(prompt_digest(model, prompt.as_ref().ok()?), ids, row)))
             .collect();
-        let known = self.desk.known(&questions).await?;
-        let unknown: Vec<bool> = known.iter().map(Option::is_none).collect();
-        let turns = self.prefixes.turns(&mut rows, &unknown);
+        let taken = self.desk.take(questions.clone()).await?;
+        // Who waits for another's answer primes nothing, and mustn't keep waiting who does.
+        let ours: Vec<bool> = taken.iter().map(|taken| matches!(taken, Some(Taken::Ours(_)))).collect();
+        let turns = self.prefixes.turns(&mut rows, &ours);
         let mut waiting = FuturesUnordered::new();
         let mut answers: Vec<Option<Result<Answer, Lost>>> = Vec::with_capacity(rows.len());
-        for (row, ((prompt, question), (known, turn))) in
-            rows.into_iter().zip(questions).zip(known.into_iter().zip(turns)).enumerate()
-        {
+        let asked = questions.into_iter().zip(taken).map(|(question, taken)| question.zip(taken));
+        for (row, ((prompt, asked), turn)) in rows.into_iter().zip(asked).zip(turns).enumerate() {
             answers.push(None);
-            match (prompt, question) {
+            match (prompt, asked) {
                 (Err(lost), _) => answers[row] = Some(Err(lost)),
                 (Ok(_), None) => {}
-                (Ok(prompt), Some(question)) => waiting.push(async move {
-                    let answer = self.answer(prompt, question, known, turn).await;
+                (Ok(prompt), Some((question, taken))) => waiting.push(async move {
+                    let answer = self.answer(prompt, question, taken, turn).await;
                     (row, answer)
                 }),
             }
         }
-        while let Some((row, answer)) = next(&mut waiting, cancel).await? {
+        let mut look = looking();
+        while let Some((row, answer)) = next(&mut waiting, &mut look, cancel).await? {
             answers[row] = Some(match answer {
                 Ok(answer) => Ok(answer),
                 Err(Why::Lost(lost)) => Err(lost),
@@ -81,28 +82,17 @@ impl Asker {
     }
 
     /// What is said to one row: asked for once more if it doesn't fit.
-    async fn answer(
-        &self,
-        prompt: Prompt,
-        question: Question,
-        known: Option<(Given, From)>,
-        turn: Turn,
-    ) -> Result<Answer, Why> {
+    async fn answer(&self, prompt: Prompt, question: Question, taken: Taken, turn: Turn) -> Result<Answer, Why> {
         let model = self.desk.model().map_err(Why::Ended)?;
-        let (given, from) = match known {
-            Some(known) => known,
-            None if self.desk.models.mode() == Mode::Rehearse => {
-                let shared = match prompt.parts.first() {
-                    Some(Part::Text(text)) if matches!(turn, Turn::After(_)) => model.tokens(&text[..prompt.shared]),
-                    _ => 0,
-                };
-                return Ok(self.rehearsed(&question, prompt_tokens(model, &prompt), shared));
-            }
-            None => {
-                turn.comes().await;
-                self.desk.complete(question.clone(), prompt.clone()).await?
-            }
-        };
+        if self.desk.models.mode() == Mode::Rehearse && !matches!(taken, Taken::Known(..)) {
+            let shared = match prompt.parts.first() {
+                Some(Part::Text(text)) if matches!(turn, Turn::After(_)) => model.tokens(&text[..prompt.shared]),
+                _ => 0,
+            };
+            return Ok(self.rehearsed(prompt_tokens(model, &prompt), shared));
+        }
+        turn.comes().await;
+        let (given, from) = self.desk.complete(taken, &prompt).await?;
         drop(turn);
         let wrong = match self.read(&given).map_err(Why::Lost)? {
             Ok(value) => return Ok(Answer { value, vector: Vec::new(), given, from }),
@@ -111,11 +101,8 @@ impl Asker {
         let Content::Text(said) = &given.content else { return Err(Why::Lost(wrong.lost())) };
         let again = Prompt { repair: Some((said.clone(), wrong.repair())), ..prompt };
         let question = Question { call: question.call + 1, digest: prompt_digest(model, &again), ..question };
-        let known = self.desk.known(&[Some(question.clone())]).await.map_err(Why::Ended)?.pop().flatten();
-        let (second, again) = match known {
-            Some(known) => known,
-            None => self.desk.complete(question, again).await?,
-        };
+        let taken = self.desk.take(vec![Some(question)]).await.map_err(Why::Ended)?.pop().flatten();
+        let (second, again) = self.desk.complete(taken.ok_or(Unanswered::Closed)?, &again).await?;
         match self.read(&second).map_err(Why::Lost)? {
             Ok(value) => Ok(Answer {
                 value,

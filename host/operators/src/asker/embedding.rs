@@ -36,24 +36,21 @@ impl Asker {
                 })
             })
             .collect();
-        let questions: Vec<Option<Question>> = texts
-            .iter()
-            .enumerate()
-            .map(|(row, text)| Some(self.question(text_digest(model, text.as_ref().ok()?, dimensions), ids, row)))
-            .collect();
-        let unknown = || lost(Fault::Internal, "answer", "no vector came", 1);
         if self.desk.models.mode() == Mode::Rehearse {
-            let rehearsed = texts
-                .into_iter()
-                .zip(questions)
-                .map(|(text, question)| Ok(self.rehearsed(&question.ok_or_else(unknown)?, model.tokens(&text?), 0)));
+            let rehearsed = texts.into_iter().map(|text| Ok(self.rehearsed(model.tokens(&text?), 0)));
             return Ok(rehearsed.collect());
         }
         if let Wanted::Closest(labels) = &self.ask.wanted {
             self.closest.get_or_try_init(|| self.labels(labels, cancel)).await?;
         }
+        let questions: Vec<Option<Question>> = texts
+            .iter()
+            .enumerate()
+            .map(|(row, text)| Some(self.question(text_digest(model, text.as_ref().ok()?, dimensions), ids, row)))
+            .collect();
         let asked: Vec<&str> = texts.iter().map(|text| text.as_deref().unwrap_or_default()).collect();
         let found = self.desk.vectors(&asked, &questions, dimensions, cancel).await?;
+        let unknown = || lost(Fault::Internal, "answer", "no vector came", 1);
         let answers = texts.into_iter().zip(found).map(|(text, found)| {
             text?;
             let (given, from) = found.ok_or_else(unknown)??;

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use crate::{
-    AnswerSchema, Asking, Classify, ClassifyBy, Embed, Mistake, Name, OneOrMany, Prompt, SourceSchema,
+    AnswerSchema, Asking, Classify, ClassifyBy, Embed, HOSTS_PARAMS, Mistake, Name, OneOrMany, Prompt, SourceSchema,
     mistake::nearest_or_list,
     node::{Node, Shape},
     value::{Filled, FromNode, Table, choice},
@@ -124,17 +124,7 @@ fn asking(stage: Table<'_>, models: Models<'_>, found: &mut Vec<Mistake>) -> Opt
         Some(table) => table.entries.iter().map(|entry| (entry.key.clone(), entry.node.json(found))).collect(),
         None => serde_json::Map::new(),
     };
-    const OURS: [(&str, &str); 8] = [
-        ("model", "`model` of the stage"),
-        ("messages", "the text of the stage"),
-        ("system", "`system` of the stage"),
-        ("max_tokens", "`max_tokens` of the stage"),
-        ("max_completion_tokens", "`max_tokens` of the stage"),
-        ("response_format", "`schema` of the stage"),
-        ("stream", "not needed: nobody sees an answer before it is whole"),
-        ("n", "not needed: a row has one answer"),
-    ];
-    for (key, instead) in OURS.iter().filter(|(key, _)| params.contains_key(*key)) {
+    for (key, instead) in HOSTS_PARAMS.iter().filter(|(key, _)| params.contains_key(*key)) {
         let mistake = Mistake::new(stage.at.key("params").key(key), format!("`{key}` is the host's to say"));
         found.push(mistake.hint(format!("it is {instead}")));
     }

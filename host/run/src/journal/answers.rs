@@ -102,7 +102,7 @@ impl Journal {
                 "SELECT answer.model, sum(answer.usd) FROM answer JOIN run ON run.id = answer.run
                  WHERE run.pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND run.id < ?1 AND answer.usd IS NOT NULL
                  AND run.id > coalesce((SELECT max(done.id) FROM run AS done
-                     WHERE done.pipeline = run.pipeline AND done.id < ?1 AND done.exit IN (0, 4)), '')
+                     WHERE done.pipeline = run.pipeline AND done.id < ?1 AND done.exit IN (0, 4) AND done.first IS NULL), '')
                  GROUP BY answer.model",
             )?;
             let spent = spent.query_map([run], |row| Ok((row.get(0)?, Usd(uint(row.get(1)?)))))?;
@@ -160,7 +160,7 @@ fn serve(mut db: Connection, other: Option<Connection>, path: &Path, run: &str, 
         loop {
             match next.take() {
                 Some(Command::Find(questions, answer)) => {
-                    // Nobody finds what isn't written: who asks the same at the same time is answered once (`Models::ask_shared`).
+                    // Nobody finds what isn't written: who asks the same at the same time is answered once (`Models::take`).
                     let _ = answer.send(find_in(&db, other.as_ref(), &questions).map_err(&unkept));
                 }
                 Some(Command::Keep(kept)) => keep.push(kept),
@@ -300,7 +300,12 @@ fn given(row: &Row<'_>) -> rusqlite::Result<Given> {
         content,
         finish: Finish::of(&finish),
         model: row.get(3)?,
-        usage: Usage { input: uint(row.get(4)?), cached_input: uint(row.get(5)?), output: uint(row.get(6)?) },
+        usage: Usage {
+            input: uint(row.get(4)?),
+            cached_input: uint(row.get(5)?),
+            output: uint(row.get(6)?),
+            ..Usage::default()
+        },
         cost: row.get::<_, Option<i64>>(7)?.map(|usd| Usd(uint(usd))),
         latency: Duration::from_millis(uint(row.get(8)?)),
         attempts: row.get(9)?,
@@ -336,11 +341,14 @@ impl History {
     pub fn answers(&self) -> Result<Vec<KeptAnswers>, StepError> {
         self.read(|db| {
             let mut kept = db.prepare(
-                "SELECT stage, model, count(*), sum((SELECT count(*) FROM answered WHERE answered.answer = answer.id)),
-                 sum(EXISTS (SELECT 1 FROM shared WHERE shared.answer = answer.id)),
+                // What rows and questions have is counted once, not looked for by each answer.
+                "SELECT stage, model, count(*), coalesce(sum(of_rows.many), 0), count(of_all.answer),
                  sum(coalesce(length(CAST(text AS BLOB)), 0) + coalesce(length(vector), 0)),
                  sum(input_tokens + output_tokens), coalesce(sum(usd), 0)
-                 FROM answer GROUP BY stage, model ORDER BY stage, model",
+                 FROM answer
+                 LEFT JOIN (SELECT answer, count(*) AS many FROM answered GROUP BY answer) AS of_rows ON of_rows.answer = answer.id
+                 LEFT JOIN (SELECT DISTINCT answer FROM shared) AS of_all ON of_all.answer = answer.id
+                 GROUP BY stage, model ORDER BY stage, model",
             )?;
             let kept = kept.query_map([], |row| {
                 let number = |column| -> rusqlite::Result<u64> { Ok(uint(row.get(column)?)) };
@@ -384,10 +392,13 @@ impl Journal {
                     |row| Ok((row.get(0)?, row.get(1)?)),
                 )?
             };
-            for table in ["answered WHERE answer", "shared WHERE answer", "answer WHERE id"] {
-                collect.execute(&format!("DELETE FROM {table} IN (SELECT id FROM leaving)"), [])?;
-            }
-            collect.execute_batch("DROP TABLE leaving")?;
+            let leave = |table| collect.execute(&format!("DELETE FROM {table} IN (SELECT id FROM leaving)"), []);
+            leave("answered WHERE answer")?;
+            leave("shared WHERE answer")?;
+            // SQLite looks whether anybody still has one that leaves; without these it would read both tables for each.
+            collect.execute_batch("CREATE INDEX of_rows ON answered (answer); CREATE INDEX of_all ON shared (answer)")?;
+            leave("answer WHERE id")?;
+            collect.execute_batch("DROP INDEX of_rows; DROP INDEX of_all; DROP TABLE leaving")?;
             collect.commit()?;
             db.execute_batch("VACUUM")?;
             Ok((uint(count), uint(bytes)))
@@ -420,7 +431,7 @@ mod tests {
             content: Content::Text(text.to_owned()),
             finish: Finish::Stop,
             model: "m".to_owned(),
-            usage: Usage { input: 3, cached_input: 1, output: 2 },
+            usage: Usage { input: 3, cached_input: 1, output: 2, ..Usage::default() },
             cost: Some(Usd(usd)),
             latency: Duration::from_millis(7),
             attempts: 1,
@@ -461,6 +472,11 @@ mod tests {
         // Another run goes on with what this one has spent, and finds its answers, if it isn't told to begin anew.
         let mut open = journal(folder.path(), "2");
         assert_eq!(open.spent().expect("known"), BTreeMap::from([("m".to_owned(), Usd(15))]));
+        // One of some first rows that came to its end ends nothing.
+        open.with(|db| Ok(db.execute("UPDATE run SET exit = 0, first = 3 WHERE id = '1'", [])?)).expect("written");
+        assert_eq!(open.spent().expect("known"), BTreeMap::from([("m".to_owned(), Usd(15))]));
+        open.with(|db| Ok(db.execute("UPDATE run SET exit = 0, first = NULL WHERE id = '1'", [])?)).expect("written");
+        assert_eq!(open.spent().expect("known"), BTreeMap::new());
         let keeper = open.answers(&["s"], true, None).expect("a keeper");
         let found = keeper.find(vec![own, other.clone()]).await.expect("found");
         assert_eq!(found, [None, Some((vector, From::Shared))]);
