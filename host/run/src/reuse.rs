@@ -78,6 +78,10 @@ impl Reuse {
         journal: Known<'_>,
     ) -> Result<Self, StepError> {
         let mut past = journal.past_tasks(fingerprint)?;
+        if past.is_empty() {
+            // Of many files it isn't looked up which are covered.
+            return Ok(Self::nothing(segment, None));
+        }
         for task in past.iter_mut().flat_map(|task| {
             std::iter::once(&mut task.result).chain(task.replays.iter_mut().map(|replay| &mut replay.result))
         }) {
@@ -267,12 +271,11 @@ impl Looked<'_> {
         left: Option<BTreeMap<Name, Vec<Split>>>,
         whole: Option<BTreeMap<Name, Prepared>>,
     ) -> Reuse {
-        let coverage = self.segment.sources.first().map(|source| (source, Coverage::of(source.to_read(None))));
+        let source = self.segment.sources.first().filter(|_| !self.segment.global && !tasks.is_empty());
+        let coverage = source.map(|source| (source, Coverage::of(source.to_read(None))));
         let position = |task: &PastTask| match &coverage {
-            Some((source, coverage)) if !self.segment.global => {
-                task.splits.get(&source.stage).map_or((0, 0), |read| coverage.position(read))
-            }
-            _ => (0, 0),
+            Some((source, coverage)) => task.splits.get(&source.stage).map_or((0, 0), |read| coverage.position(read)),
+            None => (0, 0),
         };
         let standing = |of: &&PastTask| {
             let position = position(of);
