@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dflow_io::{Prepared, Split};
+use dflow_io::{Prepared, Split, Splits};
 use dflow_operators::{RowFailure, StageCounts, StepError};
 use dflow_pipeline::{Codec, Fault, Format, Name, Pipeline};
 
@@ -75,7 +75,7 @@ fn spec(folder: &Path, number: u32, file: &str) -> TaskSpec {
         pipeline: Pipeline::default(),
         pins: BTreeMap::new(),
         segment: name("sink"),
-        splits: BTreeMap::from([(name("pages"), vec![split])]),
+        splits: BTreeMap::from([(name("pages"), Splits::from(vec![split]))]),
         partitions: 1,
         parallel: 1,
         first: None,
