@@ -115,8 +115,10 @@ async fn list(environment: &Environment, name: &Name, read: &Read) -> Result<Vec
         return Err(mistakes);
     }
     // Two globs may name the same file; it is read once.
-    let mut seen = std::collections::HashSet::new();
-    splits.retain(|s| seen.insert(s.identity()));
+    if read.path.len() > 1 {
+        let mut seen = std::collections::HashSet::new();
+        splits.retain(|s| seen.insert(s.identity()));
+    }
     Ok(splits)
 }
 
