@@ -244,6 +244,19 @@ fn a_prepared_file_that_is_gone_takes_its_task_with_it() {
 }
 
 #[test]
+fn a_journal_is_written_ahead_and_synced() {
+    let folder = folder();
+    // First it is made, then it is there.
+    for run in ["r1", "r2"] {
+        let journal = open(folder.path(), run).expect("opens");
+        let mode: String = journal.db.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("is known");
+        let synced: i64 = journal.db.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("is known");
+        assert_eq!((mode.as_str(), synced), ("wal", 2), "{run}");
+        assert!(!folder.path().join("dflow.db-journal").exists(), "{run}");
+    }
+}
+
+#[test]
 fn one_run_at_a_time() {
     let folder = folder();
     let first = open(folder.path(), "r1").expect("opens");
