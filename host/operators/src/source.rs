@@ -24,7 +24,7 @@ use datafusion::{
         stream::RecordBatchStreamAdapter,
     },
 };
-use dflow_io::{IoError, SourceBatch, SourceReader, Split, push_row};
+use dflow_io::{IoError, SourceBatch, SourceReader, Split, Splits, push_row};
 use dflow_pipeline::{BatchLimits, Bytes, Fault, Name, OnError};
 use futures::{StreamExt, stream::BoxStream};
 
@@ -143,13 +143,13 @@ impl SourceExec {
     pub fn new(
         spec: Arc<SourceSpec>,
         projection: Vec<usize>,
-        splits: &[Split],
+        splits: &Arc<[Split]>,
         partitions: usize,
         fetch: Option<usize>,
     ) -> Result<Self> {
         let schema = Arc::new(spec.schema.project(&projection)?);
-        let partitions: Vec<Arc<[Split]>> =
-            deal(splits, partitions, spec.reader.cuts()).into_iter().map(Arc::from).collect();
+        let dealt = deal(&splits.clone().into(), partitions, spec.reader.cuts());
+        let partitions: Vec<Arc<[Split]>> = dealt.iter().map(Splits::alone).collect();
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions.len()),
@@ -211,13 +211,13 @@ impl SourceExec {
 const LEAST_PIECE: u64 = 1 << 20;
 
 /// Splits in consecutive lists of about the same size in bytes; at least one. With `cut`, a large split becomes several pieces.
-pub fn deal(splits: &[Split], parts: usize, cut: bool) -> Vec<Vec<Split>> {
+pub fn deal(splits: &Splits, parts: usize, cut: bool) -> Vec<Splits> {
     let total: u64 = splits.iter().map(|s| s.bytes().max(1)).sum();
     let most = if cut { total.div_ceil(LEAST_PIECE) as usize } else { splits.len() };
     let parts = parts.clamp(1, most.max(splits.len()).max(1));
-    let mut lists: Vec<Vec<Split>> = vec![Vec::new()];
+    let mut lists: Vec<Vec<Piece>> = vec![Vec::new()];
     let mut dealt = 0u64;
-    for split in splits {
+    for (place, split) in splits.iter().enumerate() {
         let (mut start, end) = split.range.unwrap_or((0, split.size));
         loop {
             let due = (total * lists.len() as u64 / parts as u64).saturating_sub(dealt);
@@ -234,7 +234,7 @@ pub fn deal(splits: &[Split], parts: usize, cut: bool) -> Vec<Vec<Split>> {
             let until = piece.map_or(end, |piece| start + piece);
             let range = if whole { None } else { Some((start, until)) };
             if let Some(list) = lists.last_mut() {
-                list.push(Split { range, ..split.clone() });
+                list.push((place, range));
             }
             dealt += piece.unwrap_or((end - start).max(1));
             if open && dealt >= total * lists.len() as u64 / parts as u64 {
@@ -249,7 +249,22 @@ pub fn deal(splits: &[Split], parts: usize, cut: bool) -> Vec<Vec<Split>> {
     if lists.len() > 1 && lists.last().is_some_and(Vec::is_empty) {
         lists.pop();
     }
-    lists
+    lists.iter().map(|list| of_pieces(splits, list)).collect()
+}
+
+/// The place of a split among others, and the bytes of it that are meant.
+type Piece = (usize, Option<(u64, u64)>);
+
+/// Pieces of splits that follow each other. They are copied only where one of them is cut.
+fn of_pieces(splits: &Splits, pieces: &[Piece]) -> Splits {
+    let whole = pieces.iter().all(|(place, range)| splits[*place].range == *range);
+    match (pieces.first(), pieces.last()) {
+        (Some((first, _)), Some((last, _))) if whole => splits.part(*first..*last + 1),
+        _ => {
+            let cut = pieces.iter().map(|(place, range)| Split { range: *range, ..splits[*place].clone() });
+            cut.collect::<Vec<_>>().into()
+        }
+    }
 }
 
 impl DisplayAs for SourceExec {

@@ -16,6 +16,7 @@ use dflow_models::Models;
 use dflow_operators::{ReadBy, is_split};
 use dflow_pipeline::{At, BatchLimits, Draft, Mistake, Mistakes, Name, Pipeline, Stage, Verb};
 use dflow_wasm::{Plugin, RowShape, shipped};
+use futures::future::join;
 use indexmap::IndexMap;
 
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     routed,
     saved::KEY_COLUMN,
     segment::{Segment, SegmentSource},
-    source::{self, Source},
+    source::{self, Listed, Source},
     steps::{Opening, Planned, Step},
     together::{End, Rows, together},
     verbs,
@@ -97,6 +98,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
         broken: BTreeSet::new(),
         queries: BTreeMap::new(),
         from: IndexMap::new(),
+        listed: BTreeMap::new(),
         sources: BTreeMap::new(),
         saves: environment.saves && target.is_none(),
         saved: IndexMap::new(),
@@ -108,7 +110,12 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     };
     planning.edges();
     planning.sourceless();
-    for name in planning.order() {
+    let order = planning.order();
+    // Files are listed elsewhere, while plugins are loaded here.
+    let listing = source::listed(environment, pipeline, &order);
+    let (listed, ()) = join(listing, planning.load_shipped(&order)).await;
+    planning.listed = listed;
+    for name in order {
         planning.stage(&name).await;
     }
     if let Some(replay) = &environment.replay {
@@ -164,6 +171,8 @@ struct Planning<'a> {
     broken: BTreeSet<String>,
     queries: BTreeMap<Name, Query>,
     from: IndexMap<Name, Vec<Name>>,
+    /// The files of sources that aren't planned yet.
+    listed: Listed,
     sources: BTreeMap<Name, SegmentSource>,
     /// Whether saved stages are stored.
     saves: bool,
@@ -285,7 +294,11 @@ impl Planning<'_> {
         let input = input.ok_or_else(|| vec![Mistake::new(At::stage(name), format!("stage `{name}` reads nothing"))]);
         match &stage.verb {
             Verb::Read(read) => {
-                let source = match source::read(self.environment, name, read).await {
+                let source = match self.listed.remove(name).unwrap_or_else(|| Err(Vec::new())) {
+                    Ok(splits) => source::read(self.environment, name, read, splits).await,
+                    Err(mistakes) => Err(mistakes),
+                };
+                let source = match source {
                     Ok(source) => source,
                     Err(mistakes) => {
                         let Some(source) = source::absent(self.environment, name, read).await else {

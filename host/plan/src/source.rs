@@ -1,6 +1,6 @@
 //! Stages that make rows: `read`, `values`, `input`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -13,7 +13,10 @@ use datafusion::{
 };
 use dflow_io::{FileReader, IoError, LineReader, SourceReader, Split};
 use dflow_operators::{PartitionedReader, Partitions, Reader, SourceExec, SourceSpec, TaskScope};
-use dflow_pipeline::{At, BatchLimits, Fault, Format, Mistake, Name, Read, ReadAs, SourceSchema, Stage};
+use dflow_pipeline::{
+    At, BatchLimits, Fault, Format, Mistake, Name, Pipeline, Read, ReadAs, SourceSchema, Stage, Verb,
+};
+use futures::future::join_all;
 
 use crate::{
     Environment,
@@ -82,8 +85,20 @@ pub(crate) struct Source {
     pub(crate) splits: Vec<Split>,
 }
 
-/// `read`: lists the files and finds out their columns.
-pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) -> Result<Source, Vec<Mistake>> {
+/// What the `read` stages among some stages name, by stage.
+pub(crate) type Listed = BTreeMap<Name, Result<Vec<Split>, Vec<Mistake>>>;
+
+/// Lists what stages read, all at the same time. It is under way once this was polled.
+pub(crate) async fn listed(environment: &Environment, pipeline: &Pipeline, stages: &[Name]) -> Listed {
+    let listing = stages.iter().filter_map(|name| match &pipeline.stage.get(name)?.verb {
+        Verb::Read(read) => Some(async move { (name.clone(), list(environment, name, read).await) }),
+        _ => None,
+    });
+    join_all(listing).await.into_iter().collect()
+}
+
+/// The files that a `read` names.
+async fn list(environment: &Environment, name: &Name, read: &Read) -> Result<Vec<Split>, Vec<Mistake>> {
     let at = At::stage(name);
     let mut splits = Vec::new();
     let mut mistakes = Vec::new();
@@ -100,8 +115,21 @@ pub(crate) async fn read(environment: &Environment, name: &Name, read: &Read) ->
         return Err(mistakes);
     }
     // Two globs may name the same file; it is read once.
-    let mut seen = std::collections::HashSet::new();
-    splits.retain(|s| seen.insert(s.identity()));
+    if read.path.len() > 1 {
+        let mut seen = std::collections::HashSet::new();
+        splits.retain(|s| seen.insert(s.identity()));
+    }
+    Ok(splits)
+}
+
+/// `read`: finds out the columns of the files that were listed.
+pub(crate) async fn read(
+    environment: &Environment,
+    name: &Name,
+    read: &Read,
+    splits: Vec<Split>,
+) -> Result<Source, Vec<Mistake>> {
+    let at = At::stage(name);
     let pinned = read.schema.as_ref().map(|s| schema(&at.key("schema"), s)).transpose()?;
     reading(environment, &at, read, splits, pinned).await
 }

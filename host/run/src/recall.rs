@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use dflow_io::Split;
+use dflow_io::{Split, Splits};
 use dflow_operators::{StepError, StoredRows};
 use dflow_pipeline::{Name, Verb};
 use dflow_plan::{Plan, Segment};
@@ -82,8 +82,9 @@ impl Stored {
     }
 
     /// Those that may hold results for these splits.
-    pub(crate) fn of(&self, splits: &BTreeMap<Name, Vec<Split>>) -> Vec<StoredRows> {
+    pub(crate) fn of(&self, splits: &BTreeMap<Name, Splits>) -> Vec<StoredRows> {
         let of = |split: &Split| self.by_split.get(&split.identity()).into_iter().flatten();
-        self.all.iter().chain(splits.values().flatten().flat_map(of)).cloned().collect()
+        let splits = splits.values().flat_map(|splits| splits.iter());
+        self.all.iter().chain(splits.flat_map(of)).cloned().collect()
     }
 }

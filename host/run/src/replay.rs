@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use dflow_io::Split;
+use dflow_io::{Split, Splits};
 use dflow_operators::{DeadPlace, RowFailure, StageCounts, StepError};
 use dflow_pipeline::{Draft, Fault, Name, OnError, exit};
 use dflow_plan::{DEAD, Plan, Replay, Segment};
@@ -239,7 +239,7 @@ impl Engine {
             pipeline: plan.pipeline.clone(),
             pins: plan.plugins.iter().map(|(name, plugin)| (name.clone(), plugin.digest().to_owned())).collect(),
             segment: ends.first().cloned().unwrap_or_else(|| of.segment.ends[0].clone()),
-            splits: BTreeMap::from([(of.replay.source(), vec![split])]),
+            splits: BTreeMap::from([(of.replay.source(), Splits::from(vec![split]))]),
             partitions: 1,
             parallel: 1,
             first: None,

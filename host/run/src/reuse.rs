@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use dflow_io::{Prepared, Split};
+use dflow_io::{Prepared, Split, Splits};
 use dflow_operators::{StageCounts, StepError};
 use dflow_pipeline::{Name, Verb};
 use dflow_plan::{Plan, Segment};
@@ -44,7 +44,7 @@ pub(crate) struct Cutting {
     /// Where in the source the first of them begins.
     pub(crate) position: Position,
     /// They.
-    pub(crate) splits: Vec<Split>,
+    pub(crate) splits: Splits,
     /// What stays of what the task did.
     pub(crate) cut: Cut,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Reuse {
     /// Those of which a part stands, which is to be copied.
     pub(crate) cuts: Vec<Cutting>,
     /// The splits that are left, by source; `None` when nothing is.
-    pub(crate) left: Option<BTreeMap<Name, Vec<Split>>>,
+    pub(crate) left: Option<BTreeMap<Name, Splits>>,
     /// The single files that stand as they are, by sink: then they all do.
     pub(crate) whole: Option<BTreeMap<Name, Prepared>>,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Reuse {
 impl Reuse {
     /// Nothing stands.
     pub(crate) fn nothing(segment: &Segment, first: Option<u64>) -> Self {
-        let left = segment.sources.iter().map(|s| (s.stage.clone(), s.to_read(first).to_vec()));
+        let left = segment.sources.iter().map(|s| (s.stage.clone(), Splits::from(s.to_read(first).clone())));
         Self { standing: Vec::new(), cuts: Vec::new(), left: Some(left.collect()), whole: None }
     }
 
@@ -78,6 +78,10 @@ impl Reuse {
         journal: Known<'_>,
     ) -> Result<Self, StepError> {
         let mut past = journal.past_tasks(fingerprint)?;
+        if past.is_empty() {
+            // Of many files it isn't looked up which are covered.
+            return Ok(Self::nothing(segment, None));
+        }
         for task in past.iter_mut().flat_map(|task| {
             std::iter::once(&mut task.result).chain(task.replays.iter_mut().map(|replay| &mut replay.result))
         }) {
@@ -177,7 +181,7 @@ impl Looked<'_> {
         if all_there && !self.shows_columns(&standing) {
             return Ok(None);
         }
-        let left = (!nothing_left).then(|| BTreeMap::from([(source.stage.clone(), rest)]));
+        let left = (!nothing_left).then(|| BTreeMap::from([(source.stage.clone(), Splits::from(rest))]));
         Ok(Some(self.reuse(&standing, cuts, left, None)))
     }
 
@@ -215,7 +219,7 @@ impl Looked<'_> {
                 let places: Vec<u32> = kept.iter().map(|(place, _)| *place).collect();
                 let splits: Vec<Split> = kept.iter().filter_map(|(_, read)| coverage.split(read)).collect();
                 let position = coverage.position(&[kept[0].1.clone()]);
-                cuts.push(Cutting { position, splits, cut: divisible.keeping(&places) });
+                cuts.push(Cutting { position, splits: splits.into(), cut: divisible.keeping(&places) });
             }
         }
         Ok(cuts)
@@ -264,15 +268,14 @@ impl Looked<'_> {
         &self,
         tasks: &[&PastTask],
         cuts: Vec<Cutting>,
-        left: Option<BTreeMap<Name, Vec<Split>>>,
+        left: Option<BTreeMap<Name, Splits>>,
         whole: Option<BTreeMap<Name, Prepared>>,
     ) -> Reuse {
-        let coverage = self.segment.sources.first().map(|source| (source, Coverage::of(source.to_read(None))));
+        let source = self.segment.sources.first().filter(|_| !self.segment.global && !tasks.is_empty());
+        let coverage = source.map(|source| (source, Coverage::of(source.to_read(None))));
         let position = |task: &PastTask| match &coverage {
-            Some((source, coverage)) if !self.segment.global => {
-                task.splits.get(&source.stage).map_or((0, 0), |read| coverage.position(read))
-            }
-            _ => (0, 0),
+            Some((source, coverage)) => task.splits.get(&source.stage).map_or((0, 0), |read| coverage.position(read)),
+            None => (0, 0),
         };
         let standing = |of: &&PastTask| {
             let position = position(of);

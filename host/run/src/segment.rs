@@ -88,7 +88,7 @@ impl SegmentRun<'_> {
     pub(crate) fn size(&self) -> (usize, usize, u64) {
         let (cuts, specs): (Vec<_>, Vec<_>) =
             self.specs.iter().map(|(_, spec)| spec).partition(|spec| spec.cut.is_some());
-        let splits = specs.iter().flat_map(|spec| spec.splits.values().flatten());
+        let splits = specs.iter().flat_map(|spec| spec.splits.values().flat_map(|splits| splits.iter()));
         (specs.len(), self.reuse.standing.len() + cuts.len(), splits.map(Split::bytes).sum())
     }
 

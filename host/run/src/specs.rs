@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dflow_io::Split;
+use dflow_io::{Split, Splits};
 use dflow_operators::DeadPlace;
 use dflow_pipeline::Name;
 use dflow_plan::{Plan, Segment};
@@ -61,14 +61,13 @@ pub(crate) fn specs(
         return vec![((0, 0), spec(0, left.clone(), partitions, 1))];
     }
     let source = &segment.sources[0];
-    let splits = left.get(&source.stage).map(Vec::as_slice).unwrap_or_default();
-    let mut tasks = grouping::tasks(splits, settings.workers, settings.task_bytes, source.cut);
+    let splits = left.get(&source.stage).cloned().unwrap_or_default();
+    let mut tasks = grouping::tasks(&splits, settings.workers, settings.task_bytes, source.cut);
     let mut positions: Vec<Position> = (0..tasks.len()).map(|i| (i, 0)).collect();
     if !(reuse.standing.is_empty() && reuse.cuts.is_empty()) {
         let coverage = Coverage::of(&source.kept);
-        tasks = tasks.into_iter().flat_map(|task| without_gaps(task, &coverage)).collect();
-        let position =
-            |task: &Vec<Split>| coverage.position(&task.iter().take(1).map(PastSplit::of).collect::<Vec<_>>());
+        tasks = tasks.iter().flat_map(|task| without_gaps(task, &coverage)).collect();
+        let position = |task: &Splits| coverage.position(&task.iter().take(1).map(PastSplit::of).collect::<Vec<_>>());
         positions = tasks.iter().map(position).collect();
     }
     let count = tasks.len();
@@ -78,17 +77,14 @@ pub(crate) fn specs(
 }
 
 /// A task's splits, cut where one of another task lies in between: the parts of a single file stand in source order.
-fn without_gaps(splits: Vec<Split>, coverage: &Coverage<'_>) -> Vec<Vec<Split>> {
-    let mut tasks: Vec<Vec<Split>> = Vec::new();
-    for split in splits {
-        match tasks.last_mut() {
-            Some(task)
-                if task.last().is_some_and(|last| coverage.in_a_row(&[PastSplit::of(last), PastSplit::of(&split)])) =>
-            {
-                task.push(split);
-            }
-            _ => tasks.push(vec![split]),
-        }
-    }
-    if tasks.is_empty() { vec![Vec::new()] } else { tasks }
+fn without_gaps(splits: &Splits, coverage: &Coverage<'_>) -> Vec<Splits> {
+    let follows = |a: &Split, b: &Split| coverage.in_a_row(&[PastSplit::of(a), PastSplit::of(b)]);
+    let mut end = 0;
+    let parts = splits.chunk_by(follows).map(|part| {
+        let start = end;
+        end += part.len();
+        splits.part(start..end)
+    });
+    let parts: Vec<Splits> = parts.collect();
+    if parts.is_empty() { vec![splits.clone()] } else { parts }
 }

@@ -15,7 +15,7 @@ use datafusion::{
     execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
     physical_plan::execute_stream,
 };
-use dflow_io::{Prepared, Split, Stores, is_object};
+use dflow_io::{Prepared, Splits, Stores, is_object};
 use dflow_operators::{
     BySplit, DeadFile, DeadLetters, DeadPlace, FirstRows, Held, LeftOut, Recall, RowFailure, StageCounts, StepError,
     StoredRows, TaskScope, split_column, splits_of, step_error,
@@ -49,7 +49,7 @@ pub struct TaskSpec {
     /// The segment: the name of its first end.
     pub segment: Name,
     /// The splits that each source reads.
-    pub splits: BTreeMap<Name, Vec<Split>>,
+    pub splits: BTreeMap<Name, Splits>,
     /// Into how many partitions the rows are dealt.
     pub partitions: usize,
     /// How many batches an operator works on at a time.
@@ -139,7 +139,7 @@ impl TaskSpec {
 
     /// What the task's operators share. `first_rows` is what all tasks of a run share.
     pub fn scope(&self, cancel: Cancel, first_rows: Option<Arc<FirstRows>>) -> Arc<TaskScope> {
-        let splits = self.splits.iter().map(|(stage, splits)| (stage.clone(), Arc::from(splits.as_slice())));
+        let splits = self.splits.iter().map(|(stage, splits)| (stage.clone(), splits.alone()));
         let batch: BatchLimits = self.pipeline.batch;
         let mut scope = TaskScope::new(splits.collect(), self.partitions, self.parallel, self.first, batch, cancel);
         scope.dead = self.dead.clone().map(|place| Arc::new(DeadLetters::new(place)));

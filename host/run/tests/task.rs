@@ -95,7 +95,7 @@ fn a_task_runs_anywhere_from_its_description() {
         pipeline,
         pins: plan.plugins.iter().map(|(name, plugin)| (name.clone(), plugin.digest().to_owned())).collect(),
         segment: name("out"),
-        splits: BTreeMap::from([(source.stage.clone(), source.splits.to_vec())]),
+        splits: BTreeMap::from([(source.stage.clone(), source.splits.clone().into())]),
         partitions: 1,
         parallel: 1,
         first: None,

@@ -32,6 +32,26 @@ impl Planning<'_> {
         }
     }
 
+    /// Loads the plugins that ship and that stages use. What is wrong with one is found again, and said, where it is used; so is what a
+    /// pipeline with mistakes uses, of which not all is planned.
+    pub(super) async fn load_shipped(&mut self, stages: &[Name]) {
+        if !self.mistakes.is_empty() {
+            return;
+        }
+        let pipeline = self.pipeline;
+        for name in stages {
+            let stage = pipeline.stage.get(name);
+            let Some(plugin) = stage.and_then(|stage| pipeline.plugin_of(stage)) else { continue };
+            if shipped(own(&plugin)).is_none() || self.plugins.contains_key(&*plugin) {
+                continue;
+            }
+            let loaded = self.load(name, &plugin).await;
+            if let Ok(loaded) = loaded {
+                self.plugins.insert(plugin.into_owned(), loaded);
+            }
+        }
+    }
+
     /// A plugin by the name that a stage uses; `Err(None)` when it was reported before.
     pub(super) async fn plugin(&mut self, stage: &Name, plugin: &str) -> Result<Arc<Plugin>, Option<Mistake>> {
         if let Some(loaded) = self.plugins.get(plugin) {

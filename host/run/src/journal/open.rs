@@ -183,13 +183,19 @@ fn on_processor() -> Duration {
 }
 
 pub(super) fn opened(path: &Path) -> Result<Connection, Broken> {
+    let empty = fs::metadata(path).map_or(true, |file| file.len() == 0);
     let mut db = Connection::open(path)?;
     db.busy_timeout(PATIENCE)?;
+    // Nothing relies on what is done here before there is a commit that is waited for, with which it is on the disk, too.
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    let log = |mode| db.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
+    if empty {
+        // There is nothing to go back to: a file for that would be made, waited for, and removed.
+        log("MEMORY")?;
+    }
     // One file of changes beside the database: who reads it doesn't wait for who writes, nor the other way round.
-    let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    let mode = log("WAL")?;
     tracing::debug!(mode, "the journal is open");
-    // What is committed is on the disk, before anything is done that relies on it.
-    db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     // A statement is planned once, whatever its parameters: planning costs more than running it.
@@ -197,6 +203,8 @@ pub(super) fn opened(path: &Path) -> Result<Connection, Broken> {
     // Answers are written beside: who begins to read, and is then to write, would be too late.
     db.set_transaction_behavior(TransactionBehavior::Immediate);
     migrate(&mut db)?;
+    // What is committed from now on is on the disk, before anything is done that relies on it.
+    db.pragma_update(None, "synchronous", "FULL")?;
     Ok(db)
 }
 

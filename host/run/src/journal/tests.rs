@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dflow_io::{Prepared, Split};
+use dflow_io::{Prepared, Split, Splits};
 use dflow_operators::{RowFailure, StageCounts, StepError};
 use dflow_pipeline::{Codec, Fault, Format, Name, Pipeline};
 
@@ -75,7 +75,7 @@ fn spec(folder: &Path, number: u32, file: &str) -> TaskSpec {
         pipeline: Pipeline::default(),
         pins: BTreeMap::new(),
         segment: name("sink"),
-        splits: BTreeMap::from([(name("pages"), vec![split])]),
+        splits: BTreeMap::from([(name("pages"), Splits::from(vec![split]))]),
         partitions: 1,
         parallel: 1,
         first: None,
@@ -243,6 +243,19 @@ fn a_prepared_file_that_is_gone_takes_its_task_with_it() {
         .expect("can be written");
     journal.recover().expect("recovers");
     assert!(journal.known().past_tasks(&print("f")).expect("can be read").is_empty());
+}
+
+#[test]
+fn a_journal_is_written_ahead_and_synced() {
+    let folder = folder();
+    // First it is made, then it is there.
+    for run in ["r1", "r2"] {
+        let journal = open(folder.path(), run).expect("opens");
+        let mode: String = journal.db.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("is known");
+        let synced: i64 = journal.db.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("is known");
+        assert_eq!((mode.as_str(), synced), ("wal", 2), "{run}");
+        assert!(!folder.path().join("dflow.db-journal").exists(), "{run}");
+    }
 }
 
 #[test]
