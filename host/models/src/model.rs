@@ -12,7 +12,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Client, Response, StatusCode, Url,
+    Client, Method, Response, StatusCode, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 
@@ -112,6 +112,8 @@ pub struct Model {
     /// Counts tokens; they are estimated when there is none.
     pub count: Option<Count>,
     pub(crate) key: Option<Key>,
+    /// What is sent with each request.
+    pub(crate) headers: HeaderMap,
     pub(crate) client: Client,
     pub(crate) controller: Arc<Controller>,
     pub(crate) budgets: Vec<Arc<Budget>>,
@@ -164,6 +166,22 @@ impl Request {
     pub fn tokens(&self) -> u64 {
         self.weights.iter().sum()
     }
+}
+
+/// What is sent with each request, beside its body.
+pub(crate) fn headers(dialect: Dialect, key: Option<&Key>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if dialect == Dialect::Anthropic {
+        headers.insert("anthropic-version", HeaderValue::from_static(anthropic::VERSION));
+    }
+    if let Some(Key(key)) = key
+        && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {key}"))
+    {
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    headers
 }
 
 /// What came of a request that was sent.
@@ -298,43 +316,32 @@ impl Model {
     /// Sends it once.
     async fn once(&self, request: &Request) -> Received {
         let url = if request.path == openai::EMBEDDINGS { &self.embeddings } else { &self.completions };
-        let asked =
-            self.client.post(url.clone()).headers(self.headers()).timeout(self.timeout).body(request.body.clone());
-        let response = match asked.send().await {
+        let mut sent = reqwest::Request::new(Method::POST, url.clone());
+        *sent.headers_mut() = self.headers.clone();
+        *sent.timeout_mut() = Some(self.timeout);
+        *sent.body_mut() = Some(request.body.clone().into());
+        let response = match self.client.execute(sent).await {
             Ok(response) => response,
             Err(error) => return Received { body: Err(self.unsent(&error)), answered: false, told: Told::default() },
         };
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = body(response).await;
-        let (now, answered) = (SystemTime::now(), status.is_success());
+        let (status, now) = (response.status(), SystemTime::now());
+        let answered = status.is_success();
         if answered {
+            let told = told(response.headers(), None, now);
+            let body = body(response).await;
             let body = body.map_err(|why| {
                 let kind = if why.is_timeout() { "timeout" } else { "broken-answer" };
                 let what = format!("the answer of {} broke off: {}", self.place(), innermost(&why));
                 Failed::Again(Ended::Failed, kind, what)
             });
-            return Received { body, answered, told: told(&headers, None, now) };
+            return Received { body, answered, told };
         }
-        let body = body.unwrap_or_default();
+        let headers = response.headers().clone();
+        let body = body(response).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
         let refusal = (status == StatusCode::TOO_MANY_REQUESTS).then_some(text.as_ref());
         let told = told(&headers, refusal, now);
         Received { body: Err(self.refused(status, &text)), answered, told }
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if self.dialect == Dialect::Anthropic {
-            headers.insert("anthropic-version", HeaderValue::from_static(anthropic::VERSION));
-        }
-        if let Some(Key(key)) = &self.key
-            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {key}"))
-        {
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        headers
     }
 
     /// `model `writer` (`http://…`)`, in messages.
@@ -427,6 +434,9 @@ fn dealt(whole: u64, weights: &[u64]) -> Vec<u64> {
 
 /// All of a body, as long as it isn't too large.
 async fn body(mut response: Response) -> Result<Bytes, reqwest::Error> {
+    if response.content_length().is_some_and(|length| length <= LARGEST as u64) {
+        return response.bytes().await;
+    }
     let mut whole = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
         whole.extend_from_slice(&chunk);

@@ -21,7 +21,7 @@ def tables(scale):
         python("tpch/make.py", folder)
         return {"bytes": sum(path.stat().st_size for path in folder.iterdir())}
 
-    install("tpchgen-cli", "pyarrow")
+    install("tpchgen-cli", "pyarrow", "numpy")
     return made(f"tpch-{scale}", make, tables=3)
 
 
