@@ -29,10 +29,7 @@ use crate::{
 /// Room for lists' own records beside the bytes that may be handed over, and for what is logged.
 const HOSTCALL_MARGIN: usize = 16 << 20;
 /// A guest that holds so much more than when it was opened isn't kept: its memory never shrinks, and the next batches need less.
-/// A usual batch, of about a MiB, takes a few times its bytes; what needs more was a large row.
-const GROWN: u64 = 6 << 20;
-/// Of one that holds much from the beginning, as interpreters do, it is this part of that, if it is more: a fresh one costs more.
-const GROWN_PART: u64 = 4;
+const GROWN: u64 = 24 << 20;
 
 /// A guest instance in a store of its own.
 pub(crate) struct Guest {
@@ -231,8 +228,7 @@ impl OperatorInstance {
     /// Gives it back for the operator's next batch, in whichever task that is. One that is only dropped is gone, and so is one that
     /// has grown much.
     pub fn release(self) {
-        let opened = self.ready.opened;
-        if self.memory() > opened + GROWN.max(opened / GROWN_PART) {
+        if self.memory() > self.ready.opened + GROWN {
             return;
         }
         let Self { operator, ready, _permit } = self;

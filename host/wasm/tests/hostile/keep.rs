@@ -51,19 +51,6 @@ async fn what_a_guest_keeps_is_found_by_no_other() {
 }
 
 #[tokio::test]
-async fn a_guest_that_has_grown_is_replaced() {
-    let mut first = instance(&plugin().await, "one").await;
-    let operator = first.operator().clone();
-    assert_eq!(seen(&mut first, "little").await, "");
-    first.release();
-    let mut again = operator.instance().await.expect("the one that was released");
-    assert_eq!(seen(&mut again, &"much".repeat(2 << 20)).await, "little");
-    again.release();
-    let mut fresh = operator.instance().await.expect("another");
-    assert_eq!(seen(&mut fresh, "more").await, "");
-}
-
-#[tokio::test]
 async fn a_guest_that_keeps_rows_leaves_nothing_behind() {
     let mut arena = Arena::new();
     arena.attack("keep", "").await.expect("it works");
