@@ -1,18 +1,15 @@
 //! What models have answered, kept as it comes: on the disk before a row flows on.
 //!
-//! Answers come by the thousand while tasks are committed, so they have a connection and a thread of their own. Those that come within a few
-//! milliseconds are one transaction.
+//! Answers come by the thousand while tasks are committed, so they have a connection and a thread of their own. The first is written at once,
+//! those that come soon after it together.
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, mem,
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dflow_models::{
@@ -32,17 +29,51 @@ use super::{
     runs::{int, now, uint},
 };
 
-/// How long to wait for more answers before they are written: a commit costs more than an answer.
-const GATHER: Duration = Duration::from_millis(10);
-/// How many commands are one transaction at most.
+/// How long there is between two commits at least, one of which costs more than an answer. What was answered before a kill may be lost for as long.
+const GATHER: Duration = Duration::from_millis(25);
+/// How many answers are waited for at most.
 const MOST: usize = 4096;
-/// How many commands may wait: more than questions can be under way.
-const WAITING: usize = 1 << 16;
 
-/// What the thread is told.
-enum Command {
-    Find(Vec<Question>, oneshot::Sender<Result<Found, Unkept>>),
-    Keep(Kept),
+/// What waits for the thread. Nobody has more here than is under way.
+#[derive(Default)]
+struct Waiting {
+    find: Vec<(Vec<Question>, oneshot::Sender<Result<Found, Unkept>>)>,
+    keep: Vec<Kept>,
+    /// Nothing more comes, or nobody does it any more.
+    ended: bool,
+}
+
+/// Where the thread waits.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be done next: answers when they are `due`, what is looked for at once. Nothing when all is done and nothing more comes.
+    fn next(&self, due: Instant) -> Option<Waiting> {
+        let mut waiting = self.waiting();
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            let write = waiting.ended || waiting.keep.len() >= MOST || left.is_zero();
+            if write && !waiting.keep.is_empty() || !waiting.find.is_empty() {
+                let keep = if write { mem::take(&mut waiting.keep) } else { Vec::new() };
+                return Some(Waiting { find: mem::take(&mut waiting.find), keep, ended: waiting.ended });
+            }
+            if waiting.ended {
+                return None;
+            }
+            waiting = match waiting.keep.is_empty() {
+                true => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                false => self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
 }
 
 /// Answers that are to be kept, and who is told when they are.
@@ -53,7 +84,7 @@ struct Kept {
 
 /// Keeps answers in a journal. What it was given is written when it is dropped.
 pub(crate) struct Keeper {
-    commands: Mutex<Option<SyncSender<Command>>>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -86,12 +117,13 @@ impl Journal {
         let db = opened(&path).map_err(|broken| broken.named(&path))?;
         let other = other.map(|state| state.join(NAME));
         let other = other.map(|path| opened(&path).map_err(|broken| broken.named(&path))).transpose()?;
-        let (sender, receiver) = sync_channel(WAITING);
+        let queue = Arc::<Queue>::default();
+        let served = Served(queue.clone());
         let thread = thread::Builder::new()
             .name("dflow-answers".to_owned())
-            .spawn(move || serve(db, other, &path, &run, &receiver));
+            .spawn(move || serve(db, other, &path, &run, &served.0));
         let thread = thread.map_err(|e| StepError::new(Fault::Outside, format!("failed to start threads: {e}")))?;
-        Ok(Arc::new(Keeper { commands: Mutex::new(Some(sender)), thread: Some(thread) }))
+        Ok(Arc::new(Keeper { queue, thread: Some(thread) }))
     }
 
     /// What the runs have spent that this one goes on with, by model: those since the last one that came to its end.
@@ -111,35 +143,50 @@ impl Journal {
     }
 }
 
+/// Who waits is told that nobody is there any more, whatever ended the thread.
+struct Served(Arc<Queue>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        *waiting = Waiting { ended: true, ..Waiting::default() };
+    }
+}
+
 impl Keeper {
     fn tell<T: Send + 'static>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, Unkept>>) -> Command,
+        put: impl FnOnce(&mut Waiting, oneshot::Sender<Result<T, Unkept>>),
     ) -> BoxFuture<'static, Result<T, Unkept>> {
         let (sender, receiver) = oneshot::channel();
-        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = commands.as_ref().is_some_and(|commands| commands.send(command(sender)).is_ok());
-        async move {
-            let gone = || Unkept("what keeps answers has ended".to_owned(), None);
-            if told { receiver.await.unwrap_or_else(|_| Err(gone())) } else { Err(gone()) }
+        let mut waiting = self.queue.waiting();
+        if !waiting.ended {
+            put(&mut waiting, sender);
         }
-        .boxed()
+        // Who gathers answers needn't be woken for each.
+        if !waiting.find.is_empty() || waiting.keep.len() == 1 || waiting.keep.len() >= MOST {
+            self.queue.changed.notify_one();
+        }
+        drop(waiting);
+        let gone = |_| Err(Unkept("what keeps answers has ended".to_owned(), None));
+        receiver.map(move |told| told.unwrap_or_else(gone)).boxed()
     }
 }
 
 impl Answers for Keeper {
     fn find(&self, questions: Vec<Question>) -> BoxFuture<'static, Result<Found, Unkept>> {
-        self.tell(|answer| Command::Find(questions, answer))
+        self.tell(|waiting, answer| waiting.find.push((questions, answer)))
     }
 
     fn keep(&self, answers: Vec<(Question, Given, From)>) -> BoxFuture<'static, Result<(), Unkept>> {
-        self.tell(|told| Command::Keep(Kept { answers, told }))
+        self.tell(|waiting, told| waiting.keep.push(Kept { answers, told }))
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue.waiting().ended = true;
+        self.queue.changed.notify_one();
         if let Some(thread) = self.thread.take() {
             // A panic of it has been told by then, to who waited.
             let _ = thread.join();
@@ -147,43 +194,29 @@ impl Drop for Keeper {
     }
 }
 
-/// Does what it is told until nobody can tell it anything more.
-fn serve(mut db: Connection, other: Option<Connection>, path: &Path, run: &str, commands: &Receiver<Command>) {
+/// Does what waits until nothing more comes.
+fn serve(mut db: Connection, other: Option<Connection>, path: &Path, run: &str, queue: &Queue) {
     let unkept = |broken: Broken| {
         let StepError { message, hint, .. } = broken.named(path);
         Unkept(message, hint)
     };
-    while let Ok(first) = commands.recv() {
-        let mut keep = Vec::new();
-        let mut next = Some(first);
-        let mut waited = false;
-        loop {
-            match next.take() {
-                Some(Command::Find(questions, answer)) => {
-                    // Nobody finds what isn't written: who asks the same at the same time is answered once (`Models::take`).
-                    let _ = answer.send(find_in(&db, other.as_ref(), &questions).map_err(&unkept));
-                }
-                Some(Command::Keep(kept)) => keep.push(kept),
-                None => {}
+    let mut due = Instant::now();
+    while let Some(Waiting { find, keep, .. }) = queue.next(due) {
+        if !find.is_empty() {
+            // One transaction for all: each locks the database, which takes longer than to look.
+            // Nobody finds what isn't written: who asks the same at the same time is answered once (`Models::take`).
+            let look = db.unchecked_transaction();
+            for (questions, answer) in find {
+                let _ = answer.send(find_in(&db, other.as_ref(), &questions).map_err(&unkept));
             }
-            if keep.len() >= MOST {
-                break;
-            }
-            next = commands.try_recv().ok();
-            if next.is_none() {
-                if keep.is_empty() || waited {
-                    break;
-                }
-                thread::sleep(GATHER);
-                waited = true;
-            }
+            drop(look);
         }
-        if keep.is_empty() {
-            continue;
-        }
-        let written = write(&mut db, run, &keep).map_err(&unkept);
-        for Kept { told, .. } in keep {
-            let _ = told.send(written.clone());
+        if !keep.is_empty() {
+            due = Instant::now() + GATHER;
+            let written = write(&mut db, run, &keep).map_err(&unkept);
+            for Kept { told, .. } in keep {
+                let _ = told.send(written.clone());
+            }
         }
     }
 }
