@@ -10,8 +10,11 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt, iter,
+    fmt,
+    future::poll_fn,
+    iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{self, Poll},
 };
 
 use datafusion::{
@@ -37,7 +40,10 @@ use datafusion::{
     },
 };
 use dflow_pipeline::Bytes;
-use futures::{StreamExt, TryStreamExt, future::try_join_all, stream, stream::BoxStream};
+use futures::{
+    StreamExt, TryStreamExt, stream,
+    stream::{BoxStream, Fuse},
+};
 
 use crate::{
     cut::row_sizes,
@@ -144,11 +150,13 @@ impl ExecutionPlan for SizedExec {
         let pool = Memory::of(&context);
         let most = scope.batch.rows.max(1) as usize;
         let target = gathered_bytes(scope.batch.bytes, pool.limit);
-        let first = partitions.map(|partition| Ok((partition, input.execute(partition, context.clone())?)));
-        let first = first.collect::<Result<Vec<_>>>()?;
+        let first = partitions.map(|partition| {
+            let rest = input.execute(partition, context.clone())?.fuse();
+            Ok(First { partition, batches: Vec::new(), rest })
+        });
+        let mut first = first.collect::<Result<Vec<_>>>()?;
         let stream = stream::once(async move {
-            let first = first.into_iter().map(|(partition, rows)| First::of(partition, rows, most, target));
-            let mut first = try_join_all(first).await?;
+            poll_fn(|task| poll_first(&mut first, most, target, task)).await?;
             let sort = node.downcast_ref::<SortExec>();
             // What many rows share isn't sorted with them.
             let seen = || first.iter().flat_map(|first| &first.batches);
@@ -223,21 +231,29 @@ type Batches = BoxStream<'static, Result<RecordBatch>>;
 struct First {
     partition: usize,
     batches: Vec<RecordBatch>,
-    rest: SendableRecordBatchStream,
+    rest: Fuse<SendableRecordBatchStream>,
 }
 
-impl First {
-    /// At least so many rows or bytes, when there are.
-    async fn of(partition: usize, mut rest: SendableRecordBatchStream, most: usize, target: u64) -> Result<Self> {
-        let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0u64);
+/// At least so many rows or bytes of all partitions together, when there are. None is waited for when others have them: what it gives may
+/// come only after theirs were taken.
+fn poll_first(partitions: &mut [First], most: usize, target: u64, task: &mut task::Context<'_>) -> Poll<Result<()>> {
+    let seen = partitions.iter().flat_map(|first| &first.batches);
+    let (mut count, mut bytes) =
+        seen.fold((0, 0), |(count, bytes), batch| (count + batch.num_rows(), bytes + bytes_of(batch)));
+    let mut ended = true;
+    for First { batches, rest, .. } in partitions {
         while count < most && bytes < target {
-            let Some(batch) = rest.try_next().await? else { break };
+            let Poll::Ready(next) = rest.poll_next_unpin(task) else {
+                ended = false;
+                break;
+            };
+            let Some(batch) = next.transpose()? else { break };
             count += batch.num_rows();
             bytes += bytes_of(&batch);
             batches.push(batch);
         }
-        Ok(Self { partition, batches, rest })
     }
+    if ended || count >= most || bytes >= target { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
 /// The bytes of a batch's rows.

@@ -78,6 +78,8 @@ pub(crate) fn config() -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = true;
+    // What a query names are stages: one that sorts, or gives the first rows of an order, is no subquery whose order nobody sees.
+    options.sql_parser.enable_subquery_sort_elimination = false;
     // Our sources are cut into splits and tasks already.
     options.optimizer.repartition_file_scans = false;
     // Partitions of global tasks follow the splits; only what regroups rows deals them anew.

@@ -1,201 +1,75 @@
-//! JSON objects that follow each other, decoded into batches. A row that doesn't fit is met alone: the others go on.
-//!
-//! The bytes of the batch in work are kept beside the decoder, which forgets them. When it fails they are decoded again, row by row.
-
-use std::io::BufRead;
+//! Rows that are JSON objects, which follow each other or have a line each.
 
 use datafusion::arrow::{
-    array::{Array, RecordBatch, RecordBatchOptions},
+    array::RecordBatch,
     datatypes::SchemaRef,
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
 };
+use serde::de::IgnoredAny;
 
-use crate::tabular::BadRow;
-
-/// Rows of the first batch: nobody knows yet how large they are.
-const FIRST_ROWS: usize = 16;
-/// Bytes of JSON that a batch is made of, about.
-const BATCH_BYTES: usize = 4 << 20;
+use crate::rows::{BadRow, RowFormat, short};
 
 /// How objects are taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Objects {
+    /// The columns that are.
+    pub(crate) schema: SchemaRef,
     /// Whether a number or a truth where text is asked for is its text.
     pub(crate) coerce: bool,
     /// Whether a member that isn't asked for is a mistake.
     pub(crate) strict: bool,
+    /// Whether each has a line of its own, so that one that is no JSON doesn't hide the others.
+    pub(crate) lines: bool,
 }
 
-/// The batches of JSON objects.
-pub(crate) struct JsonRows<R> {
-    source: R,
-    schema: SchemaRef,
-    objects: Objects,
-    most_rows: usize,
-    decoder: Decoder,
-    /// Rows of a batch of this decoder.
-    rows: usize,
-    /// What was decoded since the last batch.
-    taken: Vec<u8>,
-    /// While it is decoded again: how far that is.
-    again: Option<usize>,
-    /// What reading ended with.
-    broken: Option<String>,
-    ended: bool,
-}
+impl RowFormat for Objects {
+    type Decoder = Decoder;
 
-impl<R: BufRead> JsonRows<R> {
-    /// Rows in the columns of a schema, at most `most_rows` in a batch.
-    pub(crate) fn new(source: R, schema: SchemaRef, objects: Objects, most_rows: usize) -> Result<Self, ArrowError> {
-        let rows = FIRST_ROWS.min(most_rows).max(1);
-        let decoder = decoder(&schema, objects, rows)?;
-        Ok(Self {
-            source,
-            schema,
-            objects,
-            most_rows: most_rows.max(1),
-            decoder,
-            rows,
-            taken: Vec::new(),
-            again: None,
-            broken: None,
-            ended: false,
-        })
+    fn decoder(&self, rows: usize) -> Result<Decoder, ArrowError> {
+        ReaderBuilder::new(self.schema.clone())
+            .with_batch_size(rows)
+            .with_coerce_primitive(self.coerce)
+            .with_strict_mode(self.strict)
+            .build_decoder()
     }
 
-    /// Decodes a batch; `None` when rows must be met alone, or at the end.
-    fn batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
-        loop {
-            let bytes = match self.source.fill_buf() {
-                Ok([]) => break,
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    self.broken = Some(error.to_string());
-                    return Err(error.into());
-                }
-            };
-            let given = bytes.len();
-            let read = self.decoder.decode(bytes);
-            self.taken.extend_from_slice(&bytes[..*read.as_ref().unwrap_or(&given)]);
-            let read = match read {
-                Ok(read) => read,
-                Err(error) => {
-                    self.source.consume(given);
-                    return Err(error);
-                }
-            };
-            self.source.consume(read);
-            if read < given || self.decoder.len() >= self.rows {
-                break;
-            }
-        }
-        let batch = self.decoder.flush()?;
-        if let Some(batch) = &batch {
-            let row = self.taken.len().div_ceil(batch.num_rows()).max(1);
-            self.taken.clear();
-            let rows = (BATCH_BYTES / row).clamp(1, self.most_rows);
-            if rows > 2 * self.rows || rows < self.rows {
-                self.begin(rows)?;
-            }
-        }
-        batch.map(fitting).transpose()
+    fn decode(decoder: &mut Decoder, bytes: &[u8]) -> Result<usize, ArrowError> {
+        decoder.decode(bytes)
     }
 
-    fn begin(&mut self, rows: usize) -> Result<(), ArrowError> {
-        self.decoder = decoder(&self.schema, self.objects, rows)?;
-        self.rows = rows;
-        Ok(())
+    fn taken(decoder: &Decoder) -> usize {
+        decoder.len()
     }
 
-    /// The next row of what was taken, or why it isn't one; `None` after the last.
-    fn row(&mut self, mut at: usize) -> Result<Option<RecordBatch>, BadRow> {
-        let last = |error: &ArrowError| BadRow { message: said(error), last: true };
-        loop {
-            at += self.decoder.decode(&self.taken[at..]).map_err(|e| last(&e))?;
-            self.again = Some(at);
-            if at < self.taken.len() || !self.decoder.has_partial_record() {
-                break;
-            }
-            // Its end hasn't been read yet.
-            let bytes = match &self.broken {
-                Some(why) => return Err(BadRow { message: why.clone(), last: true }),
-                None => self.source.fill_buf(),
-            };
-            let bytes = bytes.map_err(|error| BadRow { message: error.to_string(), last: true })?;
-            if bytes.is_empty() {
-                break;
-            }
-            let length = bytes.len();
-            self.taken.extend_from_slice(bytes);
-            self.source.consume(length);
-        }
-        match self.decoder.flush() {
-            Ok(row) => row.map(fitting).transpose().map_err(|error| last(&error)),
-            Err(error) if self.decoder.has_partial_record() => Err(last(&error)),
-            Err(error) => match self.begin(1) {
-                Ok(()) => Err(BadRow { message: said(&error), last: false }),
-                Err(error) => Err(last(&error)),
-            },
-        }
+    fn flush(decoder: &mut Decoder) -> Result<Option<RecordBatch>, ArrowError> {
+        decoder.flush()
     }
-}
 
-/// The batch without the memory that nothing is in: with arrow-json 59.3 a column of views has room for a view for each byte of its
-/// text.
-fn fitting(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let (schema, mut columns, rows) = batch.into_parts();
-    columns.iter_mut().for_each(|column| column.shrink_to_fit());
-    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
-}
-
-impl<R: BufRead> Iterator for JsonRows<R> {
-    type Item = Result<RecordBatch, BadRow>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.ended {
-                return None;
-            }
-            let Some(at) = self.again else {
-                match self.batch() {
-                    Ok(batch) => return batch.map(Ok),
-                    Err(_) => self.again = Some(0),
-                }
-                if let Err(error) = self.begin(1) {
-                    self.ended = true;
-                    return Some(Err(BadRow { message: said(&error), last: true }));
-                }
-                continue;
-            };
-            match self.row(at) {
-                Ok(Some(row)) => return Some(Ok(row)),
-                Ok(None) => {
-                    self.taken.clear();
-                    self.again = None;
-                    if let Some(message) = self.broken.take() {
-                        self.ended = true;
-                        return Some(Err(BadRow { message, last: true }));
-                    }
-                    if self.begin(FIRST_ROWS.min(self.most_rows)).is_err() {
-                        return None;
-                    }
-                }
-                Err(bad) => {
-                    self.ended = bad.last;
-                    return Some(Err(bad));
-                }
+    fn end(&self, bytes: &[u8]) -> Option<usize> {
+        if self.lines {
+            return memchr::memchr(b'\n', bytes).map(|end| end + 1);
+        }
+        let (mut depth, mut text, mut escaped) = (0usize, false, false);
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if text => escaped = true,
+                b'"' => text = !text,
+                _ if text => {}
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' if depth <= 1 => return Some(at + 1),
+                b'}' | b']' => depth -= 1,
+                _ => {}
             }
         }
+        None
     }
-}
 
-fn decoder(schema: &SchemaRef, objects: Objects, rows: usize) -> Result<Decoder, ArrowError> {
-    ReaderBuilder::new(schema.clone())
-        .with_batch_size(rows)
-        .with_coerce_primitive(objects.coerce)
-        .with_strict_mode(objects.strict)
-        .build_decoder()
+    fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow {
+        // Where what isn't JSON ends, nobody knows.
+        BadRow { message: said(error), last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
+    }
 }
 
 /// What the decoder says, in our words.
@@ -221,15 +95,6 @@ fn said(error: &ArrowError) -> String {
     if path.is_empty() { rest } else { format!("column `{}`: {rest}", path.join(".")) }
 }
 
-/// A value as it is shown in a message.
-fn short(value: &str) -> String {
-    const MOST: usize = 60;
-    match value.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &value[..end]),
-        None => value.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{io::BufReader, sync::Arc};
@@ -240,13 +105,14 @@ mod tests {
     };
 
     use super::*;
+    use crate::rows::Rows;
 
-    fn read(text: &str, most_rows: usize, piece: usize) -> (Vec<i64>, Vec<(usize, String, bool)>) {
+    fn read(text: &str, lines: bool, most_rows: usize, piece: usize) -> (Vec<i64>, Vec<(usize, String, bool)>) {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let source = BufReader::with_capacity(piece, text.as_bytes());
         let (mut values, mut bad) = (Vec::new(), Vec::new());
         for batch in
-            JsonRows::new(source, schema, Objects { coerce: false, strict: false }, most_rows).expect("a decoder")
+            Rows::new(source, Objects { schema, coerce: false, strict: false, lines }, most_rows).expect("a decoder")
         {
             match batch {
                 Ok(batch) => values.extend(batch.column(0).as_primitive::<Int64Type>().values()),
@@ -262,15 +128,21 @@ mod tests {
         text = text.replace("{\"a\": 7}\n", "{\"a\": \"x\"}\n").replace("{\"a\": 700}", "{\"a\": {\"b\": [1]}}");
         let whole: Vec<i64> = (0..1000).filter(|i| *i != 7 && *i != 700).collect();
         for (rows, piece) in [(8192, 1 << 16), (1, 7), (100, 100), (3, 1 << 16)] {
-            let (values, bad) = read(&text, rows, piece);
+            let (values, bad) = read(&text, false, rows, piece);
             assert!(values == whole, "{rows} {piece} {bad:?}");
             assert_eq!(bad.iter().map(|b| (b.0, b.2)).collect::<Vec<_>>(), [(7, false), (700, false)]);
             assert!(bad[0].1.starts_with("column `a`: "), "{bad:?}");
             // What isn't JSON ends it; the rows before are good.
-            let (values, bad) = read(&format!("{text}{{\"a\": 1000}} nonsense {{\"a\": 1}}"), rows, piece);
+            let (values, bad) = read(&format!("{text}{{\"a\": 1000}} nonsense {{\"a\": 1}}"), false, rows, piece);
             assert_eq!((values.len(), bad.len(), bad[2].0), (999, 3, 1001), "{bad:?}");
-            let (values, bad) = read(&format!("{text}{{\"a\": 1000"), rows, piece);
+            let (values, bad) = read(&format!("{text}{{\"a\": 1000"), false, rows, piece);
             assert_eq!((values.len(), bad[2].0, bad[2].2), (998, 1000, true), "{bad:?}");
+            // A line that isn't JSON is one row.
+            let broken = text.replace("{\"a\": 8}\n", "{\"a\": 8\n\n").replace("{\"a\": 999}", "\"x");
+            let (values, bad) = read(&broken, true, rows, piece);
+            assert_eq!(values.len(), 996, "{rows} {piece}");
+            let bad: Vec<_> = bad.iter().map(|b| (b.0, b.2)).collect();
+            assert_eq!(bad, [(7, false), (8, false), (700, false), (999, false)]);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod arrow_file;
 mod columns;
+mod csv_rows;
 mod edges;
 mod environment;
 mod expression;
@@ -30,6 +31,7 @@ mod prune;
 mod query;
 mod replay;
 mod routed;
+mod rows;
 mod saved;
 mod segment;
 mod selection;

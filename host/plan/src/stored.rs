@@ -7,12 +7,7 @@ use dflow_io::{Codec, IoError, content_of};
 use dflow_pipeline::{Fault, Format};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::{
-    arrow_file::arrow_batches,
-    inline::fit,
-    json_document::JsonDocument,
-    json_rows::{JsonRows, Objects},
-};
+use crate::{arrow_file::arrow_batches, inline::fit, json_document::JsonDocument, json_rows::Objects, rows::Rows};
 
 /// Rows of a batch.
 const ROWS: usize = 8192;
@@ -59,8 +54,9 @@ pub fn stored_rows(path: &Path, format: Format, codec: Codec, schema: &SchemaRef
             let content = content_of(path, codec)?;
             let content: Box<dyn std::io::Read> =
                 if format == Format::Json { Box::new(JsonDocument::new(content)) } else { Box::new(content) };
-            let objects = Objects { coerce: false, strict: true };
-            let rows = JsonRows::new(BufReader::with_capacity(1 << 20, content), Arc::clone(schema), objects, ROWS);
+            let lines = format == Format::Jsonl;
+            let objects = Objects { schema: Arc::clone(schema), coerce: false, strict: true, lines };
+            let rows = Rows::new(BufReader::with_capacity(1 << 20, content), objects, ROWS);
             Box::new(rows.map_err(|e| wrong(e.to_string()))?.map(|row| row.map_err(|bad| bad.message)))
         }
         Format::Text | Format::Html | Format::Blob => return Err(wrong("it holds no rows".to_owned())),

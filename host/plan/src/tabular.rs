@@ -4,32 +4,35 @@
 //! or breaks in its middle, is a failure that names it, and the others go on.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use datafusion::arrow::{
     array::RecordBatch,
-    csv,
     datatypes::{Field, Schema, SchemaRef},
     error::ArrowError,
 };
-use dflow_io::{Codec, IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
+use dflow_io::{BYTE_ORDER_MARK, Codec, IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
 use dflow_pipeline::{BatchLimits, CsvOptions, Fault, Format};
 use futures::{Stream, StreamExt, stream, stream::BoxStream};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     arrow_file::{arrow_batches, arrow_schema},
+    csv_rows::{self, Records},
     inline::{fit, infer, top},
     json_document::JsonDocument,
-    json_rows::{JsonRows, Objects},
+    json_rows::Objects,
     json_types::JsonTypes,
+    rows::{BadRow, Rows},
 };
 
 /// Rows that types are inferred from.
 const INFERRED_FROM: usize = 1000;
+/// Bytes that are read at a time.
+const BUFFER: usize = 1 << 20;
 /// Batches that are decoded ahead.
 const AHEAD: usize = 2;
 
@@ -56,20 +59,6 @@ impl std::fmt::Debug for TabularReader {
 }
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, BadRow>>>;
-
-/// Why a row can't be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BadRow {
-    pub(crate) message: String,
-    /// Whether nothing after it can be read.
-    pub(crate) last: bool,
-}
-
-impl From<String> for BadRow {
-    fn from(message: String) -> Self {
-        Self { message, last: true }
-    }
-}
 
 impl TabularReader {
     /// Reads files with a pinned schema, or the one that their first rows show: on a thread that may block.
@@ -99,26 +88,25 @@ impl TabularReader {
         let wanted = Arc::new(self.schema.project(projection).map_err(failed)?);
         let rows = limits.rows as usize;
         let file = self.stores.reader(split, self.codec)?;
-        let objects = Objects { coerce: self.pinned, strict: false };
+        let objects = |lines| Objects { schema: wanted.clone(), coerce: self.pinned, strict: false, lines };
         let batches: Batches = match self.format {
             Format::Csv => {
-                let reader = csv::ReaderBuilder::new(self.schema.clone())
-                    .with_format(csv_format(&self.csv))
-                    .with_projection(projection.to_vec())
-                    .with_batch_size(rows);
-                Box::new(reader.build(file).map_err(failed)?.map(|b| b.map_err(|e| e.to_string().into())))
+                let mut file = BufReader::with_capacity(BUFFER, file);
+                let records = Records::of(&mut file, &self.csv, &self.schema, projection);
+                let records = records.map_err(|e| unreadable(split, self.format, &e))?;
+                Box::new(Rows::new(file, records, rows).map_err(failed)?)
             }
             Format::Arrow => {
                 let batches = arrow_batches(file, &wanted, self.pinned, rows);
                 Box::new(batches.map_err(|e| unreadable(split, self.format, &e))?.map(|b| b.map_err(BadRow::from)))
             }
             Format::Json => {
-                let file = BufReader::with_capacity(1 << 20, JsonDocument::new(file));
-                Box::new(JsonRows::new(file, wanted.clone(), objects, rows).map_err(failed)?)
+                let file = BufReader::with_capacity(BUFFER, JsonDocument::new(file));
+                Box::new(Rows::new(file, objects(false), rows).map_err(failed)?)
             }
             _ => {
-                let file = BufReader::with_capacity(1 << 20, file);
-                Box::new(JsonRows::new(file, wanted.clone(), objects, rows).map_err(failed)?)
+                let file = unmarked(file).map_err(|e| unreadable(split, self.format, &e.to_string()))?;
+                Box::new(Rows::new(file, objects(true), rows).map_err(failed)?)
             }
         };
         Ok(Box::new(batches.map(move |batch| Ok(fit(&batch?, &wanted)?))))
@@ -135,8 +123,6 @@ impl TabularReader {
         let wanted = self.schema.project(projection).map(Arc::new);
         for (i, split) in splits.iter().enumerate() {
             let mut position = 0u64;
-            // Those of json and arrow meet a row that they can't read alone.
-            let mut row_by_row = limits.rows == 1 || self.format != Format::Csv;
             let failure = |position: u64, e: IoError| {
                 let failed = vec![SourceFailure { split: i as u32, position, fault: e.fault, message: e.message }];
                 let rows =
@@ -144,13 +130,13 @@ impl TabularReader {
                 SourceBatch { rows, runs: Vec::new(), failed }
             };
             let broken = |position: u64, bad: &BadRow| {
-                // What a document's outside says has the row already.
-                let place = match (self.format, bad.last) {
-                    (Format::Json | Format::Jsonl, _) if bad.message.contains("row ") => String::new(),
-                    (Format::Json | Format::Jsonl, true) if position == 0 => String::new(),
-                    (Format::Json | Format::Jsonl, true) => format!("from row {} on: ", position + 1),
-                    (Format::Json | Format::Jsonl, false) => format!("row {}: ", position + 1),
-                    _ => String::new(),
+                let place = match self.format {
+                    // What a document's outside says has the row already.
+                    Format::Json if bad.message.contains("row ") => String::new(),
+                    Format::Arrow => String::new(),
+                    _ if bad.last && position == 0 => String::new(),
+                    _ if bad.last => format!("from row {} on: ", position + 1),
+                    _ => format!("row {}: ", position + 1),
                 };
                 unreadable(split, self.format, &format!("{place}{}", bad.message))
             };
@@ -171,18 +157,6 @@ impl TabularReader {
                         out.blocking_send(Ok(SourceBatch { rows, runs: vec![run], failed: Vec::new() }))
                     }
                     Ok(None) => break,
-                    // The rows before the bad one are good, whatever batch they are in: from here on, one row a batch.
-                    Ok(Some(Err(_))) if !row_by_row => {
-                        row_by_row = true;
-                        match self.batches(split, projection, &BatchLimits { rows: 1, ..*limits }) {
-                            Ok(again) => batches = Box::new(again.skip(position as usize)),
-                            Err(e) => {
-                                drop(out.blocking_send(Ok(failure(position, e))));
-                                break;
-                            }
-                        }
-                        continue;
-                    }
                     Ok(Some(Err(bad))) if !bad.last => {
                         position += 1;
                         out.blocking_send(Ok(failure(position - 1, broken(position - 1, &bad))))
@@ -239,8 +213,13 @@ fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, BadRow> {
     catch_unwind(AssertUnwindSafe(decode)).map_err(|_| BadRow::from("its decoder panicked".to_owned()))
 }
 
-fn csv_format(options: &CsvOptions) -> csv::reader::Format {
-    csv::reader::Format::default().with_header(options.header).with_delimiter(options.delimiter as u8)
+/// A text without what some editors put before it.
+fn unmarked(file: impl Read) -> io::Result<impl BufRead> {
+    let mut file = BufReader::with_capacity(BUFFER, file);
+    if file.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        file.consume(BYTE_ORDER_MARK.len());
+    }
+    Ok(file)
 }
 
 /// The failure of a file that was opened.
@@ -286,7 +265,7 @@ fn schema_of(
                 }
             }
             Format::Csv => {
-                let (schema, _) = csv_format(options)
+                let (schema, _) = csv_rows::format(options)
                     .infer_schema(file, Some(INFERRED_FROM))
                     .map_err(|e| failed(split, e.to_string()))?;
                 if schema.fields().is_empty() {
@@ -295,7 +274,7 @@ fn schema_of(
                 return Ok(viewed(&schema));
             }
             _ => {
-                for (i, line) in BufReader::new(file).lines().enumerate() {
+                for (i, line) in unmarked(file).map_err(|e| failed(split, e.to_string()))?.lines().enumerate() {
                     let line = line.map_err(|e| failed(split, e.to_string()))?;
                     if line.trim().is_empty() {
                         continue;

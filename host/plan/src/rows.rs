@@ -1,0 +1,274 @@
+//! Rows of a text, decoded into batches. A row that doesn't fit is met alone: the others go on.
+//!
+//! The bytes of the batch in work are kept beside the decoder, which forgets them. When it fails they are cut into rows, and decoded
+//! again by halves.
+
+use std::{
+    io::{self, BufRead},
+    ops::Range,
+};
+
+use datafusion::arrow::{
+    array::{Array, RecordBatch, RecordBatchOptions},
+    compute::concat_batches,
+    error::ArrowError,
+};
+
+/// Rows of the first batch: nobody knows yet how large they are.
+const FIRST_ROWS: usize = 16;
+/// Bytes of text that a batch is made of, about.
+const BATCH_BYTES: usize = 4 << 20;
+/// Bytes that are read at least to find the end of a row.
+const PIECE: usize = 4096;
+/// The longest value that a message shows.
+const SHOWN: usize = 60;
+
+/// Why a row can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadRow {
+    pub(crate) message: String,
+    /// Whether nothing after it can be read.
+    pub(crate) last: bool,
+}
+
+impl From<String> for BadRow {
+    fn from(message: String) -> Self {
+        Self { message, last: true }
+    }
+}
+
+/// How rows are written in a text.
+pub(crate) trait RowFormat {
+    /// Makes batches of them.
+    type Decoder;
+
+    /// One whose batches have at most so many rows.
+    fn decoder(&self, rows: usize) -> Result<Self::Decoder, ArrowError>;
+
+    /// Takes bytes, as many as it says; none at the text's end.
+    fn decode(decoder: &mut Self::Decoder, bytes: &[u8]) -> Result<usize, ArrowError>;
+
+    /// Rows that it has taken.
+    fn taken(decoder: &Self::Decoder) -> usize;
+
+    /// The batch of what it has taken.
+    fn flush(decoder: &mut Self::Decoder) -> Result<Option<RecordBatch>, ArrowError>;
+
+    /// Where the first row of some bytes ends, if its end is among them.
+    fn end(&self, bytes: &[u8]) -> Option<usize>;
+
+    /// What is wrong with a row.
+    fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow;
+}
+
+/// The batches of a text.
+pub(crate) struct Rows<F: RowFormat, R> {
+    source: R,
+    format: F,
+    most_rows: usize,
+    decoder: F::Decoder,
+    /// Rows of a batch of this decoder.
+    rows: usize,
+    /// What was decoded since the last batch.
+    taken: Vec<u8>,
+    /// Where its rows end, while they are decoded again, ...
+    ends: Vec<usize>,
+    /// ... and which of them are to be, the last ones first.
+    again: Vec<Range<usize>>,
+    /// What reading ended with.
+    broken: Option<String>,
+    ended: bool,
+}
+
+impl<F: RowFormat, R: BufRead> Rows<F, R> {
+    /// Rows in a format, at most `most_rows` in a batch.
+    pub(crate) fn new(source: R, format: F, most_rows: usize) -> Result<Self, ArrowError> {
+        let rows = FIRST_ROWS.min(most_rows).max(1);
+        Ok(Self {
+            source,
+            decoder: format.decoder(rows)?,
+            format,
+            most_rows: most_rows.max(1),
+            rows,
+            taken: Vec::new(),
+            ends: Vec::new(),
+            again: Vec::new(),
+            broken: None,
+            ended: false,
+        })
+    }
+
+    /// Decodes a batch; `None` at the end.
+    fn batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        loop {
+            let bytes = match self.source.fill_buf() {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.broken = Some(said(&error.to_string()));
+                    return Err(error.into());
+                }
+            };
+            let given = bytes.len();
+            let read = F::decode(&mut self.decoder, bytes);
+            let count = *read.as_ref().unwrap_or(&given);
+            self.taken.extend_from_slice(&bytes[..count]);
+            self.source.consume(count);
+            if read? < given || given == 0 || F::taken(&self.decoder) >= self.rows {
+                break;
+            }
+        }
+        let batch = F::flush(&mut self.decoder)?;
+        if let Some(batch) = &batch {
+            let row = self.taken.len().div_ceil(batch.num_rows()).max(1);
+            self.taken.clear();
+            let rows = (BATCH_BYTES / row).clamp(1, self.most_rows);
+            if rows > 2 * self.rows || rows < self.rows {
+                self.decoder = self.format.decoder(rows)?;
+                self.rows = rows;
+            }
+        }
+        batch.map(fitting).transpose()
+    }
+
+    /// Cuts what was taken into rows, the last of which may not be there whole yet.
+    fn cut(&mut self) {
+        self.ends.clear();
+        let mut at = 0;
+        while at < self.taken.len() {
+            if let Some(end) = self.format.end(&self.taken[at..]) {
+                at += end;
+                self.ends.push(at);
+                continue;
+            }
+            match &self.broken {
+                None => match more(&mut self.source, &mut self.taken, at) {
+                    Ok(true) => continue,
+                    Ok(false) => self.ends.push(self.taken.len()),
+                    Err(error) => self.broken = Some(said(&error.to_string())),
+                },
+                // A part of a row isn't one.
+                Some(_) => {}
+            }
+            break;
+        }
+        self.again = vec![0..self.ends.len()];
+    }
+
+    /// What some rows of those that were cut are.
+    fn bytes(&self, rows: &Range<usize>) -> &[u8] {
+        let begin = rows.start.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.taken[begin..self.ends[rows.end - 1]]
+    }
+
+    fn decode(&self, rows: &Range<usize>) -> Result<Option<RecordBatch>, ArrowError> {
+        let (bytes, mut at, mut batches) = (self.bytes(rows), 0, Vec::new());
+        let mut decoder = self.format.decoder(rows.len())?;
+        loop {
+            let read = F::decode(&mut decoder, &bytes[at..])?;
+            at += read;
+            if read == 0 || F::taken(&decoder) >= rows.len() {
+                batches.extend(F::flush(&mut decoder)?);
+                if at == bytes.len() {
+                    break;
+                }
+            }
+        }
+        match batches.first() {
+            Some(first) => concat_batches(&first.schema(), &batches).and_then(fitting).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Adds to what there is of a row that begins at `at`, up to a line's end, or about as much as there is of it already. Gives whether there was more.
+fn more(source: &mut impl BufRead, taken: &mut Vec<u8>, at: usize) -> io::Result<bool> {
+    let most = PIECE.max(taken.len() - at);
+    let bytes = source.fill_buf()?;
+    let bytes = &bytes[..bytes.len().min(most)];
+    let length = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    taken.extend_from_slice(&bytes[..length]);
+    source.consume(length);
+    Ok(length > 0)
+}
+
+/// The first row of a text, which is taken from it; less, if the text ends within.
+pub(crate) fn first_row(source: &mut impl BufRead, format: &impl RowFormat) -> io::Result<Vec<u8>> {
+    let mut row = Vec::new();
+    while format.end(&row).is_none() && more(source, &mut row, 0)? {}
+    Ok(row)
+}
+
+/// The batch without the memory that nothing is in: with arrow-json 59.3 a column of views has room for a view for each byte of its
+/// text.
+fn fitting(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let (schema, mut columns, rows) = batch.into_parts();
+    columns.iter_mut().for_each(|column| column.shrink_to_fit());
+    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
+}
+
+/// What Arrow says of bytes that can't be read.
+fn said(error: &str) -> String {
+    error.trim_start_matches("Io error: ").to_owned()
+}
+
+/// A value as it is shown in a message.
+pub(crate) fn short(value: &str) -> String {
+    match value.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
+    }
+}
+
+impl<F: RowFormat, R: BufRead> Iterator for Rows<F, R> {
+    type Item = Result<RecordBatch, BadRow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            let Some(rows) = self.again.pop() else {
+                if let Some(message) = self.broken.take() {
+                    self.ended = true;
+                    return Some(Err(message.into()));
+                }
+                match self.batch() {
+                    Ok(batch) => {
+                        self.ended = batch.is_none();
+                        return batch.map(Ok);
+                    }
+                    Err(_) => self.cut(),
+                }
+                match self.format.decoder(self.rows) {
+                    Ok(decoder) => self.decoder = decoder,
+                    Err(error) => {
+                        self.ended = true;
+                        return Some(Err(error.to_string().into()));
+                    }
+                }
+                continue;
+            };
+            if rows.is_empty() {
+                self.taken.clear();
+                continue;
+            }
+            let decoded = self.decode(&rows);
+            let bad = decoded.as_ref().err().map(|error| self.format.bad(self.bytes(&rows), error));
+            if bad.is_some() && rows.len() > 1 {
+                let middle = rows.start.midpoint(rows.end);
+                self.again.extend([middle..rows.end, rows.start..middle]);
+                continue;
+            }
+            if self.again.is_empty() {
+                self.taken.clear();
+            }
+            if let Some(bad) = bad {
+                self.ended = bad.last;
+                return Some(Err(bad));
+            }
+            if let Ok(Some(batch)) = decoded {
+                return Some(Ok(batch));
+            }
+        }
+    }
+}
