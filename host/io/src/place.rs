@@ -94,9 +94,11 @@ fn visible(folder: &Path) -> Result<Vec<String>, IoError> {
         Err(error) => return Err(IoError::os("look at", folder, error)),
     }
     let mut names = Vec::new();
+    // The folder itself may be a link.
     let walk = WalkDir::new(folder)
+        .min_depth(1)
         .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b"."));
+        .filter_entry(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
     for entry in walk {
         let entry = match entry {
             Ok(entry) => entry,

@@ -3,13 +3,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use datafusion::{
+    arrow::datatypes::DataType,
     common::{
-        Result,
+        DFSchema, Result, ScalarValue,
         config::ConfigOptions,
         tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
     },
     logical_expr::{
-        Distinct, Expr, Extension, Filter, LogicalPlan,
+        BinaryExpr, Distinct, Expr, ExprSchemable, Extension, Filter, LogicalPlan, Operator,
         utils::{conjunction, split_conjunction_owned},
     },
     optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule, push_down_filter::PushDownFilter},
@@ -50,7 +51,7 @@ pub(crate) fn physical_rules(memory: u64) -> Vec<Arc<dyn PhysicalOptimizerRule +
 }
 
 /// Filters sink to where their columns come from, but one that is random, or reads no column, stays above our nodes: below an
-/// expansion it would choose among parents, not among children.
+/// expansion it would choose among parents, not among children. One that fails for some values stays above what keeps them away.
 #[derive(Debug)]
 struct PushDownSteadyFilter(PushDownFilter);
 
@@ -69,12 +70,13 @@ impl OptimizerRule for PushDownSteadyFilter {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         let LogicalPlan::Filter(filter) = plan else { return self.0.rewrite(plan, config) };
-        if !matches!(filter.input.as_ref(), LogicalPlan::Extension(_)) {
-            return self.0.rewrite(LogicalPlan::Filter(filter), config);
-        }
-        let parts = split_conjunction_owned(filter.predicate);
+        let stays = |part: &Expr| match filter.input.as_ref() {
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::TableScan(_) => false,
+            LogicalPlan::Extension(_) if part.is_volatile() || part.column_refs().is_empty() => true,
+            below => can_fail(part, below.schema()),
+        };
         let (stay, sink): (Vec<Expr>, Vec<Expr>) =
-            parts.into_iter().partition(|part| part.is_volatile() || part.column_refs().is_empty());
+            split_conjunction_owned(filter.predicate).into_iter().partition(stays);
         let (stay, sink) = (conjunction(stay), conjunction(sink));
         let below = match sink {
             Some(sink) => self.0.rewrite(LogicalPlan::Filter(Filter::try_new(sink, filter.input)?), config)?,
@@ -85,6 +87,50 @@ impl OptimizerRule for PushDownSteadyFilter {
             None => Ok(below),
         }
     }
+}
+
+/// Functions that fail for some values of their arguments' types.
+const FAILING: [&str; 12] = [
+    "arrow_cast",
+    "chr",
+    "date_bin",
+    "decode",
+    "factorial",
+    "lcm",
+    "make_date",
+    "power",
+    "to_date",
+    "to_timestamp",
+    "to_unixtime",
+    "regexp_like",
+];
+
+/// Whether an expression fails for some rows: a division by nothing, a text that is no number.
+fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
+    let found = expr.exists(|part| {
+        Ok(match part {
+            Expr::BinaryExpr(BinaryExpr { op: Operator::Divide | Operator::Modulo, right, .. }) => {
+                !matches!(right.as_ref(), Expr::Literal(value, _) if value.is_null() || !is_zero(value))
+            }
+            Expr::Cast(cast) => match cast.expr.get_type(schema) {
+                Ok(from) => {
+                    let to = cast.field.data_type();
+                    let width = |of: &DataType| of.primitive_width().unwrap_or(usize::MAX);
+                    let text = |of: &DataType| of.is_string() || of.is_null();
+                    !text(to) && (from.is_string() || width(to) < width(&from))
+                }
+                Err(_) => true,
+            },
+            Expr::ScalarFunction(call) => FAILING.iter().any(|name| call.name().starts_with(name)),
+            _ => false,
+        })
+    });
+    found.unwrap_or(true)
+}
+
+/// Whether a value is the number that nothing can be divided by.
+fn is_zero(value: &ScalarValue) -> bool {
+    ScalarValue::new_zero(&value.data_type()).is_ok_and(|zero| zero == *value)
 }
 
 /// A map whose new columns nobody reads isn't run, and its row errors don't happen; of opened files only what is read is fetched. Others always run: they decide about rows.

@@ -135,7 +135,12 @@ impl Engine {
         if last.fingerprint.as_str() == STALE {
             return Ok(Reasons { output, changes: vec![Change::Replay] });
         }
-        let changes = changes(plan, &fingerprints, &found.segment, last, &inputs, known)?;
+        let mut changes = changes(plan, &fingerprints, &found.segment, last, &inputs, known)?;
+        if changes.is_empty() {
+            // Nothing is kept of what is printed, so that what else is made of the same rows is made anew, too.
+            let printed = found.outputs.iter().find(|output| output.place == "-");
+            changes.push(printed.map_or(Change::Files, |printed| Change::Printed { stage: printed.stage.clone() }));
+        }
         Ok(Reasons { output, changes })
     }
 

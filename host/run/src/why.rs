@@ -62,6 +62,11 @@ pub enum Change {
     Replay,
     /// Its files aren't as they were left: removed, cut off, or without columns that are read now.
     Files,
+    /// It is made of the same rows as what goes to standard output, each time.
+    Printed {
+        /// The sink that goes there.
+        stage: Name,
+    },
 }
 
 /// What was read of a source, and what there is: files and their versions.
@@ -71,7 +76,7 @@ pub(crate) struct Inputs {
     pub(crate) now: BTreeMap<String, String>,
 }
 
-/// What has changed since a segment was whole.
+/// What has changed since a segment was whole in what it is made of.
 pub(crate) fn changes(
     plan: &Plan,
     now: &Fingerprints,
@@ -126,7 +131,7 @@ pub(crate) fn changes(
         Change::Parameter { old, new, .. } => told(old, new),
         _ => true,
     });
-    Ok(if changes.is_empty() { vec![Change::Files] } else { changes })
+    Ok(changes)
 }
 
 /// What is different in the stages that a segment's outputs are made by, in words: `then` is what they did elsewhere.

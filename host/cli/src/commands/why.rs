@@ -75,6 +75,9 @@ fn line(change: &Change) -> String {
         Change::Files => {
             "  its files aren't as they were left: removed, cut off, or without a column that is read now\n".to_owned()
         }
+        Change::Printed { stage } => {
+            format!("  nothing has changed, but `{stage}` writes the same rows to standard output, in each run\n")
+        }
     }
 }
 

@@ -45,9 +45,10 @@ impl Known<'_> {
     /// The output of a sink as a run left it.
     pub(crate) fn left_by(&self, sink: &Name, run: &str) -> Result<Standing, StepError> {
         self.with(|db| {
-            // Runs' ids sort by when they began.
+            // Runs' ids sort by when they began. What some first rows were made into is no output of a whole run, nor the other way round.
             let later = db.query_row(
                 "SELECT min(CASE WHEN run > ?2 THEN run ELSE replaced END) FROM file WHERE sink = ?1 AND part = 0
+                 AND (SELECT first IS NULL FROM run WHERE id = file.run) = (SELECT first IS NULL FROM run WHERE id = ?2)
                  AND ((run > ?2 AND state IN ('published', 'removed')) OR (run <= ?2 AND state = 'removed' AND replaced > ?2))",
                 params![sink.as_str(), run],
                 |row| row.get::<_, Option<String>>(0),
@@ -58,9 +59,10 @@ impl Known<'_> {
             let mut read = db.prepare(
                 "SELECT path, rows, identity, range_from FROM file LEFT JOIN split ON split.task = file.task
                  AND (split.stage, split.place) = (SELECT stage, place FROM split WHERE task = file.task ORDER BY stage, place LIMIT 1)
-                 WHERE sink = ? AND part = 0 AND state = 'published' ORDER BY file.id",
+                 WHERE sink = ?1 AND part = 0 AND state = 'published'
+                 AND (SELECT first IS NULL FROM run WHERE id = file.run) = (SELECT first IS NULL FROM run WHERE id = ?2) ORDER BY file.id",
             )?;
-            let files = read.query_map([sink.as_str()], |row| {
+            let files = read.query_map([sink.as_str(), run], |row| {
                 let from = row.get::<_, Option<i64>>(3)?.map_or(0, uint);
                 Ok(SinkFile {
                     path: PathBuf::from(row.get::<_, String>(0)?),
