@@ -35,18 +35,18 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// The content of stored bytes. Members, frames and streams may follow each other, but nothing else may. On a blocking thread of
-    /// a runtime, frames of Zstandard are decompressed side by side.
+    /// The content of stored bytes. Members, frames and streams may follow each other, but nothing else may. With a runtime, on one of
+    /// whose blocking threads it is read, frames of Zstandard are decompressed side by side.
     ///
     /// # Errors
     /// The first bytes can't be read, or there are none although there is a codec.
-    pub(crate) fn new(codec: Codec, stored: Box<dyn Read + Send>) -> io::Result<Self> {
+    pub(crate) fn new(codec: Codec, stored: Box<dyn Read + Send>, io: Option<Handle>) -> io::Result<Self> {
         let reader: Box<dyn Read + Send> = match codec {
             Codec::None => stored,
             Codec::Gzip => Box::new(MultiGzDecoder::new(begun(stored)?)),
-            Codec::Zstd => match Handle::try_current() {
-                Ok(io) => Box::new(Frames::new(io, begun(stored)?)),
-                Err(_) => Box::new(zstd::stream::read::Decoder::with_buffer(begun(stored)?)?),
+            Codec::Zstd => match io {
+                Some(io) => Box::new(Frames::new(io, begun(stored)?)),
+                None => Box::new(zstd::stream::read::Decoder::with_buffer(begun(stored)?)?),
             },
             Codec::Bzip2 => Box::new(MultiBzDecoder::new(begun(stored)?)),
             Codec::Xz => {
@@ -81,7 +81,7 @@ impl fmt::Debug for Content {
 /// # Errors
 /// It can't be read (fault `Outside`), or is empty although it should be compressed (`Data`).
 pub fn content_of(path: &Path, codec: Codec) -> Result<impl Read + Send + use<>, IoError> {
-    let content = File::open(path).and_then(|file| Content::new(codec, Box::new(file)));
+    let content = File::open(path).and_then(|file| Content::new(codec, Box::new(file), None));
     content.map_err(|error| {
         let (fault, message) = describe(codec, &path.display().to_string(), "", error);
         IoError::new(fault, message)

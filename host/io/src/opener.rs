@@ -167,12 +167,13 @@ impl Opener {
         let size = about.size.unwrap_or(self.max_row);
         let bytes = (if codec == Codec::None { size } else { size.saturating_mul(UNPACKED) }).min(self.max_row);
         let limit = self.max_row;
+        let io = self.stores.io().clone();
         let job = self.stores.io().spawn_blocking(move || {
             let expected = about.size.filter(|_| codec == Codec::None).unwrap_or(0).min(limit);
             // One byte more, so that the last read finds the end without growing the buffer.
             let mut buffer = vec![0; expected as usize + 1];
             let read = stored()
-                .and_then(|stored| Content::new(codec, stored))
+                .and_then(|stored| Content::new(codec, stored, Some(io)))
                 .and_then(|mut content| read_into(&mut content, &mut buffer, 0, limit as usize));
             match read {
                 Ok(Some(end)) => {

@@ -92,7 +92,7 @@ mod tests {
             let packed = packing.finish().unwrap();
             assert!(*codec == Codec::None || packed.len() < text.len() / 100, "{codec:?}");
             let mut back = String::new();
-            Content::new(*codec, Box::new(io::Cursor::new(packed))).unwrap().read_to_string(&mut back).unwrap();
+            Content::new(*codec, Box::new(io::Cursor::new(packed)), None).unwrap().read_to_string(&mut back).unwrap();
             assert!(back == text, "{codec:?}");
         }
     }

@@ -133,7 +133,7 @@ impl Stores {
             (None, Some(path)) => Box::new(File::open(path)?),
             (None, None) => return Err(io::Error::other("it is neither here nor on the web")),
         };
-        Content::new(codec, stored)
+        Content::new(codec, stored, Some(self.io().clone()))
     }
 
     /// The content of a split's file, decompressed by a codec or by the one that its name says, to be read on a thread that may

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use datafusion::error::DataFusionError;
 use dflow_io::IoError;
-use dflow_pipeline::Fault;
+use dflow_pipeline::{Fault, Name};
 use dflow_wasm::WasmError;
 
 use crate::left_out::LeftOut;
@@ -81,6 +81,22 @@ pub fn no_memory(what: &str) -> String {
     format!("{NO_MEMORY}{what}")
 }
 
+/// What is said first of a value for which an expression has no result.
+const NO_RESULT: &str = "an expression has no result for a row";
+
+impl StepError {
+    /// With the stages whose expression may be the one that has no result, if that is what happened: which of them it was, is not
+    /// known any more when they are computed together.
+    #[must_use]
+    pub fn of_expressions(mut self, stages: &[&Name]) -> Self {
+        let named: Vec<_> = stages.iter().map(|stage| format!("`{stage}`")).collect();
+        if let Some(what) = self.message.strip_prefix(NO_RESULT).filter(|_| !named.is_empty()) {
+            self.message = format!("stage {}: {NO_RESULT}{what}", named.join(" or "));
+        }
+        self
+    }
+}
+
 /// The step's error inside one of DataFusion's; one of DataFusion's own is classified by its kind.
 pub fn step_error(error: &DataFusionError) -> StepError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
@@ -119,5 +135,14 @@ pub fn step_error(error: &DataFusionError) -> StepError {
         let text = text[start..].lines().next().unwrap_or_default();
         return StepError::new(Fault::Limit, text).hint("raise `--memory`, or do less at a time with `--workers`");
     }
-    StepError::new(fault, text.lines().next().unwrap_or_default())
+    let text = text.lines().next().unwrap_or_default();
+    match error.find_root() {
+        DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
+            let what = text.trim_start_matches("Arrow error: ").trim_start_matches("Execution error: ");
+            StepError::new(fault, format!("{NO_RESULT}: {what}")).hint(
+                "`try_cast(x AS int)` gives null where `cast` fails; a `filter` in a stage before keeps such rows away",
+            )
+        }
+        _ => StepError::new(fault, text),
+    }
 }

@@ -37,6 +37,7 @@ mod segment;
 mod selection;
 mod sink;
 mod source;
+mod steady;
 mod steps;
 mod stored;
 mod tabular;

@@ -3,23 +3,29 @@
 use std::{collections::HashSet, sync::Arc};
 
 use datafusion::{
-    arrow::datatypes::DataType,
     common::{
-        DFSchema, Result, ScalarValue,
+        Result,
         config::ConfigOptions,
         tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
     },
     logical_expr::{
-        BinaryExpr, Distinct, Expr, ExprSchemable, Extension, Filter, LogicalPlan, Operator,
+        Distinct, Expr, Extension, Filter, LogicalPlan,
         utils::{conjunction, split_conjunction_owned},
     },
     optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule, push_down_filter::PushDownFilter},
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
-    physical_plan::{ExecutionPlan, limit::LocalLimitExec, sorts::sort::SortExec},
+    physical_plan::{
+        ExecutionPlan,
+        limit::LocalLimitExec,
+        sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
+    },
 };
-use dflow_operators::{OpenNode, OperatorNode};
+use dflow_operators::{MeterNode, OpenNode, OperatorNode};
 
-use crate::large_joins::SortLargeJoins;
+use crate::{
+    large_joins::SortLargeJoins,
+    steady::{can_fail, steady},
+};
 
 /// From how many rows on, sorting all and cutting is quicker than keeping the first ones while reading. A study of DataFusion 55.2
 /// on TPC-H's lineitem, two partitions, found 0.27 against 0.50 s for 1,000 rows and 1.58 against 0.51 s for 100,000; this
@@ -47,6 +53,7 @@ pub(crate) fn physical_rules(memory: u64) -> Vec<Arc<dyn PhysicalOptimizerRule +
     // Before filters that grow while a sort keeps its first rows are handed down.
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown")).unwrap_or(rules.len());
     rules.insert(last, Arc::new(SortAllOfLongLimits));
+    rules.insert(last, Arc::new(SortByAllKeys));
     rules
 }
 
@@ -70,67 +77,30 @@ impl OptimizerRule for PushDownSteadyFilter {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         let LogicalPlan::Filter(filter) = plan else { return self.0.rewrite(plan, config) };
-        let stays = |part: &Expr| match filter.input.as_ref() {
-            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::TableScan(_) => false,
-            LogicalPlan::Extension(_) if part.is_volatile() || part.column_refs().is_empty() => true,
-            below => can_fail(part, below.schema()),
+        let moves = match filter.input.as_ref() {
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => true,
+            LogicalPlan::Extension(extension) => extension.node.as_any().is::<MeterNode>(),
+            _ => false,
+        };
+        let ours = matches!(filter.input.as_ref(), LogicalPlan::Extension(_));
+        let stays = |part: &Expr| {
+            (ours && (part.is_volatile() || part.column_refs().is_empty()))
+                || (!moves && can_fail(part, filter.input.schema()))
         };
         let (stay, sink): (Vec<Expr>, Vec<Expr>) =
             split_conjunction_owned(filter.predicate).into_iter().partition(stays);
-        let (stay, sink) = (conjunction(stay), conjunction(sink));
-        let below = match sink {
+        let marked = stay.iter().any(|part| can_fail(part, filter.input.schema()) && !part.is_volatile());
+        let mark = |part: Expr| if can_fail(&part, filter.input.schema()) { steady(part) } else { part };
+        let stay = conjunction(stay.into_iter().map(mark));
+        let below = match conjunction(sink) {
             Some(sink) => self.0.rewrite(LogicalPlan::Filter(Filter::try_new(sink, filter.input)?), config)?,
             None => Transformed::no(filter.input.as_ref().clone()),
         };
-        match stay {
-            Some(stay) => below.map_data(|below| Ok(LogicalPlan::Filter(Filter::try_new(stay, Arc::new(below))?))),
-            None => Ok(below),
-        }
+        let Some(stay) = stay else { return Ok(below) };
+        let mut whole = below.map_data(|below| Ok(LogicalPlan::Filter(Filter::try_new(stay, Arc::new(below))?)))?;
+        whole.transformed |= marked;
+        Ok(whole)
     }
-}
-
-/// Functions that fail for some values of their arguments' types.
-const FAILING: [&str; 12] = [
-    "arrow_cast",
-    "chr",
-    "date_bin",
-    "decode",
-    "factorial",
-    "lcm",
-    "make_date",
-    "power",
-    "to_date",
-    "to_timestamp",
-    "to_unixtime",
-    "regexp_like",
-];
-
-/// Whether an expression fails for some rows: a division by nothing, a text that is no number.
-fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
-    let found = expr.exists(|part| {
-        Ok(match part {
-            Expr::BinaryExpr(BinaryExpr { op: Operator::Divide | Operator::Modulo, right, .. }) => {
-                !matches!(right.as_ref(), Expr::Literal(value, _) if value.is_null() || !is_zero(value))
-            }
-            Expr::Cast(cast) => match cast.expr.get_type(schema) {
-                Ok(from) => {
-                    let to = cast.field.data_type();
-                    let width = |of: &DataType| of.primitive_width().unwrap_or(usize::MAX);
-                    let text = |of: &DataType| of.is_string() || of.is_null();
-                    !text(to) && (from.is_string() || width(to) < width(&from))
-                }
-                Err(_) => true,
-            },
-            Expr::ScalarFunction(call) => FAILING.iter().any(|name| call.name().starts_with(name)),
-            _ => false,
-        })
-    });
-    found.unwrap_or(true)
-}
-
-/// Whether a value is the number that nothing can be divided by.
-fn is_zero(value: &ScalarValue) -> bool {
-    ScalarValue::new_zero(&value.data_type()).is_ok_and(|zero| zero == *value)
 }
 
 /// A map whose new columns nobody reads isn't run, and its row errors don't happen; of opened files only what is read is fetched. Others always run: they decide about rows.
@@ -212,6 +182,40 @@ impl PhysicalOptimizerRule for SortAllOfLongLimits {
             let all = SortExec::new(sort.expr().clone(), sort.input().clone())
                 .with_preserve_partitioning(sort.preserve_partitioning());
             Ok(Transformed::yes(Arc::new(LocalLimitExec::new(Arc::new(all), rows))))
+        })
+        .data()
+    }
+}
+
+/// The first rows of partitions that are merged are found by all keys of the merge. DataFusion leaves out those that are constant in each
+/// partition, even if they differ between them, while all partitions share the value beyond which rows are left out (seen in 55.2): rows of
+/// the partition that comes first are lost then.
+#[derive(Debug)]
+struct SortByAllKeys;
+
+impl PhysicalOptimizerRule for SortByAllKeys {
+    fn name(&self) -> &str {
+        "sort_by_all_keys"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|node| {
+            let sort = node.children().first().and_then(|input| input.downcast_ref::<SortExec>());
+            let (Some(merge), Some(sort)) = (node.downcast_ref::<SortPreservingMergeExec>(), sort) else {
+                return Ok(Transformed::no(node));
+            };
+            if sort.fetch().is_none() || sort.expr() == merge.expr() {
+                return Ok(Transformed::no(node));
+            }
+            let all = SortExec::new(merge.expr().clone(), sort.input().clone())
+                .with_fetch(sort.fetch())
+                .with_preserve_partitioning(sort.preserve_partitioning());
+            let merge = SortPreservingMergeExec::new(merge.expr().clone(), Arc::new(all)).with_fetch(merge.fetch());
+            Ok(Transformed::yes(Arc::new(merge) as Arc<dyn ExecutionPlan>))
         })
         .data()
     }

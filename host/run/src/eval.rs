@@ -7,7 +7,10 @@ use dflow_operators::{RowFailure, StageCounts, StepError, TaskScope, split_colum
 use dflow_pipeline::{Fault, Name};
 use dflow_plan::{EndPlan, Plan};
 
-use crate::{engine::Engine, task::next};
+use crate::{
+    engine::Engine,
+    task::{computing, next},
+};
 
 /// The rows of a stage.
 #[derive(Clone, Debug)]
@@ -53,7 +56,8 @@ impl Engine {
             Ok::<_, StepError>(rows)
         };
         let _compute = self.compute().enter();
-        let rows = self.io().block_on(task)?;
+        let named = |e: StepError| e.of_expressions(&computing(&plan.pipeline, Some(segment)));
+        let rows = self.io().block_on(task).map_err(named)?;
         if self.cancel.is_raised() {
             return Err(StepError::new(Fault::Outside, "interrupted"));
         }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// What our own steps make of rows. To be raised whenever a verb, a reader or a writer gives other rows for the same form.
-const SEMANTICS: u32 = 1;
+const SEMANTICS: u32 = 2;
 
 /// A fingerprint, as hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,7 +164,9 @@ impl Known<'_> {
     fn form(&self, name: &Name) -> Result<Value, serde_json::Error> {
         let Some(stage) = self.pipeline.stage.get(name) else { return Ok(Value::Null) };
         let mut form = serde_json::to_value(stage)?;
-        for key in ["doc", "batch", "max_failures", "timeout", "save"] {
+        // How long a guest may take for a row decides which rows fail; how long an endpoint may decides nothing that is kept.
+        let guest = matches!(stage.verb, Verb::Use(_) | Verb::Python(_) | Verb::Js(_));
+        for key in ["doc", "batch", "max_failures", "save"].into_iter().chain((!guest).then_some("timeout")) {
             form.as_object_mut().map(|form| form.shift_remove(key));
         }
         // A larger row fails: of all that says how batches are cut this is a matter of rows.

@@ -179,6 +179,18 @@ impl TaskSpec {
     }
 }
 
+/// The stages of a segment that compute expressions.
+pub(crate) fn computing<'a>(pipeline: &Pipeline, segment: Option<&'a Segment>) -> Vec<&'a Name> {
+    let computes = |name: &&Name| {
+        let verb = pipeline.stage.get(*name).map(|stage| &stage.verb);
+        matches!(
+            verb,
+            Some(Verb::Sql(_) | Verb::Set(_) | Verb::Filter(_) | Verb::Select(_) | Verb::Group(_) | Verb::Sort(_))
+        )
+    };
+    segment.into_iter().flat_map(|segment| &segment.stages).filter(computes).collect()
+}
+
 /// An output holds at most this part of the memory before it is written: one of so many.
 const ENCODED: usize = 16;
 
@@ -257,7 +269,8 @@ async fn all_of(spec: &TaskSpec, plan: &Plan, scope: Arc<TaskScope>, faults: &Fa
     let started = Instant::now();
     let ends = spec.segment(plan)?.physical(scope.clone()).await.map_err(|e| step_error(&e))?;
     // What they share waits for the slowest, so all go on together. The first error drops them all.
-    let written = try_join_all(ends.into_iter().map(|end| write(spec, end, &scope))).await?;
+    let written = try_join_all(ends.into_iter().map(|end| write(spec, end, &scope))).await;
+    let written = written.map_err(|e| e.of_expressions(&computing(&spec.pipeline, spec.segment(plan).ok())))?;
     // A source that was told to stop ends its stream early and in order; such rows are not all that there are.
     if scope.cancel.is_raised() {
         return Err(StepError::new(Fault::Outside, "interrupted"));

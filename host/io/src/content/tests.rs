@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use tokio::runtime::Handle;
+
 use super::*;
 
 /// Lines of text that don't compress too well, so that they fill several of the decoders' buffers.
@@ -46,15 +48,16 @@ const CODECS: [Codec; 4] = [Codec::Gzip, Codec::Zstd, Codec::Bzip2, Codec::Xz];
 /// What can be read of stored bytes, and why no more.
 fn read(codec: Codec, stored: Vec<u8>) -> (Vec<u8>, Option<String>) {
     let mut got = Vec::new();
-    let result = Content::new(codec, Box::new(io::Cursor::new(stored))).and_then(|mut content| {
-        let mut piece = vec![0; 100_000];
-        loop {
-            match content.read(&mut piece)? {
-                0 => return Ok(()),
-                read => got.extend_from_slice(&piece[..read]),
+    let result =
+        Content::new(codec, Box::new(io::Cursor::new(stored)), Handle::try_current().ok()).and_then(|mut content| {
+            let mut piece = vec![0; 100_000];
+            loop {
+                match content.read(&mut piece)? {
+                    0 => return Ok(()),
+                    read => got.extend_from_slice(&piece[..read]),
+                }
             }
-        }
-    });
+        });
     let why = result.err().map(|error| {
         let (fault, message) = describe(codec, "x", "", error);
         assert_eq!(fault, Fault::Data);
@@ -120,7 +123,7 @@ fn an_error_below_the_decoder_is_the_outside_s() {
     for codec in CODECS {
         let start = compress(codec, &text(1000));
         let start = io::Cursor::new(start[..start.len() / 2].to_vec());
-        let mut content = Content::new(codec, Box::new(start.chain(Torn))).unwrap();
+        let mut content = Content::new(codec, Box::new(start.chain(Torn)), None).unwrap();
         let error = io::copy(&mut content, &mut io::sink()).unwrap_err();
         let expected = "can't read `x` from line 3 on: the cable was cut".to_owned();
         assert_eq!(describe(codec, "x", " from line 3 on", error), (Fault::Outside, expected));
