@@ -12,8 +12,8 @@ use super::{PipelineArgs, WorkArgs, one_or_more};
 #[command(
     override_usage = "dflow-host eval [OPTIONS] [FILE.toml] [TEXT]...",
     after_help = "Each TEXT is a row for the pipeline's `input` stage: the value of its column, or, where it \
-has several, a JSON object. Without one, rows are the lines of stdin. What is printed is a \
-table on a terminal, and JSON, one row a line, anywhere else.
+has several, a JSON object. Without one, rows are the lines of stdin, or the first 10 of \
+each source of a pipeline without an `input` stage. What is printed is a table on a terminal, and JSON, one row a line, anywhere else.
 
 Examples:
   dflow-host eval \"Some text. And more.\"
