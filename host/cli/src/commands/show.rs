@@ -110,7 +110,10 @@ fn does(pipeline: &Pipeline, name: &Name) -> String {
     };
     let text = match &stage.verb {
         Verb::Use(written) => format!("{}/{}{}", written.plugin, written.operator, settings(&written.with)),
-        Verb::Python(script) | Verb::Js(script) => format!("{}{}", script.text(), settings(&script.with)),
+        Verb::Python(script) | Verb::Js(script) => {
+            let function = script.named().unwrap_or_else(|| stage.verb.keyword().to_owned());
+            format!("{function}{}", settings(&script.with))
+        }
         Verb::Command(command) => format!("{}{}", command.text(), settings(&command.with)),
         Verb::Read(read) => format!("read {}", read.path.join(" ")),
         Verb::Filter(condition) => format!("filter {condition}"),

@@ -55,7 +55,8 @@ impl Step {
         let at = At::stage(name);
         let keyword = at.key(language.keyword());
         let plugin = opening.plugin;
-        let own = Own { name, keyword: &keyword, text: written.text(), plugin };
+        let text = written.named().unwrap_or_else(|| language.keyword().to_owned());
+        let own = Own { name, keyword: &keyword, text, plugin };
         let mut sources = Sources::read(&keyword, language, written, environment).map_err(|mistake| vec![mistake])?;
         sources.neighbours(&own, language, written, environment).await?;
         let mut settings = Map::new();
