@@ -152,14 +152,15 @@ fn end(report: &RunReport) -> String {
         stages.map(|stage| stage.failed).sum::<u64>()
     };
     let (failed, routed) = (sum(false), sum(true));
-    let rows = words::plural(failed, "row");
+    let rows = words::plural(failed, if routed == 0 { "row" } else { "other row" });
     let disk = match report.spilled {
         0 => String::new(),
         bytes => format!("; {} of rows didn't fit into memory and went through the disk", Bytes(bytes)),
     };
     let went = match routed {
         0 => String::new(),
-        routed => format!("; {} failed and went on to who reads them", words::plural(routed, "row")),
+        1 => "; 1 row that failed went on to who reads it".to_owned(),
+        routed => format!("; {} that failed went on to who reads them", words::plural(routed, "row")),
     };
     let of_content = report.stages.iter().filter(|stage| stage.verb == "use");
     let known = match of_content.map(|stage| stage.recalled).sum() {
@@ -173,7 +174,7 @@ fn end(report: &RunReport) -> String {
     let before = paid + &before(report) + &known + &went;
     match (failed, report.failed_beyond) {
         (0, _) => format!("done in {time}{disk}{before}\n"),
-        (_, 0) => format!("done in {time}{disk}{before}; {rows} failed, as many as may\n"),
+        (_, 0) => format!("done in {time}{disk}{before}; {rows} failed, no more than may\n"),
         _ => format!(
             "done in {time}{disk}{before}, but {rows} failed (exit {})\n\
              hint: `on_error = \"skip\"` or `max_failures = {failed}` in a stage says that this is no failure of the run\n",
@@ -270,8 +271,8 @@ mod tests {
     #[test]
     fn what_went_through_the_disk_is_told() {
         let report = RunReport { failed_beyond: 0, exit: 0, failures: Vec::new(), spilled: 3 << 20, ..report() };
-        let expected = "done in 1.2 s; 3.0 MiB of rows didn't fit into memory and went through the disk; 1 row failed, as many \
-                        as may\n";
+        let expected = "done in 1.2 s; 3.0 MiB of rows didn't fit into memory and went through the disk; 1 row failed, \
+                        no more than may\n";
         assert_eq!(end(&report), expected);
     }
 
@@ -293,6 +294,6 @@ mod tests {
     #[test]
     fn failures_that_are_allowed_are_told_and_no_more() {
         let report = RunReport { failed_beyond: 0, exit: 0, ..report() };
-        assert_eq!(end(&report), "done in 1.2 s; 1 row failed, as many as may\n");
+        assert_eq!(end(&report), "done in 1.2 s; 1 row failed, no more than may\n");
     }
 }
