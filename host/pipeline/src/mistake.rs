@@ -143,7 +143,15 @@ pub(crate) fn nearest_or_list(what: &str, name: &str, known: &[&str]) -> String 
     match nearest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => format!("there is no {what} here"),
-        None => format!("there is: {}", listed(known)),
+        None => {
+            let hint = format!("there is: {}", listed(known));
+            // The names of several columns in one are those of a csv file with another delimiter.
+            let delimiter = known.iter().find_map(|name| name.chars().find(|c| [';', '\t', '|'].contains(c)));
+            match delimiter.filter(|_| what.starts_with("column")) {
+                Some(c) => format!("{hint}; of csv, `csv = {{ delimiter = \"{}\" }}` cuts it", c.escape_default()),
+                None => hint,
+            }
+        }
     }
 }
 
