@@ -52,7 +52,7 @@ fn columns(plan: &Plan, name: &Name, stage: &StagePlan) -> String {
                 // What a file of a row holds, and what it is known by, have names of the sink's own.
                 (Some("content"), Some(content)) => content,
                 (Some("id" | "uri"), Some(_)) => return None,
-                _ => column,
+                _ => column.as_str(),
             };
             Some(format!("{shown} {}", type_text(described.data_type())))
         });
