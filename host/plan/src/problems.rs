@@ -75,7 +75,7 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
     }
     let first = text.lines().next().unwrap_or_default();
     let (first, place) = match first.rsplit_once(" at Line: ") {
-        Some((what, place)) => (what, place_of(place)),
+        Some((what, place)) => (what, place_in_text(place)),
         None => (first, None),
     };
     let mut chars = first.chars();
@@ -92,7 +92,7 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
 }
 
 /// The parser's `2, Column: 7`.
-fn place_of(text: &str) -> Option<Within> {
+fn place_in_text(text: &str) -> Option<Within> {
     let (line, column) = text.split_once(", Column: ")?;
     Some(Within::Place(line.parse().ok()?, column.parse().ok()?))
 }
