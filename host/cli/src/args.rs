@@ -279,7 +279,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// A number of things of which there must be one.
 fn one_or_more<N: FromStr + From<u8> + PartialOrd>(text: &str) -> Result<N, String> {
-    let number = text.parse().ok().filter(|number: &N| *number >= N::from(1));
+    let number = text.parse::<N>().ok().filter(|number| *number >= N::from(1));
     number.ok_or_else(|| "expected a whole number, 1 or more".to_owned())
 }
 
