@@ -46,8 +46,9 @@ impl Table {
     /// Without those of the named columns that are blank in every row.
     pub(crate) fn without_blank(mut self, names: &[&str]) -> Self {
         let blank = |i: usize| self.rows.iter().all(|row| row[i].is_empty());
-        let kept = self.header.iter().enumerate().map(|(i, (name, _))| !(names.contains(name) && blank(i))).collect();
-        self.keep(kept);
+        let kept: Vec<bool> =
+            self.header.iter().enumerate().map(|(i, (name, _))| !(names.contains(name) && blank(i))).collect();
+        self.keep(&kept);
         self
     }
 
@@ -57,9 +58,9 @@ impl Table {
         self
     }
 
-    fn keep(&mut self, kept: Vec<bool>) {
-        keep(&mut self.header, &kept);
-        self.rows.iter_mut().for_each(|row| keep(row, &kept));
+    fn keep(&mut self, kept: &[bool]) {
+        keep(&mut self.header, kept);
+        self.rows.iter_mut().for_each(|row| keep(row, kept));
     }
 
     /// How wide each column is.
@@ -85,8 +86,8 @@ impl Table {
             if table.excess(&table.widths(), width) == 0 {
                 break;
             }
-            let kept = table.header.iter().map(|(name, _)| name != expendable).collect();
-            table.keep(kept);
+            let kept: Vec<bool> = table.header.iter().map(|(name, _)| name != expendable).collect();
+            table.keep(&kept);
         }
         let mut widths = table.widths();
         let cut = |(i, _): &(usize, &mut usize)| table.header[*i].1 == Align::Left && i + 1 < table.header.len();
