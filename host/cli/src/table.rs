@@ -186,6 +186,14 @@ pub(crate) fn wrapped(text: &str, room: usize, indent: usize) -> String {
     out
 }
 
+/// A text as lines for a terminal of `width` columns, if it is one; all but the first are indented.
+pub(crate) fn paragraph(text: &str, width: Option<usize>) -> String {
+    match width {
+        Some(width) => wrapped(text, width.saturating_sub(2), 2) + "\n",
+        None => format!("{text}\n"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use dflow_pipeline::{Bytes, Name};
 use dflow_run::{Asked, OutputFile, RunReport, StageReport, Usd};
 
 use crate::{
-    table::{Align, Table},
+    table::{Align, Table, paragraph},
     watch::failures,
     words,
 };
@@ -25,7 +25,7 @@ pub(crate) fn summary(report: &RunReport, folder: &Path, width: Option<usize>) -
         text.push_str(&format!("\nfailed\n{failures}"));
     }
     text.push('\n');
-    text.push_str(&end(report));
+    text.extend(end(report).lines().map(|line| paragraph(line, width)));
     text
 }
 
