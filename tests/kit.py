@@ -90,6 +90,7 @@ class Plugins:
         folder = self.folder
         refused(host("plugin", "new", "My-Words", "--lang", "js", cwd=folder), 6, "`My-Words` can't be a plugin's name")
         refused(host("plugin", "new", "my_python", "--lang", "python", cwd=folder), 6, "is there already")
+        refused(host("plugin", "new", "text", "--lang", "js", cwd=folder), 6, "`text` ships with dflow", "my_text")
         refused(host("plugin", "new", "x", cwd=folder), 2, "--lang")
         empty = folder / "empty"
         empty.mkdir()

@@ -3,10 +3,12 @@
 mod cache;
 mod dead;
 mod plugin;
+mod saved;
+mod tried;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
-use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use clap::{Parser, Subcommand, builder::RangedU64ValueParser};
 use dflow_pipeline::{Bytes, Name};
 use dflow_run::{CrashPoint, Selection};
 
@@ -15,6 +17,10 @@ pub(crate) use self::dead::{DeadCommand, DeadExportArgs, DeadListArgs, DeadRepla
 pub(crate) use self::plugin::{
     ComponentizeArgs, DiffArgs, InspectArgs, LanguageArg, NewArgs, PluginCommand, PluginTestArgs, TriedArgs,
 };
+pub(crate) use self::saved::{
+    ExportArgs, GcArgs, ImportArgs, KeptArgs, LoadArgs, ResetArgs, ShowArgs, TableFormat, WhyArgs,
+};
+pub(crate) use self::tried::{CheckArgs, EvalArgs, ExplainArgs, GraphArgs, GraphFormat, TestArgs};
 
 /// Turns text, HTML and other files into clean, validated rows, with sandboxed plugins.
 #[derive(Debug, Parser)]
@@ -139,7 +145,7 @@ pub(crate) struct WorkArgs {
 /// `run`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "A run goes on where an earlier one was cut short, and leaves alone what has not changed since it
+    after_help = "A run goes on where an earlier one was cut short, and leaves alone what has not changed since it \
 was done: files whose splits, stages and plugins are the same.
 
 Examples:
@@ -157,7 +163,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
     /// Read only the first N rows of each source; outputs go under the state folder, never to their places.
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    #[arg(long, value_name = "N", value_parser = one_or_more::<u64>)]
     pub(crate) first: Option<u64>,
     /// Do everything again, whatever earlier runs have done.
     #[arg(long)]
@@ -195,134 +201,6 @@ pub(crate) struct DriveArgs {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
-}
-
-/// `show`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ShowArgs {
-    /// The pipeline.
-    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) kept: KeptArgs,
-}
-
-/// Of which pipeline something is kept, and where.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct KeptArgs {
-    #[command(flatten)]
-    pub(crate) pipeline: PipelineArgs,
-    /// The folder of the journal [default: `.dflow` beside the pipeline].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `why`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(override_usage = "dflow-host why [OPTIONS] [FILE.toml] STAGE")]
-pub(crate) struct WhyArgs {
-    /// The pipeline, where it isn't `pipeline.toml`, and a saved stage or a sink.
-    #[arg(value_name = "FILE.toml] STAGE", num_args = 1..=2, required = true)]
-    pub(crate) words: Vec<String>,
-    #[command(flatten)]
-    pub(crate) kept: KeptArgs,
-}
-
-/// `load`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(
-    override_usage = "dflow-host load [OPTIONS] [FILE.toml] STAGE",
-    after_help = "Examples:
-  dflow-host load chunks                       a table of the first 20 rows
-  dflow-host load chunks --to chunks.csv       all rows, in the format of the name
-  dflow-host load chunks --to - | jq .title    all rows as JSON, one a line"
-)]
-pub(crate) struct LoadArgs {
-    /// The pipeline, where it isn't `pipeline.toml`, and a saved stage.
-    #[arg(value_name = "FILE.toml] STAGE", num_args = 1..=2, required = true)]
-    pub(crate) words: Vec<String>,
-    /// Write all rows there: a file, a folder (`dir/`), or `-` for stdout. What is there already is replaced.
-    #[arg(long, value_name = "PLACE")]
-    pub(crate) to: Option<String>,
-    /// The format [default: by the name; JSON lines on stdout].
-    #[arg(long, value_name = "FORMAT", requires = "to")]
-    pub(crate) format: Option<TableFormat>,
-    /// How many rows are shown.
-    #[arg(short = 'n', long, value_name = "N", default_value = "20", conflicts_with = "to")]
-    pub(crate) rows: u64,
-    #[command(flatten)]
-    pub(crate) kept: KeptArgs,
-}
-
-/// A format of tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TableFormat {
-    /// Apache Parquet.
-    Parquet,
-    /// Comma-separated values.
-    Csv,
-    /// One document, a list of objects.
-    Json,
-    /// An object a line.
-    Jsonl,
-    /// Arrow IPC.
-    Arrow,
-}
-
-impl TableFormat {
-    /// The word for it in a pipeline.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Parquet => "parquet",
-            Self::Csv => "csv",
-            Self::Json => "json",
-            Self::Jsonl => "jsonl",
-            Self::Arrow => "arrow",
-        }
-    }
-}
-
-/// `reset`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(override_usage = "dflow-host reset [OPTIONS] [FILE.toml] STAGE...")]
-pub(crate) struct ResetArgs {
-    /// The pipeline, where it isn't `pipeline.toml`, and saved stages or sinks.
-    #[arg(value_name = "FILE.toml] STAGE", required = true)]
-    pub(crate) words: Vec<String>,
-    /// The folder of the journal [default: `.dflow` beside the pipeline].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
-}
-
-/// `gc`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(
-    after_help = "Of each saved stage there may be as many outputs as there were states of it (parameters, plugins, its own text).
-The last one always stays. Without `--yes` nothing is removed.
-
-Examples:
-  dflow-host gc --older-than 30 --yes      what no run has used for 30 days
-  dflow-host gc --keep 2                   show what is there beyond the last two of each stage"
-)]
-pub(crate) struct GcArgs {
-    /// The pipeline; it need not be there any more.
-    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
-    pub(crate) file: PathBuf,
-    /// What no run has used for so many days.
-    #[arg(long, value_name = "DAYS")]
-    pub(crate) older_than: Option<u64>,
-    /// What is beyond the last N of each stage.
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    pub(crate) keep: Option<usize>,
-    /// Remove it.
-    #[arg(long)]
-    pub(crate) yes: bool,
-    /// The folder of the journal [default: `.dflow` beside the pipeline].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
 }
 
 /// Where the journal is.
@@ -363,55 +241,11 @@ pub(crate) struct ReportArgs {
     pub(crate) journal: JournalArgs,
 }
 
-/// `export`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(
-    override_usage = "dflow-host export [OPTIONS] --out PACK [FILE.toml] [STAGE]...",
-    after_help = "With a stage go the saved stages that it reads. Who takes the pack in needs the same pipeline, and not its
-inputs.
-
-Examples:
-  dflow-host export --out chunks.pack chunks
-  dflow-host export --out all.pack -p size=200"
-)]
-pub(crate) struct ExportArgs {
-    /// The pipeline, where it isn't `pipeline.toml`, and saved stages [default: all that are complete].
-    #[arg(value_name = "FILE.toml] [STAGE")]
-    pub(crate) words: Vec<String>,
-    /// The file; one that is there is replaced.
-    #[arg(short, long, value_name = "PACK")]
-    pub(crate) out: PathBuf,
-    #[command(flatten)]
-    pub(crate) kept: KeptArgs,
-}
-
-/// `import`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(
-    override_usage = "dflow-host import [OPTIONS] [FILE.toml] PACK",
-    after_help = "What is taken in is COMPLETE when the pipeline and its parameters are those that made it. Inputs that are here must
-have the same content; those that aren't here aren't missed.
-
-Examples:
-  dflow-host import chunks.pack
-  dflow-host import all.pack -p size=200"
-)]
-pub(crate) struct ImportArgs {
-    /// The pipeline, where it isn't `pipeline.toml`, and the pack.
-    #[arg(value_name = "FILE.toml] PACK", num_args = 1..=2, required = true)]
-    pub(crate) words: Vec<String>,
-    /// Take in what isn't what the pipeline makes now, too: as an earlier state, for `run --accept`.
-    #[arg(long)]
-    pub(crate) stale: bool,
-    #[command(flatten)]
-    pub(crate) kept: KeptArgs,
-}
-
 /// `rerun`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "The pipeline and its parameters are those of the run, as recorded. Nothing that it wrote is touched: what comes
-of the repetition is in the state folder, under `reruns/`. The exit code is 0 when all rows that can be compared are
+    after_help = "The pipeline and its parameters are those of the run, as recorded. Nothing that it wrote is touched: what comes \
+of the repetition is in the state folder, under `reruns/`. The exit code is 0 when all rows that can be compared are \
 equal, 1 when not, or when none can be.
 
 Examples:
@@ -435,136 +269,18 @@ pub(crate) struct RerunArgs {
     pub(crate) work: WorkArgs,
 }
 
-/// `eval`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(
-    override_usage = "dflow-host eval [OPTIONS] [FILE.toml] [TEXT]...",
-    after_help = "Each TEXT is a row for the pipeline's `input` stage: the value of its column, or, where it
-has several, a JSON object. Without one, rows are the lines of stdin. What is printed is a
-table on a terminal, and JSON, one row a line, anywhere else.
-
-Examples:
-  dflow-host eval \"Some text. And more.\"
-  dflow-host eval chunks.toml --stage sized \"Some text. And more.\"
-  dflow-host eval '{ \"title\": \"A\", \"body\": \"Some text.\" }'
-  dflow-host eval --input rows.jsonl --json > out.jsonl
-  dflow-host eval -- notes.toml        a text that ends like a pipeline's name"
-)]
-pub(crate) struct EvalArgs {
-    /// The pipeline [default: pipeline.toml]. The first word is taken for it when it ends in `.toml`, and everything else
-    /// for a row.
-    #[arg(value_name = "FILE.toml] [TEXT")]
-    pub(crate) words: Vec<String>,
-    /// Rows that are never taken for the pipeline.
-    #[arg(last = true, hide = true, value_name = "TEXT")]
-    pub(crate) texts: Vec<String>,
-    /// The stage whose rows are shown [default: the sink, or the one stage that nothing reads].
-    #[arg(short, long, value_name = "STAGE", value_parser = Name::whole)]
-    pub(crate) stage: Option<Name>,
-    #[command(flatten)]
-    pub(crate) pipeline: PipelineArgs,
-    /// Take rows from a file: JSON objects where its name ends in `.jsonl`, else lines of text; `-` is stdin.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// Let stages with `command` run their programs.
-    #[arg(long)]
-    pub(crate) allow_commands: bool,
-    /// Print JSON, one row a line, on a terminal too.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `check`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct CheckArgs {
-    /// The pipeline.
-    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) pipeline: PipelineArgs,
-}
-
-/// `explain`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ExplainArgs {
-    /// The pipeline.
-    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) pipeline: PipelineArgs,
-    #[command(flatten)]
-    pub(crate) work: WorkArgs,
-    /// Say what models will cost instead, before anything is spent.
-    #[arg(long)]
-    pub(crate) cost: bool,
-    /// With `--cost`: the rows of each source that are looked at.
-    #[arg(long, value_name = "N", default_value_t = 200, requires = "cost", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
-    pub(crate) sample: u64,
-    /// With `--cost`: print JSON.
-    #[arg(long, requires = "cost")]
-    pub(crate) json: bool,
-}
-
-/// `test`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(
-    after_help = "A test is a table `[[test]]` of the pipeline: rows in, and the rows, their number or conditions that are to come out. What
-models answer is taken from a file beside the pipeline, `pipeline.answers.jsonl`, so that neither a key nor a network is needed.
-
-Examples:
-  dflow-host test                          run the tests of `pipeline.toml`
-  dflow-host test --record                 ask the models, and record what they answer"
-)]
-pub(crate) struct TestArgs {
-    /// The pipeline.
-    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) pipeline: PipelineArgs,
-    /// Ask the models what isn't recorded, and write the file anew with what was needed.
-    #[arg(long)]
-    pub(crate) record: bool,
-    /// Let stages run programs, which nothing keeps in.
-    #[arg(long)]
-    pub(crate) allow_commands: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `graph`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Neither files nor plugins need be there: only the pipeline itself is read.
-
-Examples:
-  dflow-host graph > pipeline.mmd
-  dflow-host graph --format dot | dot -Tsvg > pipeline.svg")]
-pub(crate) struct GraphArgs {
-    /// The pipeline.
-    #[arg(value_name = "FILE", default_value = "pipeline.toml")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) pipeline: PipelineArgs,
-    /// The language it is drawn in.
-    #[arg(long, value_name = "LANGUAGE", default_value = "mermaid")]
-    pub(crate) format: GraphFormat,
-}
-
-/// A language for graphs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum GraphFormat {
-    /// Mermaid's flowcharts, which GitHub and others show.
-    Mermaid,
-    /// Graphviz's.
-    Dot,
-}
-
 /// `KEY=VALUE`, cut at the first `=`.
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err("expected a parameter and its value, such as `size=200`".to_owned()),
     }
+}
+
+/// A number of things of which there must be one.
+fn one_or_more<N: FromStr + From<u8> + PartialOrd>(text: &str) -> Result<N, String> {
+    let number = text.parse::<N>().ok().filter(|number| *number >= N::from(1));
+    number.ok_or_else(|| "expected a whole number, 1 or more".to_owned())
 }
 
 #[cfg(test)]
@@ -598,6 +314,7 @@ mod tests {
             (&["dflow-host", "chekc"][..], "check"),
             (&["dflow-host", "run", "--frist", "3"], "--first"),
             (&["dflow-host", "run", "--first", "0"], "--first"),
+            (&["dflow-host", "gc", "--keep", "0"], "1 or more"),
             (&["dflow-host", "run", "-p", "size"], "size=200"),
             (&["dflow-host", "run", "--task-bytes", "many"], "512MiB"),
             (&["dflow-host", "graph", "--format", "dott"], "dot"),

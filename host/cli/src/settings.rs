@@ -66,6 +66,8 @@ pub(crate) enum Given {
     Texts(Vec<String>),
     /// Lines of stdin.
     Stdin,
+    /// It isn't said: lines of stdin, or rows of the pipeline's own sources when it has no `input` stage.
+    Unsaid,
     /// A file of JSON objects, one a line.
     Objects(PathBuf),
     /// Lines of a file.
@@ -191,7 +193,7 @@ impl EvalSettings {
     /// `eval`, as it was typed.
     ///
     /// # Errors
-    /// No rows are given, or in two ways.
+    /// Rows are given in two ways.
     pub(crate) fn resolve(args: EvalArgs, outside: &Outside) -> Result<Self, Failure> {
         let mut words = args.words;
         let named = words.first().is_some_and(|word| word.ends_with(".toml"));
@@ -206,12 +208,7 @@ impl EvalSettings {
             Some(input) if input.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl")) => Given::Objects(input),
             Some(input) => Given::Lines(input),
             None if !words.is_empty() => Given::Texts(words),
-            None if outside.stdin_is_terminal => {
-                return Err(Failure::usage("no rows are given").hint(
-                    "`dflow-host eval \"some text\"`, `--input FILE`, or lines on stdin (`--input -` to type them)",
-                ));
-            }
-            None => Given::Stdin,
+            None => Given::Unsaid,
         };
         let pipeline = PipelineSettings::resolve(file, args.pipeline, outside);
         // A few rows don't gain from more cores, and threads that nobody needs cost time at the start.
@@ -430,8 +427,8 @@ mod tests {
     fn rows_of_eval_come_from_one_place() {
         let here = outside(&[]);
         for (typed, given) in [
-            (&[][..], Given::Stdin),
-            (&["p.toml"], Given::Stdin),
+            (&[][..], Given::Unsaid),
+            (&["p.toml"], Given::Unsaid),
             (&["--input", "-"], Given::Stdin),
             (&["--input", "r.jsonl"], Given::Objects("r.jsonl".into())),
             (&["--input", "r.txt"], Given::Lines("r.txt".into())),
@@ -439,8 +436,7 @@ mod tests {
             assert_eq!(eval(typed, &here).expect("rows are given").given, given, "{typed:?}");
         }
         let twice = eval(&["--input", "r.txt", "a"], &here).expect_err("that is twice");
-        let nothing = eval(&[], &Outside { stdin_is_terminal: true, ..outside(&[]) }).expect_err("that is nothing");
-        assert_eq!((twice.exit_code(), nothing.exit_code()), (2, 2));
+        assert_eq!(twice.exit_code(), 2);
     }
 
     #[test]

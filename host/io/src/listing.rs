@@ -200,14 +200,14 @@ fn describe_folder(stores: &Stores, place: Location) -> String {
     if !path.is_dir() {
         return format!("{shown} doesn't exist (`{}`)", path.display());
     }
-    let nearest = if folder.path == place.path { "" } else { "the nearest that exists, " };
+    let shown = if folder.path == place.path { shown } else { format!("the nearest that exists, {shown},") };
     let mut walk = Walk::new(stores, folder, None);
     match walk.run() {
-        Err(_) => format!("{nearest}{shown} can't be listed"),
+        Err(_) => format!("{shown} can't be listed"),
         Ok(()) => match walk.found.as_slice() {
-            [] => format!("{nearest}{shown} holds no file"),
-            [only] => format!("{nearest}{shown} holds one file, `{}`", only.uri()),
-            [first, rest @ ..] => format!("{nearest}{shown} holds {} files, such as `{}`", rest.len() + 1, first.uri()),
+            [] => format!("{shown} holds no file"),
+            [only] => format!("{shown} holds one file, `{}`", only.uri()),
+            [first, rest @ ..] => format!("{shown} holds {} files, such as `{}`", rest.len() + 1, first.uri()),
         },
     }
 }
@@ -313,10 +313,10 @@ mod tests {
             ),
             (
                 "docs://nope/x/*.html",
-                "`docs://nope/x/*.html` matches no file\n  hint: the nearest that exists, the folder `docs://` holds 2 files, such as `docs://a.txt`".to_owned(),
+                "`docs://nope/x/*.html` matches no file\n  hint: the nearest that exists, the folder `docs://`, holds 2 files, such as `docs://a.txt`".to_owned(),
             ),
-            ("docs://x.txt", "no such file `docs://x.txt`\n  hint: the nearest that exists, the folder `docs://` holds 2 files, such as `docs://a.txt`".into()),
-            ("one/x/y.txt", "no such file `one/x/y.txt`\n  hint: the nearest that exists, the folder `one` holds one file, `one/x`".into()),
+            ("docs://x.txt", "no such file `docs://x.txt`\n  hint: the nearest that exists, the folder `docs://`, holds 2 files, such as `docs://a.txt`".into()),
+            ("one/x/y.txt", "no such file `one/x/y.txt`\n  hint: the nearest that exists, the folder `one`, holds one file, `one/x`".into()),
             ("empty", "there is no file under `empty`\n  hint: the folder `empty` holds no file".into()),
             ("empty/*", "`empty/*` matches no file\n  hint: the folder `empty` holds no file".into()),
             ("gone://*", format!("`gone://*` matches no file\n  hint: the folder `gone://` doesn't exist (`{}`)", gone.display())),

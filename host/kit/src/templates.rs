@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use dflow_wasm::shipped;
+
 use crate::{KitError, Language, Project};
 
 /// A file of a template: its name, and its text. `NAME` in either becomes the plugin's.
@@ -42,6 +44,10 @@ pub fn create(within: &Path, name: &str, language: Language) -> Result<Project, 
         let what = format!("`{name}` can't be a plugin's name");
         return Err(KitError::outside(what)
             .hint("small letters, digits and `_`, such as `my_words`; not the name of a standard library"));
+    }
+    if shipped(name).is_some() {
+        let what = format!("`{name}` ships with dflow, and a plugin of this name can't be used");
+        return Err(KitError::outside(what).hint(format!("another name, such as `my_{name}`")));
     }
     let folder = within.join(name);
     if folder.exists() {

@@ -36,7 +36,7 @@ pub use form::{
 pub use format::{Codec, Format};
 pub use grant::{Grant, HttpGrant};
 pub use limits::{BatchLimits, Bytes, GuestLimits, Millis};
-pub use mistake::{At, Mistake, Mistakes, SourceText, Sources};
+pub use mistake::{At, Mistake, Mistakes, SourceText, Sources, Within};
 pub use model::{
     AnswerSchema, Asking, Classify, ClassifyBy, Embed, HOSTS_PARAMS, Model, ModelLimits, ModelPrice, Prompt, Provider,
 };

@@ -66,6 +66,15 @@ impl fmt::Display for At {
     }
 }
 
+/// What a mistake means of a text that a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// A line of it and a character of that, both from 1.
+    Place(usize, usize),
+    /// A word, which shows the line of a text that has several.
+    Word(String),
+}
+
 /// One mistake in a pipeline: what, where, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -73,6 +82,8 @@ pub struct Mistake {
     pub at: At,
     /// Characters within the text of its file that are meant, when they are narrower than the key's value.
     pub span: Option<Range<usize>>,
+    /// What is meant of the key's text, where only that is known.
+    pub within: Option<Within>,
     /// A lowercase phrase without a full stop.
     pub message: String,
     /// What to do.
@@ -84,7 +95,7 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake at a key.
     pub fn new(at: At, message: impl Into<String>) -> Self {
-        Self { at, span: None, message: message.into(), hint: None, fault: Fault::Pipeline }
+        Self { at, span: None, within: None, message: message.into(), hint: None, fault: Fault::Pipeline }
     }
 
     /// With another fault than the pipeline's.
@@ -108,6 +119,13 @@ impl Mistake {
         self
     }
 
+    /// Pointing at a part of the text that its key holds.
+    #[must_use]
+    pub fn within(mut self, within: Within) -> Self {
+        self.within = Some(within);
+        self
+    }
+
     /// Something that is designed but not built yet; `what` names it, in backticks where it is a word of the file.
     pub fn later(at: At, what: impl fmt::Display) -> Self {
         Self::new(at, format!("{what} is not in this version of dflow"))
@@ -115,7 +133,8 @@ impl Mistake {
 
     /// A mistake about a name that isn't among those `known`, with the nearest one as its hint.
     pub fn unknown(at: At, what: &str, name: &str, known: &[&str]) -> Self {
-        Self::new(at, format!("unknown {what} `{name}`")).hint(nearest_or_list(what, name, known))
+        let mistake = Self::new(at, format!("unknown {what} `{name}`")).within(Within::Word(name.to_owned()));
+        mistake.hint(nearest_or_list(what, name, known))
     }
 }
 
@@ -124,7 +143,15 @@ pub(crate) fn nearest_or_list(what: &str, name: &str, known: &[&str]) -> String 
     match nearest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => format!("there is no {what} here"),
-        None => format!("there is: {}", listed(known)),
+        None => {
+            let hint = format!("there is: {}", listed(known));
+            // The names of several columns in one are those of a csv file with another delimiter.
+            let delimiter = known.iter().find_map(|name| name.chars().find(|c| [';', '\t', '|'].contains(c)));
+            match delimiter.filter(|_| what.starts_with("column")) {
+                Some(c) => format!("{hint}; of csv, `csv = {{ delimiter = \"{}\" }}` cuts it", c.escape_default()),
+                None => hint,
+            }
+        }
     }
 }
 
@@ -175,7 +202,8 @@ impl Sources {
     pub fn place(&self, mistake: &Mistake) -> Option<(&SourceText, Range<usize>)> {
         let at = self.written(&mistake.at);
         let text = self.files.get(at.file)?;
-        let span = mistake.span.clone().or_else(|| text.span(&at))?;
+        let within = || text.within(&at, mistake.within.as_ref()?);
+        let span = mistake.span.clone().or_else(within).or_else(|| text.span(&at))?;
         (span.end <= text.text.len()).then_some((text, span))
     }
 
@@ -210,6 +238,54 @@ impl SourceText {
         }
         None
     }
+
+    /// The characters that are meant of a key's text; `None` where they can't be told from how it is written.
+    fn within(&self, at: &At, within: &Within) -> Option<Range<usize>> {
+        let value = self.places.get(at)?.1.clone();
+        let written = self.text.get(value.clone())?;
+        let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| written.starts_with(quote))?;
+        let inner = written.strip_prefix(quote)?.strip_suffix(quote)?;
+        // A line break right behind three quotes isn't part of the text.
+        let text = match quote.len() {
+            3 => inner.strip_prefix("\r\n").or_else(|| inner.strip_prefix('\n')).unwrap_or(inner),
+            _ => inner,
+        };
+        let start = value.start + quote.len() + (inner.len() - text.len());
+        let span = match within {
+            Within::Place(line, column) => {
+                let before: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+                let line = text.split('\n').nth(line - 1)?.trim_end();
+                let escapes = |part: &str| quote.starts_with('"') && part.contains('\\');
+                if escapes(&text[..before]) {
+                    return None;
+                }
+                if line.contains("${") || escapes(line) {
+                    // What is read isn't as long as what is written.
+                    before + (line.len() - line.trim_start().len())..before + line.len()
+                } else {
+                    let head: usize = line.chars().take(column.checked_sub(1)?).map(char::len_utf8).sum();
+                    let word = line[head..].find(|c: char| !is_of_word(c)).unwrap_or(line.len() - head);
+                    before + head..before + head + word
+                }
+            }
+            Within::Word(word) if text.contains('\n') && !word.is_empty() => {
+                let ends = |c: Option<char>| !c.is_some_and(is_of_word);
+                let mut found = text.match_indices(word.as_str()).filter(|(at, word)| {
+                    ends(text[..*at].chars().next_back()) && ends(text[at + word.len()..].chars().next())
+                });
+                match (found.next(), found.next()) {
+                    (Some((at, word)), None) => at..at + word.len(),
+                    _ => return None,
+                }
+            }
+            Within::Word(_) => return None,
+        };
+        Some(start + span.start..start + span.end)
+    }
+}
+
+fn is_of_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// All mistakes of a pipeline, at least one.

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{At, Mistake};
+
 /// A name: an identifier (`[A-Za-z_][A-Za-z0-9_]*`, at most 64 characters) that isn't a keyword of SQL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Name(String);
@@ -18,6 +20,17 @@ pub enum NameError {
     /// A reserved word.
     #[error("`{0}` is a keyword of SQL and can't be a name")]
     Keyword(String),
+}
+
+impl NameError {
+    /// As a mistake of where the name is written.
+    pub(crate) fn mistake(self, at: At) -> Mistake {
+        let mistake = Mistake::new(at, self.to_string());
+        match self {
+            Self::Keyword(word) => mistake.hint(format!("another name, such as `my_{word}`")),
+            Self::Shape(_) => mistake,
+        }
+    }
 }
 
 /// The words that SQL would read otherwise than as a table's or a column's name.

@@ -143,7 +143,7 @@ fn entries<'a>(node: Option<&'a Node>, found: &mut Vec<Mistake>) -> &'a [Entry] 
     let entries = node.and_then(|node| Table::of(node, found)).map_or(&[][..], |table| table.entries);
     for entry in entries {
         if let Err(error) = entry.key.parse::<Name>() {
-            found.push(Mistake::new(entry.node.at.clone(), error.to_string()).on(entry.span.clone()));
+            found.push(error.mistake(entry.node.at.clone()).on(entry.span.clone()));
         }
     }
     entries

@@ -54,6 +54,6 @@ pub use parts::Again;
 pub use planner::{Plan, StagePlan, plan};
 pub use replay::{DEAD, Replay};
 pub use segment::{EndPlan, PartText, Segment, SegmentSource};
-pub use sink::named;
+pub use sink::{named, place_of};
 pub use stored::{StoredRows, stored_rows};
 pub use types::{parse_type, type_text};

@@ -3,7 +3,7 @@
 use datafusion::{common::SchemaError, error::DataFusionError};
 use dflow_io::IoError;
 use dflow_operators::StepError;
-use dflow_pipeline::{At, Mistake};
+use dflow_pipeline::{At, Mistake, Within};
 use dflow_wasm::WasmError;
 
 /// A mistake at a key, from a reader's or a writer's error.
@@ -55,7 +55,7 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
     let text = text.trim_end_matches("\")");
     if let Some(name) = text.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
         let near = text.lines().find_map(|line| line.strip_prefix("Did you mean '")?.split('\'').next());
-        let mistake = Mistake::new(at, format!("unknown function `{name}`"));
+        let mistake = Mistake::new(at, format!("unknown function `{name}`")).within(Within::Word(name.to_owned()));
         return with_hint(mistake, near.map(|near| format!("did you mean `{near}`?")).as_deref());
     }
     if let Some(rest) = text.strip_prefix("Projections require unique expression names but the expression \"") {
@@ -74,11 +74,25 @@ pub(crate) fn of_sql(at: At, error: &DataFusionError) -> Mistake {
         return Mistake::new(at, what).hint("CAST(… AS …) makes one type of another");
     }
     let first = text.lines().next().unwrap_or_default();
+    let (first, place) = match first.rsplit_once(" at Line: ") {
+        Some((what, place)) => (what, place_in_text(place)),
+        None => (first, None),
+    };
     let mut chars = first.chars();
     let lower = match (chars.next(), chars.clone().next()) {
         // Not words that are all capitals.
         (Some(head), second) if !second.is_some_and(char::is_uppercase) => head.to_lowercase().chain(chars).collect(),
         _ => first.to_owned(),
     };
-    Mistake::new(at, lower.trim_end_matches('.').replace("\\\"", "\""))
+    let mistake = Mistake::new(at, lower.trim_end_matches('.').replace("\\\"", "\""));
+    match place {
+        Some(place) => mistake.within(place),
+        None => mistake,
+    }
+}
+
+/// The parser's `2, Column: 7`.
+fn place_in_text(text: &str) -> Option<Within> {
+    let (line, column) = text.split_once(", Column: ")?;
+    Some(Within::Place(line.parse().ok()?, column.parse().ok()?))
 }

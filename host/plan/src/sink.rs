@@ -5,7 +5,7 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder},
 };
-use dflow_io::{Stores, name_part};
+use dflow_io::{IoError, Place, Stores, name_part};
 use dflow_operators::{SPLIT_COLUMN, Template};
 use dflow_pipeline::{At, FileNames, Mistake, Mode, Name, Write};
 use indexmap::IndexMap;
@@ -217,6 +217,20 @@ impl Step {
             _ => Err(self.unknown_column(at.clone(), name)),
         }
     }
+}
+
+/// Where a sink writes, and how its files are named, if rows name them.
+///
+/// # Errors
+/// As of [`Stores::place`].
+pub fn place_of(write: &Write, stores: &Stores) -> Result<(Place, Option<FileNames>), IoError> {
+    let names = FileNames::of(&write.path);
+    let path = names.as_ref().map_or(write.path.as_str(), |names| names.folder.as_str());
+    let place = match stores.place(if path.is_empty() { "." } else { path })? {
+        Place::File(path) if names.is_some() => Place::Folder(path),
+        place => place,
+    };
+    Ok((place, names))
 }
 
 /// Refuses what can't be written into a bucket, where names aren't changed and nothing is written anew in place.

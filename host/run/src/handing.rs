@@ -25,7 +25,7 @@ use crate::{
     outputs::Status,
     pack::{Manifest, PackedStage, Staging, digest_of, manifest_of, unpack},
     saved,
-    select::unknown,
+    select::{no_saved_stage, unknown},
     why::differences_of,
 };
 
@@ -75,11 +75,7 @@ impl Engine {
             let found = all.iter().find(|found| found.segment.ends.iter().any(|end| end.as_str() == stage));
             let found = found.ok_or_else(|| unknown(plan, stage))?;
             if !plan.saves(&found.segment) {
-                return Err(StepError::new(
-                    Fault::Pipeline,
-                    format!("`{stage}` is a sink: its files are at their place"),
-                )
-                .hint("a pack holds saved stages"));
+                return Err(no_saved_stage(stage).hint("a pack holds saved stages"));
             }
             if !complete(found) {
                 let status = found.outputs.first().map_or("PENDING", |output| output.status.as_str());

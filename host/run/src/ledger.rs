@@ -58,7 +58,7 @@ pub(crate) fn stages(plan: &Plan, segment: &Segment, counts: &BTreeMap<Name, Sta
         };
         let operator = match &stage.verb {
             Verb::Use(written) => Some(format!("{}/{}", written.plugin, written.operator)),
-            Verb::Python(script) | Verb::Js(script) => Some(script.text()),
+            Verb::Python(script) | Verb::Js(script) => script.named(),
             verb => verb.asking().map(|asking| asking.model.to_string()),
         };
         StageReport {

@@ -16,7 +16,7 @@ use crate::{
     journal::{History, Known, PastOutput, PastSplit, STALE},
     reuse::Reuse,
     saved,
-    select::unknown,
+    select::{no_saved_stage, unknown},
     sink::{Sink, own_files},
     why::{Change, Inputs, changes},
 };
@@ -151,7 +151,10 @@ impl Engine {
     pub fn kept(&self, plan: &Plan, stage: &str) -> Result<Kept, StepError> {
         let (all, _, history) = self.look(plan)?;
         let found = all.into_iter().find(|found| found.segment.ends.iter().any(|end| end.as_str() == stage));
-        let found = found.filter(|found| plan.saves(&found.segment)).ok_or_else(|| unknown(plan, stage))?;
+        let found = found.ok_or_else(|| unknown(plan, stage))?;
+        if !plan.saves(&found.segment) {
+            return Err(no_saved_stage(stage).hint("rows can be loaded of stages with `save = true`"));
+        }
         let output = &found.outputs[0];
         let columns = plan.stages.get(&output.stage).map(|planned| {
             planned.columns.visible.iter().map(|(name, column)| (name.clone(), column.flat.clone())).collect()

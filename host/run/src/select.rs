@@ -87,6 +87,11 @@ pub(crate) fn unknown(plan: &Plan, stage: &str) -> StepError {
     StepError::new(Fault::Pipeline, what).hint(hint)
 }
 
+/// The error that a stage is a sink, where a saved stage is wanted.
+pub(crate) fn no_saved_stage(stage: &str) -> StepError {
+    StepError::new(Fault::Pipeline, format!("`{stage}` is a sink: its files are at their place"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

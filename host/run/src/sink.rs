@@ -11,7 +11,8 @@ use std::{
 
 use dflow_io::{Place, Prepared, StagedFile, Stores, assemble, is_object};
 use dflow_operators::StepError;
-use dflow_pipeline::{Codec, Fault, FileNames, Format, Mode, Name, Write};
+use dflow_pipeline::{Codec, Fault, Format, Mode, Name, Write};
+use dflow_plan::place_of;
 
 use self::bucket::{By, InBucket};
 pub(crate) use self::own::own_files;
@@ -63,12 +64,6 @@ impl Sink {
             (Place::Stdout, None) => Format::Jsonl,
             (Place::Folder(_), None) => Format::Parquet,
         };
-        if matches!(place, Place::Stdout) && matches!(format, Format::Parquet | Format::Arrow) {
-            let what = format!("stage `{name}`: {} can't be written to stdout", format.as_str());
-            return Err(
-                StepError::new(Fault::Pipeline, what).hint("`format = \"jsonl\"` or `\"csv\"`, or write to a file")
-            );
-        }
         let codec = write.codec.unwrap_or_default();
         let files = match &names {
             Some(names) => Files::Named(names.template.clone()),
@@ -394,17 +389,6 @@ impl Sink {
             }
         }
     }
-}
-
-/// Where a sink writes, and how its files are named, if rows name them.
-fn place_of(write: &Write, stores: &Stores) -> Result<(Place, Option<FileNames>), StepError> {
-    let names = FileNames::of(&write.path);
-    let path = names.as_ref().map_or(write.path.as_str(), |names| names.folder.as_str());
-    let place = match stores.place(if path.is_empty() { "." } else { path })? {
-        Place::File(path) if names.is_some() => Place::Folder(path),
-        place => place,
-    };
-    Ok((place, names))
 }
 
 /// With `--first N` a sink writes under `first/` in the state folder, and that anew each time; stdout stays stdout.

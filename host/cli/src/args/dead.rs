@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Subcommand, builder::RangedU64ValueParser};
+use clap::Subcommand;
 use dflow_pipeline::Name;
 
-use super::{DriveArgs, JournalArgs, PipelineArgs};
+use super::{DriveArgs, JournalArgs, PipelineArgs, one_or_more};
 
 /// `dead`.
 #[derive(Clone, Debug, Subcommand)]
@@ -50,7 +50,7 @@ pub(crate) struct DeadShowArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) row: Option<String>,
     /// How many rows at most.
-    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = one_or_more::<u64>)]
     pub(crate) rows: u64,
 }
 

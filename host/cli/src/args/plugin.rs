@@ -27,8 +27,8 @@ pub(crate) enum PluginCommand {
     Bench(TriedArgs),
     /// Check that operators keep what every operator must, with rows of all kinds.
     #[command(
-        after_help = "An answer must not depend on how rows are cut into batches, on their order, on what was there before, or on the instance; and
-nothing that the ports admit may trap an operator, except at a limit, which is named. Rows are those of the cases, and
+        after_help = "An answer must not depend on how rows are cut into batches, on their order, on what was there before, or on the instance; and \
+nothing that the ports admit may trap an operator, except at a limit, which is named. Rows are those of the cases, and \
 values that break what isn't ready for them. The exit code is 5 when something fails.
 
 Examples:

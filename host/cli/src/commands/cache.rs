@@ -38,12 +38,12 @@ fn stats(args: JournalArgs, outside: &Outside, terminal: &Terminal) -> Result<u8
     } else if kept.is_empty() {
         terminal.say("no answers of models are kept");
     } else {
-        terminal.print(table(&kept).as_bytes())?;
+        terminal.print(table(&kept, terminal.stdout_width()).as_bytes())?;
     }
     Ok(exit::DONE)
 }
 
-fn table(kept: &[KeptAnswers]) -> String {
+fn table(kept: &[KeptAnswers], width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("stage", Align::Left),
         ("model", Align::Left),
@@ -67,7 +67,7 @@ fn table(kept: &[KeptAnswers]) -> String {
             cost,
         ]);
     }
-    table.without_blank(&["shared", "cost"]).lines(None)
+    table.without_blank(&["shared", "cost"]).lines(width)
 }
 
 fn gc(args: CacheGcArgs, outside: &Outside, terminal: &Terminal) -> Result<u8, Failure> {

@@ -31,7 +31,7 @@ fn shown(plan: &Plan, width: Option<usize>) -> String {
     for (name, stage) in &plan.stages {
         let from: Vec<_> = stage.from.iter().map(|from| from.as_str()).collect();
         let verb = plan.pipeline.stage.get(name).map(|stage| what(&stage.verb)).unwrap_or_default();
-        table.row([name.to_string(), verb, from.join(", "), columns(plan, stage)]);
+        table.row([name.to_string(), verb, from.join(", "), columns(plan, name, stage)]);
     }
     let sinks = plan.pipeline.stage.values().filter(|stage| matches!(stage.verb, Verb::Write(_))).count();
     let (stages, sinks) = (words::plural(plan.stages.len() as u64, "stage"), words::plural(sinks as u64, "sink"));
@@ -45,14 +45,26 @@ fn shown(plan: &Plan, width: Option<usize>) -> String {
 }
 
 /// A stage's columns and their types; those that it hands on from the one stage it reads are named by that stage.
-fn columns(plan: &Plan, stage: &StagePlan) -> String {
-    let of = |stage: &StagePlan| -> Vec<String> {
-        let visible = stage.columns.visible.iter();
-        visible.map(|(column, described)| format!("{column} {}", type_text(described.data_type()))).collect()
+fn columns(plan: &Plan, name: &Name, stage: &StagePlan) -> String {
+    let of = |stage: &StagePlan, content: Option<&str>| -> Vec<String> {
+        let visible = stage.columns.visible.iter().filter_map(|(column, described)| {
+            let shown = match (column.strip_prefix('#'), content) {
+                // What a file of a row holds, and what it is known by, have names of the sink's own.
+                (Some("content"), Some(content)) => content,
+                (Some("id" | "uri"), Some(_)) => return None,
+                _ => column.as_str(),
+            };
+            Some(format!("{shown} {}", type_text(described.data_type())))
+        });
+        visible.collect()
     };
-    let columns = of(stage);
+    let content = match plan.pipeline.stage.get(name).map(|stage| &stage.verb) {
+        Some(Verb::Write(write)) => write.column.as_deref(),
+        _ => None,
+    };
+    let columns = of(stage, content);
     let below = match stage.from.as_slice() {
-        [from] => plan.stages.get(from).map(|below| (from, of(below))),
+        [from] => plan.stages.get(from).map(|below| (from, of(below, None))),
         _ => None,
     };
     match below {

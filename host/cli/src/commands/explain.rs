@@ -77,7 +77,7 @@ fn cost(cost: &Cost, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
             };
         }
     }
-    terminal.print(table.lines(None).as_bytes())?;
+    terminal.print(table.lines(terminal.stdout_width()).as_bytes())?;
     let mut text = String::new();
     if cost.stages.iter().any(|stage| stage.usd.is_some()) {
         text.push_str(&format!("\nin all {}\n", money(&sum)));

@@ -40,7 +40,7 @@ pub(crate) fn gc(settings: &GcSettings, terminal: &Terminal) -> Result<u8, Failu
         let (rows, files) = (words::count(output.rows), words::count(output.files.len() as u64));
         table.row([output.stage.to_string(), output.started.clone(), rows, files, Bytes(output.bytes).to_string()]);
     }
-    terminal.print(table.lines(None).as_bytes())?;
+    terminal.print(table.lines(terminal.stdout_width()).as_bytes())?;
     let size = Bytes(old.iter().map(|output| output.bytes).sum());
     if settings.yes {
         forget(&settings.state, &old)?;

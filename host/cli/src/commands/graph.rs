@@ -35,7 +35,10 @@ fn label(name: &Name, stage: &Stage) -> [String; 2] {
             let more = if read.path.len() > 1 { " …" } else { "" };
             format!("{what} {}{more}", words::fit(read.path.first().map_or("", String::as_str), WIDTH))
         }
-        Verb::Python(script) | Verb::Js(script) => format!("{what} {}", words::fit(&script.text(), WIDTH)),
+        Verb::Python(script) | Verb::Js(script) => match script.named() {
+            Some(named) => format!("{what} {}", words::fit(&named, WIDTH)),
+            None => what,
+        },
         Verb::Command(command) => format!("{what} {}", words::fit(&command.text(), WIDTH)),
         Verb::Flow(flow) => format!("{what} {}", words::fit(&flow.path, WIDTH)),
         Verb::Write(write) => format!("{what} {}", words::fit(&write.path, WIDTH)),

@@ -7,6 +7,7 @@ use crate::{
     commands::runs::ended,
     failure::Failure,
     settings::JournalSettings,
+    table::paragraph,
     terminal::Terminal,
     watch::{page::page, summary::summary},
     words,
@@ -41,16 +42,17 @@ pub(crate) fn report(settings: &JournalSettings, terminal: &Terminal) -> Result<
             .say(&format!("the report is in {}", words::from_folder(&path.display().to_string(), &settings.seen_from)));
         return Ok(exit::DONE);
     }
+    let width = terminal.stdout_width();
     let text = match settings.json {
         true => serde_json::to_string(report).map_err(|e| Failure::outside(e.to_string()))? + "\n",
-        false => summary(report, &settings.seen_from, terminal.stdout_width()) + &made_of(report),
+        false => summary(report, &settings.seen_from, width) + &made_of(report, width),
     };
     terminal.print(text.as_bytes())?;
     Ok(exit::DONE)
 }
 
 /// What it was made of: digests, cut short.
-fn made_of(report: &RunReport) -> String {
+fn made_of(report: &RunReport, width: Option<usize>) -> String {
     let Some(of) = &report.made_of else { return String::new() };
     let short = |digest: &str| format!("sha256:{}", digest.get(..SHORT).unwrap_or(digest));
     let host = of.host_digest.as_deref().map(|digest| format!(" {}", short(digest))).unwrap_or_default();
@@ -61,7 +63,7 @@ fn made_of(report: &RunReport) -> String {
     for (source, inputs) in &of.inputs {
         text.push_str(&format!(", {} of `{source}` {}", words::plural(inputs.files, "file"), short(&inputs.digest)));
     }
-    text + "\n"
+    paragraph(&text, width)
 }
 
 /// How it ended, within a sentence.

@@ -26,7 +26,7 @@ pub(crate) fn show(settings: &KeptSettings, outside: &Outside, terminal: &Arc<Te
     let outputs = engine.outputs(&plan)?;
     let text = match settings.json {
         true => document(&plan, &outputs)?,
-        false => tree(&plan, &outputs, &settings.seen_from),
+        false => tree(&plan, &outputs, &settings.seen_from, terminal.stdout_width()),
     };
     terminal.print(text.as_bytes())?;
     Ok(exit::DONE)
@@ -46,7 +46,7 @@ fn document(plan: &Plan, outputs: &[Output]) -> Result<String, Failure> {
     Ok(serde_json::to_string(&document).map_err(|e| Failure::outside(e.to_string()))? + "\n")
 }
 
-fn tree(plan: &Plan, outputs: &[Output], seen_from: &Path) -> String {
+fn tree(plan: &Plan, outputs: &[Output], seen_from: &Path, width: Option<usize>) -> String {
     let mut text = format!("{}\n", plan.pipeline.name);
     for (name, value) in &plan.pipeline.param {
         text.push_str(&format!("  {name} = {value}\n"));
@@ -66,7 +66,7 @@ fn tree(plan: &Plan, outputs: &[Output], seen_from: &Path) -> String {
         table.row([label, status, does(&plan.pipeline, name), kept]);
     }
     text.push('\n');
-    text.push_str(&table.lines(None));
+    text.push_str(&table.lines(width));
     let count = |status: Status| outputs.iter().filter(|output| output.status == status).count() as u64;
     let (stale, pending) = (count(Status::Stale), count(Status::Pending));
     text.push_str(&match (stale, pending) {
@@ -110,7 +110,10 @@ fn does(pipeline: &Pipeline, name: &Name) -> String {
     };
     let text = match &stage.verb {
         Verb::Use(written) => format!("{}/{}{}", written.plugin, written.operator, settings(&written.with)),
-        Verb::Python(script) | Verb::Js(script) => format!("{}{}", script.text(), settings(&script.with)),
+        Verb::Python(script) | Verb::Js(script) => {
+            let function = script.named().unwrap_or_else(|| stage.verb.keyword().to_owned());
+            format!("{function}{}", settings(&script.with))
+        }
         Verb::Command(command) => format!("{}{}", command.text(), settings(&command.with)),
         Verb::Read(read) => format!("read {}", read.path.join(" ")),
         Verb::Filter(condition) => format!("filter {condition}"),

@@ -107,6 +107,12 @@ impl LoadSettings {
     /// # Errors
     /// No stage is named.
     pub(crate) fn resolve(args: LoadArgs, outside: &Outside) -> Result<Self, Failure> {
+        if let Some(format @ (TableFormat::Parquet | TableFormat::Arrow)) = args.format
+            && args.to.as_deref() == Some("-")
+        {
+            return Err(Failure::usage(format!("{} can't be written to stdout", format.word()))
+                .hint("`--format jsonl` or `csv`, or write to a file"));
+        }
         let (file, stage) = file_and_stage(args.words)?;
         let kept = KeptSettings::resolve(file, args.kept, Some(stage), outside);
         Ok(Self { kept, to: args.to, format: args.format, rows: args.rows })

@@ -6,7 +6,7 @@ use dflow_pipeline::{Bytes, Name};
 use dflow_run::{Asked, OutputFile, RunReport, StageReport, Usd};
 
 use crate::{
-    table::{Align, Table},
+    table::{Align, Table, paragraph},
     watch::failures,
     words,
 };
@@ -16,20 +16,20 @@ const NAMED: usize = 8;
 
 /// The summary of a run, for a terminal of `width` columns, if it is one; paths are shown as seen from `folder`.
 pub(crate) fn summary(report: &RunReport, folder: &Path, width: Option<usize>) -> String {
-    let mut text = stages(&report.stages);
-    text.push_str(&asked(&report.stages));
-    text.push_str(&outputs(&report.outputs, folder));
+    let mut text = stages(&report.stages, width);
+    text.push_str(&asked(&report.stages, width));
+    text.push_str(&outputs(&report.outputs, folder, width));
     let failed: u64 = report.stages.iter().map(|stage| stage.failed + stage.skipped).sum();
     let failures = failures::grouped(&report.failures, failed, width);
     if !failures.is_empty() {
         text.push_str(&format!("\nfailed\n{failures}"));
     }
     text.push('\n');
-    text.push_str(&end(report));
+    text.extend(end(report).lines().map(|line| paragraph(line, width)));
     text
 }
 
-fn stages(stages: &[StageReport]) -> String {
+fn stages(stages: &[StageReport], width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("stage", Align::Left),
         ("what", Align::Left),
@@ -61,11 +61,13 @@ fn stages(stages: &[StageReport]) -> String {
             words::rate(stage.rows_in.saturating_sub(stage.reused), stage.seconds),
         ]);
     }
-    table.without_blank(&["before", "filtered", "pruned", "expanded", "skipped"]).lines(None)
+    let table = table.without_blank(&["before", "filtered", "pruned", "expanded", "skipped"]);
+    let expendable = &["rows/s a core", "core time", "before", "pruned", "expanded", "filtered", "skipped", "rows in"];
+    table.expendable(expendable).lines(width)
 }
 
 /// What stages asked of models.
-fn asked(stages: &[StageReport]) -> String {
+fn asked(stages: &[StageReport], width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("asked", Align::Left),
         ("model", Align::Left),
@@ -92,13 +94,14 @@ fn asked(stages: &[StageReport]) -> String {
         ]);
     }
     if any {
-        format!("\n{}", table.without_blank(&["known rows", "cached", "cost"]).lines(None))
+        let table = table.without_blank(&["known rows", "cached", "cost"]);
+        format!("\n{}", table.expendable(&["cached", "known rows", "requests"]).lines(width))
     } else {
         String::new()
     }
 }
 
-fn outputs(outputs: &[OutputFile], folder: &Path) -> String {
+fn outputs(outputs: &[OutputFile], folder: &Path, width: Option<usize>) -> String {
     let mut sinks: Vec<&Name> = Vec::new();
     for output in outputs {
         if !sinks.contains(&&output.sink) {
@@ -125,7 +128,7 @@ fn outputs(outputs: &[OutputFile], folder: &Path) -> String {
             table.row(row(rows, bytes, place));
         }
     }
-    if outputs.is_empty() { String::new() } else { format!("\n{}", table.lines(None)) }
+    if outputs.is_empty() { String::new() } else { format!("\n{}", table.expendable(&["size"]).lines(width)) }
 }
 
 /// What earlier runs had done.
@@ -152,14 +155,15 @@ fn end(report: &RunReport) -> String {
         stages.map(|stage| stage.failed).sum::<u64>()
     };
     let (failed, routed) = (sum(false), sum(true));
-    let rows = words::plural(failed, "row");
+    let rows = words::plural(failed, if routed == 0 { "row" } else { "other row" });
     let disk = match report.spilled {
         0 => String::new(),
         bytes => format!("; {} of rows didn't fit into memory and went through the disk", Bytes(bytes)),
     };
     let went = match routed {
         0 => String::new(),
-        routed => format!("; {} failed and went on to who reads them", words::plural(routed, "row")),
+        1 => "; 1 row that failed went on to who reads it".to_owned(),
+        routed => format!("; {} that failed went on to who reads them", words::plural(routed, "row")),
     };
     let of_content = report.stages.iter().filter(|stage| stage.verb == "use");
     let known = match of_content.map(|stage| stage.recalled).sum() {
@@ -173,7 +177,7 @@ fn end(report: &RunReport) -> String {
     let before = paid + &before(report) + &known + &went;
     match (failed, report.failed_beyond) {
         (0, _) => format!("done in {time}{disk}{before}\n"),
-        (_, 0) => format!("done in {time}{disk}{before}; {rows} failed, as many as may\n"),
+        (_, 0) => format!("done in {time}{disk}{before}; {rows} failed, no more than may\n"),
         _ => format!(
             "done in {time}{disk}{before}, but {rows} failed (exit {})\n\
              hint: `on_error = \"skip\"` or `max_failures = {failed}` in a stage says that this is no failure of the run\n",
@@ -252,7 +256,16 @@ mod tests {
 
     #[test]
     fn a_run_with_failures() {
-        insta::assert_snapshot!(summary(&report(), Path::new("/here"), Some(100)));
+        insta::assert_snapshot!(summary(&report(), Path::new("/here"), Some(110)));
+    }
+
+    #[test]
+    fn the_tables_of_a_narrow_terminal_fit() {
+        for width in [40, 60, 80, 100] {
+            let text = summary(&report(), Path::new("/here"), Some(width));
+            let tables = text.split("\nfailed\n").next().unwrap_or_default();
+            assert!(tables.lines().all(|line| line.chars().count() <= width), "{width}\n{tables}");
+        }
     }
 
     #[test]
@@ -270,8 +283,8 @@ mod tests {
     #[test]
     fn what_went_through_the_disk_is_told() {
         let report = RunReport { failed_beyond: 0, exit: 0, failures: Vec::new(), spilled: 3 << 20, ..report() };
-        let expected = "done in 1.2 s; 3.0 MiB of rows didn't fit into memory and went through the disk; 1 row failed, as many \
-                        as may\n";
+        let expected = "done in 1.2 s; 3.0 MiB of rows didn't fit into memory and went through the disk; 1 row failed, \
+                        no more than may\n";
         assert_eq!(end(&report), expected);
     }
 
@@ -282,7 +295,7 @@ mod tests {
         report.stages.iter_mut().for_each(|stage| (stage.failed, stage.reused) = (0, stage.rows_in / 2));
         report.reused = Reused { tasks: 2, files: 3 };
         assert_eq!(end(&report), "done in 1.2 s; 2 of 6 tasks, with 3 files, were done before\n");
-        let table = stages(&report.stages[3..4]);
+        let table = stages(&report.stages[3..4], None);
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[1][..5], ["long", "filter", "15,402", "7,701", "15,000"], "{table}");
         report.tasks = 0;
@@ -293,6 +306,6 @@ mod tests {
     #[test]
     fn failures_that_are_allowed_are_told_and_no_more() {
         let report = RunReport { failed_beyond: 0, exit: 0, ..report() };
-        assert_eq!(end(&report), "done in 1.2 s; 1 row failed, as many as may\n");
+        assert_eq!(end(&report), "done in 1.2 s; 1 row failed, no more than may\n");
     }
 }

@@ -107,10 +107,10 @@ impl Script {
         self.source.contains('\n')
     }
 
-    /// What a person calls it: the file and the function.
-    pub fn text(&self) -> String {
+    /// What a person calls it: the file and the function. A source that is the text itself has no name.
+    pub fn named(&self) -> Option<String> {
         let function = self.function.as_ref().map_or_else(String::new, |function| format!(":{function}"));
-        if self.is_inline() { "text".to_owned() } else { format!("{}{function}", self.source) }
+        (!self.is_inline()).then(|| format!("{}{function}", self.source))
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Read {
     /// from the first rows. What is in a file and isn't named here isn't read.
     #[serde(default)]
     pub schema: Option<SourceSchema>,
-    /// How csv is written.
+    /// Of csv: what separates values, and whether the first line names the columns.
     #[serde(default)]
     pub csv: CsvOptions,
     /// How the files are compressed; from each file's name when left out (`.csv.gz`), except with `format = "blob"`.
@@ -38,7 +38,7 @@ pub struct Read {
 /// Columns with the names of their types (`utf8`, `int64`, `float64`, `bool`, `list<utf8>`, …).
 pub type SourceSchema = IndexMap<String, String>;
 
-/// How csv is written.
+/// What csv files look like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CsvOptions {

@@ -101,7 +101,7 @@ pub(super) fn name(entry: &Entry, found: &mut Vec<Mistake>) -> Option<Name> {
         .key
         .parse()
         .map_err(|error: crate::NameError| {
-            found.push(Mistake::new(entry.node.at.clone(), error.to_string()).on(entry.span.clone()));
+            found.push(error.mistake(entry.node.at.clone()).on(entry.span.clone()));
         })
         .ok()
 }

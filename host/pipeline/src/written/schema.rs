@@ -19,6 +19,9 @@ pub fn schema() -> Value {
     without_null(&mut root);
     let mut definitions = taken(&mut root, "definitions");
     let stage = stage(&mut definitions);
+    if let Some(Value::Object(keys)) = definitions.get_mut("Test").map(|test| &mut test["properties"]) {
+        set(keys, "every", one_or_many(expression()));
+    }
     definitions.insert("Stage".to_owned(), stage);
 
     let param = json!({ "anyOf": [{ "type": ["string", "number", "boolean", "array"] }, described] });
@@ -134,8 +137,14 @@ fn table_of(verb: &str, fields: &Map<String, Value>) -> Value {
     }
     set(&mut keys, "set", table_of_expressions());
     if keys.remove("size").is_some() {
-        keys.insert("fraction".to_owned(), json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }));
-        keys.insert("rows".to_owned(), json!({ "type": "integer", "minimum": 1 }));
+        let about = |text: &str, mut schema: Value| {
+            schema["description"] = json!(text);
+            schema
+        };
+        let share = json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 });
+        keys.insert("fraction".to_owned(), about("About this share of the rows.", share));
+        let rows = json!({ "type": "integer", "minimum": 1 });
+        keys.insert("rows".to_owned(), about("So many rows, or all if there are fewer.", rows));
     }
     if verb == "sort" {
         set(&mut keys, "by", one_or_many(json!({ "type": "string" })));
@@ -298,6 +307,18 @@ mod tests {
         assert_eq!(sorted(keys(&stage["properties"])), words(&[VERBS, COMMON, own.as_slice()]));
         for (key, schema) in stage["properties"].as_object().expect("a table") {
             assert!(schema["description"].as_str().is_some_and(|doc| doc.len() > 5), "`{key}` has no doc: {schema}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_written_more_freely_have_docs() {
+        let schema = schema();
+        let definitions = &schema["definitions"];
+        let every = &definitions["Test"]["properties"]["every"];
+        assert_eq!(every["anyOf"][0], expression(), "{every}");
+        let sample = &definitions["Stage"]["properties"]["sample"]["anyOf"][1]["properties"];
+        for schema in [every, &sample["fraction"], &sample["rows"], &sample["seed"]] {
+            assert!(schema["description"].is_string(), "{schema}");
         }
     }
 

@@ -55,6 +55,10 @@ pub(super) fn write(node: &Node, stage: Table<'_>, volumes: &[&str], found: &mut
                 .hint("write it as `write = \"out/{{ __id__ }}.html\"`"),
         );
     }
+    if let Some(packed @ (Format::Parquet | Format::Arrow)) = format.filter(|_| path.as_deref() == Some("-")) {
+        let mistake = Mistake::new(stage.at.key("format"), format!("{} can't be written to stdout", packed.as_str()));
+        found.push(mistake.hint("`format = \"jsonl\"` or `\"csv\"`, or write to a file"));
+    }
     let table = format.or_else(|| path.as_deref().and_then(Format::of_name)).filter(|format| format.is_table());
     let codec = written_codec(path.as_deref().filter(|_| !named), table, node, stage, found);
     let mode = stage.entry("mode").and_then(|entry| choice(&entry.node, "mode", MODES, &[], found)).unwrap_or_default();

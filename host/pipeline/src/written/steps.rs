@@ -127,7 +127,7 @@ fn step(item: &Node, number: usize, found: &mut Vec<Mistake>) -> Option<(String,
             match &entry.node.shape {
                 Shape::Text(text) => match text.parse::<Name>() {
                     Ok(given) => name = given.to_string(),
-                    Err(error) => found.push(Mistake::new(entry.node.at.clone(), error.to_string())),
+                    Err(error) => found.push(error.mistake(entry.node.at.clone())),
                 },
                 _ => drop(entry.node.wrong::<()>("a name", found)),
             }

@@ -1,6 +1,6 @@
 //! `prompt`, `embed`, `classify`: what a model says to each row.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use datafusion::{
     arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema},
@@ -17,7 +17,7 @@ use dflow_operators::{
     token_counter, type_of, usage_type,
 };
 use dflow_pipeline::{
-    AnswerSchema, At, BatchLimits, ClassifyBy, Mistake, Name, OnError, Pipeline, Provider, Stage, Verb,
+    AnswerSchema, At, BatchLimits, ClassifyBy, Fault, Mistake, Name, OnError, Pipeline, Provider, Stage, Verb,
 };
 use dflow_wasm::PortType;
 use serde_json::Value;
@@ -309,6 +309,33 @@ pub(crate) fn models(pipeline: &Pipeline, environment: &Environment, name: &Name
     [name].into_iter().chain(fallback).map(|name| open(pipeline, environment, name)).collect()
 }
 
+/// What is wrong with the keys of models that stages ask, or may ask.
+pub(crate) fn wrong_keys(pipeline: &Pipeline, environment: &Environment) -> Vec<Mistake> {
+    let mut asked: BTreeSet<&Name> = pipeline.stage.values().flat_map(|stage| pipeline.asked(stage)).collect();
+    let fallback = asked.iter().filter_map(|name| pipeline.model.get(*name)).flat_map(|model| &model.fallback);
+    let fallback: Vec<&Name> = fallback.collect();
+    asked.extend(fallback);
+    let models = asked.into_iter().filter_map(|name| pipeline.model.get_key_value(name));
+    models.filter_map(|(name, model)| key(environment, name, model.key_env.as_deref()).err()).collect()
+}
+
+/// A model's key, if it has one.
+fn key(environment: &Environment, name: &Name, variable: Option<&str>) -> Result<Option<Key>, Mistake> {
+    // Otherwise nobody is asked.
+    let Some(variable) = variable.filter(|_| environment.models.mode() == Mode::Ask) else { return Ok(None) };
+    let at = At::new(["model", name.as_str(), "key_env"]);
+    let Some(value) = (environment.variables)(variable).filter(|value| !value.trim().is_empty()) else {
+        let what = format!("the environment variable `{variable}`, which holds the key of model `{name}`, isn't set");
+        return Err(Mistake::new(at, what)
+            .hint(format!("`export {variable}=…`, or leave `key_env` out where no key is needed"))
+            .fault(Fault::Outside));
+    };
+    match Key::new(value.trim()) {
+        Some(key) => Ok(Some(key)),
+        None => Err(Mistake::new(at, format!("what `{variable}` holds can't be sent as a key"))),
+    }
+}
+
 fn open(pipeline: &Pipeline, environment: &Environment, name: &Name) -> Result<Arc<Model>, Mistake> {
     if let Some(model) = environment.models.get(name.as_str()) {
         return Ok(model);
@@ -317,26 +344,8 @@ fn open(pipeline: &Pipeline, environment: &Environment, name: &Name) -> Result<A
     let Some(written) = pipeline.model.get(name) else {
         return Err(Mistake::new(at, format!("there is no model `{name}`")));
     };
-    let key = match &written.key_env {
-        // Nobody is asked.
-        _ if environment.models.mode() != Mode::Ask => None,
-        None => None,
-        Some(variable) => {
-            let value = (environment.variables)(variable).filter(|value| !value.trim().is_empty());
-            let value = value.ok_or_else(|| {
-                Mistake::new(
-                    at.key("key_env"),
-                    format!("the environment variable `{variable}`, which holds the key of model `{name}`, isn't set"),
-                )
-                .hint(format!("`export {variable}=…`, or leave `key_env` out where no key is needed"))
-                .fault(dflow_pipeline::Fault::Outside)
-            })?;
-            let key = Key::new(value.trim());
-            Some(key.ok_or_else(|| {
-                Mistake::new(at.key("key_env"), format!("what `{variable}` holds can't be sent as a key"))
-            })?)
-        }
-    };
+    // What is wrong with it is said by `wrong_keys`, and with the rest of the model here.
+    let key = key(environment, name, written.key_env.as_deref()).unwrap_or_default();
     let endpoint = written.address().parse();
     let endpoint =
         endpoint.map_err(|e| Mistake::new(at.key("endpoint"), format!("`{}` is no URL: {e}", written.address())))?;

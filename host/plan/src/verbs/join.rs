@@ -167,6 +167,12 @@ fn keys<'a>(at: &At, written: &'a Join, left: &'a Step, right: &'a Step) -> Resu
         // A list's key is the same on both sides.
         let place = at.key("on");
         let place = if ours == theirs { place.key(i) } else { place.key(ours) };
+        if let Some((l, r)) = ours.split_once('=').filter(|_| ours == theirs && left.columns.get(ours).is_none()) {
+            let (l, r) = (l.trim(), r.trim_start_matches('=').trim());
+            let mistake = Mistake::new(place, format!("a key of a join is a column, not the condition `{ours}`"));
+            mistakes.push(mistake.hint(format!("`on = {{ {l} = \"{r}\" }}` takes columns of different names")));
+            continue;
+        }
         let side = |step: &'a Step, column: &str| {
             step.columns.get(column).ok_or_else(|| {
                 let known = step.columns.known();

@@ -55,7 +55,8 @@ impl Step {
         let at = At::stage(name);
         let keyword = at.key(language.keyword());
         let plugin = opening.plugin;
-        let own = Own { name, keyword: &keyword, text: written.text(), plugin };
+        let text = written.named().unwrap_or_else(|| language.keyword().to_owned());
+        let own = Own { name, keyword: &keyword, text, plugin, inline: written.is_inline() };
         let mut sources = Sources::read(&keyword, language, written, environment).map_err(|mistake| vec![mistake])?;
         sources.neighbours(&own, language, written, environment).await?;
         let mut settings = Map::new();
@@ -157,6 +158,8 @@ struct Own<'a> {
     keyword: &'a At,
     text: String,
     plugin: &'a Arc<Plugin>,
+    /// Whether the source is the text itself.
+    inline: bool,
 }
 
 impl Own<'_> {
@@ -169,7 +172,16 @@ impl Own<'_> {
     async fn schema(&self, operator: &str, settings: &Map<String, Value>) -> Result<SchemaRef, Vec<Mistake>> {
         let within = Within { label: Some(self.label()), ..Within::default() };
         let opened = self.plugin.open_within(self.name.as_str(), operator, settings, &Schema::empty(), within).await;
-        opened.map(|operator| operator.output().clone()).map_err(|e| vec![own_words(self.keyword.clone(), &e)])
+        opened.map(|operator| operator.output().clone()).map_err(|e| {
+            let mistake = own_words(self.keyword.clone(), &e);
+            // As the interpreters of Python and of JavaScript say it.
+            let cut = ["unterminated string literal", "unescaped line break"];
+            vec![match self.inline && cut.iter().any(|what| mistake.message.contains(what)) {
+                true => mistake
+                    .hint("between `\"\"\"`, TOML makes a line break of `\\n`; between `'''`, `\\` stays as it is"),
+                false => mistake,
+            }]
+        })
     }
 }
 

@@ -10,9 +10,8 @@ use std::{
 use dflow_io::{Place, Stores, is_object};
 use dflow_operators::StepError;
 use dflow_pipeline::{Mode, Name, Verb, Write};
-use dflow_plan::Plan;
+use dflow_plan::{Plan, place_of};
 
-use super::place_of;
 use crate::journal::Known;
 
 /// The files that this pipeline has published and not removed, and the sink of each. Those of a sink that it has no longer, or that

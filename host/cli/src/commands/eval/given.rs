@@ -25,7 +25,9 @@ pub(crate) fn rows(given: &Given, columns: &Columns, outside: &Outside) -> Resul
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             of_texts(&texts, &schema, "row")
         }
-        Given::Stdin => {
+        Given::Unsaid if outside.stdin_is_terminal => Err(Failure::usage("no rows are given")
+            .hint("`dflow-host eval \"some text\"`, `--input FILE`, or lines on stdin (`--input -` to type them)")),
+        Given::Stdin | Given::Unsaid => {
             let mut bytes = Vec::new();
             let read = std::io::stdin().lock().read_to_end(&mut bytes);
             read.map_err(|e| Failure::outside(format!("can't read stdin: {e}")))?;

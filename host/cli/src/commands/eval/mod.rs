@@ -9,30 +9,47 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
 use dflow_pipeline::{Draft, Fault, Name, OnError, Pipeline, Verb, exit};
-use dflow_run::{Columns, Engine, Evaluated, Plan, StageCounts};
+use dflow_run::{Columns, Engine, EngineSettings, Evaluated, Plan, StageCounts};
 
 use crate::{
-    failure::Failure, interrupt, outside::Outside, settings::EvalSettings, terminal::Terminal, watch::failures, words,
+    failure::Failure,
+    interrupt,
+    outside::Outside,
+    settings::{EvalSettings, Given},
+    terminal::Terminal,
+    watch::failures,
+    words,
 };
 
-/// Evaluates a stage on given rows.
+/// The rows of each source that are taken when none can be given.
+const FIRST_ROWS: u64 = 10;
+
+/// Evaluates a stage on given rows, or on the first ones of a pipeline that reads its own.
 pub(crate) fn eval(settings: &EvalSettings, outside: &Outside, terminal: &Arc<Terminal>) -> Result<u8, Failure> {
     let draft = settings.pipeline.read(outside)?;
-    let engine = Engine::new(settings.engine.clone())?;
+    let pipeline = &draft.pipeline;
+    let own = settings.given == Given::Unsaid && inputs(pipeline).next().is_none();
+    let first = own.then_some(FIRST_ROWS);
+    let engine = Engine::new(EngineSettings { first, ..settings.engine.clone() })?;
     if !draft.mistakes.is_empty() {
         engine.plan(&draft, None, None)?;
     }
-    let pipeline = &draft.pipeline;
-    let input = input(pipeline, &settings.pipeline.file.display().to_string())?;
+    let input = if own { None } else { Some(input(pipeline, &settings.pipeline.file.display().to_string())?) };
     let target = match &settings.stage {
         Some(stage) => stage.clone(),
         None => target(&draft, &engine)?,
     };
-    let columns = columns(&draft, input, &target, &engine)?;
-    let rows = given::rows(&settings.given, &columns, outside)?;
-    if rows.num_rows() == 0 {
-        terminal.say("no rows were given: stdin or the file is empty");
-    }
+    let rows = match input {
+        Some(input) => {
+            let columns = columns(&draft, input, &target, &engine)?;
+            let rows = given::rows(&settings.given, &columns, outside)?;
+            if rows.num_rows() == 0 {
+                terminal.say("no rows were given: stdin or the file is empty");
+            }
+            Some(rows)
+        }
+        None => None,
+    };
     // While rows are typed, Ctrl-C does what it always does; from here on it ends guests first.
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
     let evaluated = evaluate(&draft, &target, rows, &engine);
@@ -49,8 +66,8 @@ pub(crate) fn eval(settings: &EvalSettings, outside: &Outside, terminal: &Arc<Te
     Ok(if failed_beyond(pipeline, &evaluated.counts) { exit::ROWS } else { exit::DONE })
 }
 
-fn evaluate(draft: &Draft, target: &Name, rows: RecordBatch, engine: &Engine) -> Result<Evaluated, Failure> {
-    let plan = engine.plan(draft, Some(target), Some(rows))?;
+fn evaluate(draft: &Draft, target: &Name, rows: Option<RecordBatch>, engine: &Engine) -> Result<Evaluated, Failure> {
+    let plan = engine.plan(draft, Some(target), rows)?;
     Ok(engine.eval(&plan)?)
 }
 
@@ -65,16 +82,21 @@ fn print(evaluated: &Evaluated, json: bool, terminal: &Terminal) -> Result<(), F
     Ok(())
 }
 
+/// The stages to which rows can be given.
+fn inputs(pipeline: &Pipeline) -> impl Iterator<Item = &Name> {
+    pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Input(_))).map(|(name, _)| name)
+}
+
 /// The stage whose rows are given.
 fn input<'a>(pipeline: &'a Pipeline, file: &str) -> Result<&'a Name, Failure> {
-    let mut inputs = pipeline.stage.iter().filter(|(_, stage)| matches!(stage.verb, Verb::Input(_)));
+    let mut inputs = inputs(pipeline);
     match (inputs.next(), inputs.next()) {
-        (Some((name, _)), None) => Ok(name),
-        (Some((one, _)), Some((other, _))) => {
+        (Some(name), None) => Ok(name),
+        (Some(one), Some(other)) => {
             Err(Failure::usage(format!("`{file}` has several `input` stages, `{one}` and `{other}`; rows can be given to one")))
         }
         (None, _) => Err(Failure::usage(format!("`{file}` has no `input` stage to give rows to"))
-            .hint("add one (`[stage.given]` with `input = { text = \"utf8\" }`), or see a few rows of its own with `dflow-host run --first 10`")),
+            .hint("add one (`[stage.given]` with `input = { text = \"utf8\" }`), or leave the rows out: then the first ones of its own sources are taken")),
     }
 }
 
