@@ -50,6 +50,7 @@ pub use columns::{Column, Columns};
 pub use edges::graph;
 pub use environment::Environment;
 pub use inline::InlineReader;
+pub use json_rows::decode_objects;
 pub use parts::Again;
 pub use planner::{Plan, StagePlan, plan};
 pub use replay::{DEAD, Replay};
