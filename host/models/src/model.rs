@@ -232,38 +232,39 @@ impl Model {
         })
     }
 
-    /// Sends a request once, and gives what came of it: an answer for each of its texts.
+    /// Sends a request once, and gives what came of it: an answer for each of its texts, or why there is none and what that may have cost.
     pub(crate) async fn attempt(
         &self,
         request: &Request,
         permit: Permit,
         reserved: Reserved,
-    ) -> Result<Vec<Given>, Failed> {
+    ) -> Result<Vec<Given>, (Failed, Usd)> {
         let sent = Instant::now();
         let Received { body, answered, told } = self.once(request).await;
         let latency = sent.elapsed();
         let read = match body {
             Ok(body) => self.read(request, &body),
             Err(failed) => {
-                if answered {
-                    // It may well have been paid for.
-                    reserved.spend(self.most(request));
-                }
+                // What broke off may well have been paid for.
+                let lost = if answered { self.most(request) } else { Usd(0) };
+                reserved.spend(lost);
                 let ended = if let Failed::Again(ended, ..) = &failed { *ended } else { Ended::Answered(None) };
                 permit.end(ended, told);
-                return Err(match failed {
+                let failed = match failed {
                     Failed::Again(ended, kind, what) => Failed::Again(ended, kind, self.shown(&what)),
                     never => never,
-                });
+                };
+                return Err((failed, lost));
             }
         };
         let (contents, finish, usage) = match read {
             Ok(read) => read,
             Err(why) => {
                 permit.end(Ended::Answered(None), told);
-                reserved.spend(self.most(request));
+                let lost = self.most(request);
+                reserved.spend(lost);
                 let what = self.shown(&format!("what {} answered {why}", self.place()));
-                return Err(Failed::Again(Ended::Answered(None), "unreadable-answer", what));
+                return Err((Failed::Again(Ended::Answered(None), "unreadable-answer", what), lost));
             }
         };
         permit.end(Ended::Answered(usage.map(|usage| usage.input + usage.output)), told);

@@ -390,7 +390,12 @@ impl Models {
             let landed = self.clone().landing(async move {
                 let given = match model.attempt(&request, permit, reserved).await {
                     Ok(given) => given.into_iter().map(|given| Given { attempts, ..given }).collect::<Vec<_>>(),
-                    Err(failed) => return Ok(Err(failed)),
+                    Err((failed, lost)) => {
+                        if let Some(keeper) = desk.answers.get().filter(|_| lost > Usd(0)) {
+                            keeper.lost(&model.resource, lost).await?;
+                        }
+                        return Ok(Err(failed));
+                    }
                 };
                 let kept = flights.iter().map(|flight| flight.question.clone()).zip(given.iter().cloned());
                 desk.keep(kept.map(|(question, given)| (question, given, From::Asked)).collect()).await?;

@@ -196,6 +196,12 @@ impl Segment {
         self.sources.iter().filter_map(|source| source.saved.as_ref())
     }
 
+    /// Its stages without those whose saved rows it reads.
+    pub fn running(&self) -> impl Iterator<Item = &Name> {
+        let saved = |stage: &Name| self.sources.iter().any(|source| source.saved.is_some() && source.stage == *stage);
+        self.stages.iter().filter(move |stage| !saved(stage))
+    }
+
     /// The names of the columns that it reads of a saved stage.
     pub(crate) fn wanted(&self, stage: &Name) -> Result<BTreeSet<String>> {
         saved::wanted(self.parts.iter().map(|part| &part.plan), stage)

@@ -3,7 +3,7 @@
 //! The driver alone writes the journal, which also says what earlier runs have done and needn't be done again. It talks to tasks through their specs and results, and to who watches through events.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -137,7 +137,8 @@ impl Engine {
             Some(path) => Some(Arc::new(Recorded::read(path)?)),
             None => None,
         };
-        let before = begin_asking(plan, journal, settings.fresh, settings.answered.as_deref(), recorded.as_ref())?;
+        let before =
+            begin_asking(plan, journal, selected, settings.fresh, settings.answered.as_deref(), recorded.as_ref())?;
         let mut work = Work { plan, run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
         // How much there is to do is known of what reads nothing that is saved; of the rest when that is there.
         let mut segments = Vec::new();
@@ -334,10 +335,12 @@ impl Engine {
     }
 }
 
-/// Says where answers of models are kept, if any are asked. Gives what was spent before by the runs that this one goes on with.
+/// Says where answers of models are kept, if any are asked, and what those are asked of which the segments are `selected`. Gives what was spent
+/// before by the runs that this one goes on with.
 pub(crate) fn begin_asking(
     plan: &Plan,
     journal: &mut Journal,
+    selected: &[bool],
     fresh: bool,
     other: Option<&Path>,
     recorded: Option<&Arc<Recorded>>,
@@ -347,6 +350,11 @@ pub(crate) fn begin_asking(
     }
     let asking = plan.pipeline.stage.iter().filter(|(_, stage)| !plan.pipeline.asked(stage).is_empty());
     let stages: Vec<&str> = asking.map(|(name, _)| name.as_str()).collect();
+    let running = plan.segments.iter().zip(selected).filter(|(_, selected)| **selected);
+    let running = running.flat_map(|(segment, _)| segment.running());
+    let running = running.filter_map(|name| plan.pipeline.stage.get(name));
+    let asked: BTreeSet<&str> = running.flat_map(|stage| plan.pipeline.may_ask(stage)).map(Name::as_str).collect();
+    journal.may_ask(&asked)?;
     // Who begins anew goes on with nothing.
     let spent = if fresh { BTreeMap::new() } else { journal.spent()? };
     let keeper = journal.answers(&stages, fresh, other)?;

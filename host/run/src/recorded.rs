@@ -155,6 +155,10 @@ impl Answers for Recorded {
         }
         async { Ok(()) }.boxed()
     }
+
+    fn lost(&self, _model: &str, _usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
+        async { Ok(()) }.boxed()
+    }
 }
 
 /// The journal's answers, and those of a file beside them.
@@ -199,6 +203,10 @@ impl Answers for Beside {
             journal.keep(answers).await
         }
         .boxed()
+    }
+
+    fn lost(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
+        self.journal.lost(model, usd)
     }
 }
 
