@@ -13,7 +13,7 @@ use std::{
 use dflow_io::{Split, Stores};
 use dflow_models::{Mode, Models, money::Usd};
 use dflow_operators::{FirstRows, StepError};
-use dflow_pipeline::{Fault, Name, Verb, exit};
+use dflow_pipeline::{Fault, Name, Stage, Verb, exit};
 use dflow_plan::{Plan, Segment};
 use indexmap::IndexMap;
 
@@ -137,8 +137,9 @@ impl Engine {
             Some(path) => Some(Arc::new(Recorded::read(path)?)),
             None => None,
         };
-        let before =
-            begin_asking(plan, journal, selected, settings.fresh, settings.answered.as_deref(), recorded.as_ref())?;
+        // First rows are of no sink: what all rows were answered isn't forgotten for them.
+        let fresh = settings.fresh && settings.first.is_none();
+        let before = begin_asking(plan, journal, selected, fresh, settings.answered.as_deref(), recorded.as_ref())?;
         let mut work = Work { plan, run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
         // How much there is to do is known of what reads nothing that is saved; of the rest when that is there.
         let mut segments = Vec::new();
@@ -335,8 +336,8 @@ impl Engine {
     }
 }
 
-/// Says where answers of models are kept, if any are asked, and what those are asked of which the segments are `selected`. Gives what was spent
-/// before by the runs that this one goes on with.
+/// Says where answers of models are kept, if any are asked, and which may be asked in the `selected` segments; what rows were answered there is
+/// forgotten when they are done `fresh`. Gives what was spent before by the runs that this one goes on with.
 pub(crate) fn begin_asking(
     plan: &Plan,
     journal: &mut Journal,
@@ -348,16 +349,21 @@ pub(crate) fn begin_asking(
     if plan.models.is_empty() {
         return Ok(Usd(0));
     }
-    let asking = plan.pipeline.stage.iter().filter(|(_, stage)| !plan.pipeline.asked(stage).is_empty());
-    let stages: Vec<&str> = asking.map(|(name, _)| name.as_str()).collect();
     let running = plan.segments.iter().zip(selected).filter(|(_, selected)| **selected);
     let running = running.flat_map(|(segment, _)| segment.running());
-    let running = running.filter_map(|name| plan.pipeline.stage.get(name));
-    let asked: BTreeSet<&str> = running.flat_map(|stage| plan.pipeline.may_ask(stage)).map(Name::as_str).collect();
+    let running = running.filter_map(|name| plan.pipeline.stage.get_key_value(name));
+    let asking: Vec<(&Name, &Stage)> = running.filter(|(_, stage)| !plan.pipeline.asked(stage).is_empty()).collect();
+    let asked = asking.iter().flat_map(|(_, stage)| plan.pipeline.may_ask(stage));
+    let asked: BTreeSet<&str> = asked.map(Name::as_str).collect();
     journal.may_ask(&asked)?;
-    // Who begins anew goes on with nothing.
-    let spent = if fresh { BTreeMap::new() } else { journal.spent()? };
-    let keeper = journal.answers(&stages, fresh, other)?;
+    let mut spent = journal.spent()?;
+    let mut forgotten = Vec::new();
+    if fresh {
+        // Who begins anew goes on with nothing.
+        spent.retain(|model, _| !asked.contains(model.as_str()));
+        forgotten.extend(asking.iter().map(|(name, _)| name.as_str()));
+    }
+    let keeper = journal.answers(&forgotten, other)?;
     match recorded {
         Some(recorded) => {
             plan.models.begin(Arc::new(Recording { journal: keeper, recorded: recorded.clone() }), &spent)

@@ -97,18 +97,13 @@ impl fmt::Debug for Keeper {
 }
 
 impl Journal {
-    /// What keeps the answers of this run. A `fresh` run doesn't know what rows were answered before.
+    /// What keeps the answers of this run. What rows were answered before at some stages is forgotten.
     /// What it doesn't know is looked for in `other`, the state folder of another run.
-    pub(crate) fn answers(
-        &mut self,
-        stages: &[&str],
-        fresh: bool,
-        other: Option<&Path>,
-    ) -> Result<Arc<Keeper>, StepError> {
-        if fresh {
+    pub(crate) fn answers(&mut self, forgotten: &[&str], other: Option<&Path>) -> Result<Arc<Keeper>, StepError> {
+        if !forgotten.is_empty() {
             self.with(|db| {
                 let forget = db.transaction()?;
-                for stage in stages {
+                for stage in forgotten {
                     forget.execute("DELETE FROM answered WHERE stage = ?", [stage])?;
                 }
                 forget.commit()?;
@@ -510,7 +505,7 @@ mod tests {
     async fn answers_are_found_by_row_and_by_question() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut open = journal(folder.path(), "1");
-        let keeper = open.answers(&["s"], false, None).expect("a keeper");
+        let keeper = open.answers(&[], None).expect("a keeper");
         let (own, shared) = (question("a", "q", false), question("a", "r", true));
         let vector = Given { content: Content::Vector(vec![1.5, -2.0]), ..text("", 5) };
         keeper
@@ -553,7 +548,7 @@ mod tests {
         // One that might not ask a model ends nothing of that one's.
         open.with(|db| Ok(db.execute("UPDATE run SET exit = 0, first = NULL WHERE id = '2'", [])?)).expect("written");
         assert_eq!(open.spent().expect("known"), BTreeMap::from([other_spent.clone()]));
-        let keeper = open.answers(&["s"], true, None).expect("a keeper");
+        let keeper = open.answers(&["s"], None).expect("a keeper");
         let found = keeper.find(vec![own, other.clone()]).await.expect("found");
         assert_eq!(found, [None, Some((vector, From::Shared))]);
         drop(keeper);
