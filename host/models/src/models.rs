@@ -131,8 +131,8 @@ pub struct Models {
 struct Opened {
     client: Option<Client>,
     models: BTreeMap<String, Arc<Model>>,
-    /// By endpoint and key.
-    controllers: Vec<(Url, Option<Key>, Arc<Controller>)>,
+    /// By endpoint, key and what the provider calls the model.
+    controllers: Vec<(Url, Option<Key>, String, Arc<Controller>)>,
     closed: bool,
 }
 
@@ -161,7 +161,7 @@ impl Models {
         self.opened().models.get(resource).cloned()
     }
 
-    /// Opens a model. Those with the same endpoint and key have one controller: the limits of the one that was opened first.
+    /// Opens a model. Those that are one and the same for the provider have one controller, and the stricter of their limits.
     ///
     /// # Errors
     /// No client can be made.
@@ -183,15 +183,22 @@ impl Models {
                 opened.client.insert(client).clone()
             }
         };
-        let same = opened.controllers.iter().find(|(url, key, _)| *url == settings.endpoint && *key == settings.key);
+        let same = opened
+            .controllers
+            .iter()
+            .find(|(url, key, name, _)| *url == settings.endpoint && *key == settings.key && *name == settings.name);
         let controller = match same {
-            Some((.., controller)) => controller.clone(),
+            Some((.., controller)) => {
+                controller.restrict(settings.limits);
+                controller.clone()
+            }
             None => {
                 let controller = Controller::new(settings.limits);
                 if opened.closed {
                     controller.close();
                 }
-                opened.controllers.push((settings.endpoint.clone(), settings.key.clone(), controller.clone()));
+                let (endpoint, key, name) = (settings.endpoint.clone(), settings.key.clone(), settings.name.clone());
+                opened.controllers.push((endpoint, key, name, controller.clone()));
                 controller
             }
         };

@@ -22,7 +22,7 @@ pub struct Model {
     /// The environment variable that holds the key. Its value is in no message, journal or report. Without it no key is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_env: Option<String>,
-    /// What the endpoint allows. Models with the same endpoint and key share it: the limits of the first of them that is used.
+    /// What the endpoint allows to ask of this model. Those with the same endpoint, key and `model` share it: the stricter of each limit holds.
     #[serde(default)]
     pub limits: ModelLimits,
     /// What tokens cost. Needed for `max_usd` and for estimates.

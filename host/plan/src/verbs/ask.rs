@@ -33,8 +33,6 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a request is sent again.
 const RETRIES: u32 = 5;
-/// Requests under way at a time.
-const IN_FLIGHT: u32 = 16;
 /// Texts of one request for vectors, and their tokens: what OpenAI takes is 2,048 and 300,000.
 const TEXTS: (u32, u64) = (128, 200_000);
 
@@ -369,7 +367,7 @@ fn open(pipeline: &Pipeline, environment: &Environment, name: &Name) -> Result<A
         limits: Limits {
             requests_per_minute: written.limits.requests_per_minute,
             tokens_per_minute: written.limits.tokens_per_minute,
-            in_flight: written.limits.in_flight.unwrap_or(IN_FLIGHT),
+            in_flight: written.limits.in_flight,
         },
         price,
         most: written.max_usd.and_then(Usd::of),
