@@ -169,15 +169,19 @@ impl Desk {
         cancel: &Cancel,
         found: &mut [Option<Result<(Given, From), Lost>>],
     ) -> Result<(), StepError> {
+        let first = self.model()?;
+        // Vectors of another model don't compare with this one's.
+        let asked: Vec<Arc<Model>> = self.asked.iter().filter(|model| model.name == first.name).cloned().collect();
+        let asked = &asked;
         let ask = |part: Vec<(usize, Arc<Flight>)>| async move {
             let (rows, flights): (Vec<usize>, Vec<_>) = part.into_iter().unzip();
             let write = |model: &Model| -> Request {
                 vectors(model, &rows.iter().map(|row| texts[*row]).collect::<Vec<_>>(), dimensions)
             };
-            let given = self.models.ask(&self.asked, &flights, write).await;
+            let given = self.models.ask(asked, &flights, write).await;
             (rows.into_iter().zip(flights).collect::<Vec<_>>(), given)
         };
-        let parts = parts(self.model()?, flights, |row| texts[row]);
+        let parts = parts(first, flights, |row| texts[row]);
         let mut waiting: FuturesUnordered<_> = parts.into_iter().map(ask).collect();
         let mut look = looking();
         while let Some((mut part, given)) = next(&mut waiting, &mut look, cancel).await? {

@@ -59,6 +59,14 @@ impl Asker {
                 answer::normalize(&mut vector);
             }
             let value = match (&self.ask.wanted, self.closest.get()) {
+                (Wanted::Closest(_), Some(of)) if of.iter().any(|other| other.len() != vector.len()) => {
+                    let what = format!(
+                        "model `{}` gives vectors of {} numbers, and of other lengths to labels",
+                        given.model,
+                        vector.len()
+                    );
+                    return Err(lost(Fault::Outside, "wrong-length", what, given.attempts));
+                }
                 (Wanted::Closest(labels), Some(of)) => Value::String(labels[answer::closest(&vector, of)].0.clone()),
                 _ => Value::Null,
             };

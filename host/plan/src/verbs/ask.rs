@@ -75,6 +75,17 @@ impl Step {
             );
             mistakes.push(mistake.hint("name one with `provider = \"openai\"`"));
         }
+        if let Some((first, others)) = asked.split_first().filter(|_| embeds)
+            && let Some(other) = others.iter().find(|other| other.name != first.name)
+        {
+            let what = format!(
+                "vectors of `{}` don't compare with those of `{}`, so model `{}` can't take the place of `{}` for `{name}`",
+                other.name, first.name, other.resource, first.resource
+            );
+            let at = At::new(["model", asking.model.as_str()]).key("fallback");
+            mistakes
+                .push(Mistake::new(at, what).hint("a fallback of a model that embeds has the same `model`, elsewhere"));
+        }
         if anthropic {
             asking.max_tokens = asking.max_tokens.or(Some(anthropic::MAX_TOKENS));
         }
