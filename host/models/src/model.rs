@@ -258,7 +258,7 @@ impl Model {
             }
         };
         let (contents, finish, usage) = match read {
-            Ok(read) => read,
+            Ok((contents, finish, usage)) => (contents, finish, usage.map(Usage::believed)),
             Err(why) => {
                 permit.end(Ended::Answered(None), told);
                 let lost = self.most(request);
@@ -308,7 +308,7 @@ impl Model {
             return Ok((vectors.into_iter().map(Content::Vector).collect(), Finish::Stop, usage));
         }
         let Answer { text, finish, usage } = match self.dialect {
-            Dialect::OpenAi => openai::answer(body),
+            Dialect::OpenAi => openai::answer(body, |text| self.tokens(text)),
             Dialect::Anthropic => anthropic::answer(body),
         }?;
         Ok((vec![Content::Text(text)], finish, usage))

@@ -62,6 +62,19 @@ pub struct Usage {
     pub output: u64,
 }
 
+/// No request has more tokens, whatever a provider says: so that sums stay numbers.
+const MOST: u64 = 1 << 32;
+
+impl Usage {
+    /// What is believed of what a provider says.
+    pub(crate) fn believed(self) -> Self {
+        let Self { input, cached_input, written_input, output } = self;
+        let [input, cached_input, written_input, output] =
+            [input, cached_input, written_input, output].map(|tokens| tokens.min(MOST));
+        Self { input, cached_input, written_input, output }
+    }
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -186,7 +199,7 @@ impl Budget {
         for (i, budget) in of.iter().enumerate() {
             let mut state = budget.state();
             let Spent { spent, reserved } = *state;
-            let spent = Usd(spent.0 + reserved.0);
+            let spent = Usd(spent.0.saturating_add(reserved.0));
             if let Some(cap) = budget.most.filter(|cap| spent.0.saturating_add(most.0) > cap.0) {
                 let over = OverBudget { what: budget.what.clone(), most: cap, spent, asked: most };
                 return Err((over, (reserved > Usd(0)).then_some(i)));
@@ -203,7 +216,8 @@ impl Reserved {
     /// What was kept is spent in part, or more of it than was thought.
     pub fn spend(self, cost: Usd) {
         for budget in &self.of {
-            budget.state().spent.0 += cost.0;
+            let mut state = budget.state();
+            state.spent.0 = state.spent.0.saturating_add(cost.0);
         }
     }
 }
