@@ -37,7 +37,7 @@ const LARGEST: usize = 256 << 20;
 /// Tokens that are thought to come out while nothing is known.
 const GUESSED: u64 = 256;
 /// Tokens that stand around a prompt at most, whatever its length.
-const AROUND: u64 = 64;
+pub(crate) const AROUND: u64 = 64;
 /// Tokens that a picture is thought to be. Providers count between 85 and 1,600.
 pub(crate) const OF_IMAGE: u64 = 1_600;
 
@@ -119,7 +119,7 @@ pub struct Model {
     pub(crate) budgets: Vec<Arc<Budget>>,
     /// Tokens that came out of late, of answers without a limit, times 16.
     pub(crate) came_out: AtomicU64,
-    /// How many thousandths of the tokens that were estimated the provider has counted, at most: prompts of digits or markup are more than they seem.
+    /// How many thousandths of the most that may go in the provider has counted, at most: it may put more around prompts than is known.
     pub(crate) underestimated: AtomicU64,
 }
 
@@ -155,6 +155,8 @@ pub struct Request {
     pub body: Bytes,
     /// Tokens that go in, counted or estimated: of each of its texts.
     pub weights: Vec<u64>,
+    /// The most tokens that go in: counted, or as many as bytes, which no tokenizer makes more of.
+    pub most_in: u64,
     /// The most that may come out, where that is said; of vectors nothing.
     pub most_out: Option<u64>,
     /// Whether the provider is asked to keep its beginning, which may cost more.
@@ -215,10 +217,7 @@ impl Model {
 
     /// The most that a request may cost. Without a limit to what comes out: what is likely.
     pub fn most(&self, request: &Request) -> Usd {
-        let input = match &self.count {
-            Some(_) => request.tokens(),
-            None => request.tokens().saturating_mul(self.underestimated.load(Relaxed).max(1000)) / 1000,
-        };
+        let input = request.most_in.saturating_mul(self.underestimated.load(Relaxed).max(1000)) / 1000;
         let written_input = if request.kept { input } else { 0 };
         let usage = Usage { input, written_input, output: self.out(request), ..Usage::default() };
         self.price.map_or(Usd(0), |price| price.of(usage))
@@ -274,9 +273,7 @@ impl Model {
             Usage { input: request.tokens(), output: output.sum(), ..Usage::default() }
         });
         if self.count.is_none() {
-            // What providers put around prompts is no sign of how they count.
-            let counted = usage.input.saturating_sub(AROUND).saturating_mul(1000);
-            self.underestimated.fetch_max(counted / request.tokens().max(1), Relaxed);
+            self.underestimated.fetch_max(usage.input.saturating_mul(1000) / request.most_in.max(1), Relaxed);
         }
         if request.most_out.is_none() {
             // It doesn't matter that two may do so at once.

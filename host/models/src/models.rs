@@ -21,7 +21,7 @@ use crate::{
     controller::{Controller, Ended, Limits, Refused},
     exchange::{Part, Prompt},
     flights::{Awaited, Flight, Flights},
-    model::{Count, Dialect, Failed, Key, Model, OF_IMAGE, Request, Unanswered, headers, wait},
+    model::{AROUND, Count, Dialect, Failed, Key, Model, OF_IMAGE, Request, Unanswered, headers, wait},
     money::{Budget, Price, Usd},
     openai,
     records::{Answers, Digest, From, Given, Question, Unkept, canonical},
@@ -376,19 +376,25 @@ impl Models {
                 "`dflow-host test --record` asks the models, and records what they answer".to_owned(),
             ));
         }
-        let most = model.most(&request);
         let (request, flights) = (Arc::new(request), Arc::<[Arc<Flight>]>::from(flights));
         let (mut attempts, mut failures, mut refused) = (0, 0, None);
         loop {
-            let reserved = Budget::reserve(&model.budgets, most).await.map_err(Unanswered::Money)?;
-            let tokens = request.tokens() + model.out(&request);
-            let permit = model.controller.permit(tokens).await.map_err(|refused| match refused {
-                Refused::Closed => Unanswered::Closed,
-                Refused::TooLarge { tokens, most } => Unanswered::Request(
-                    "prompt-too-long",
-                    format!("it may take {tokens} tokens, and model `{}` takes {most} a minute", model.resource),
-                ),
-            })?;
+            let (reserved, permit) = loop {
+                let reserved = Budget::reserve(&model.budgets, || model.most(&request)).await;
+                let reserved = reserved.map_err(Unanswered::Money)?;
+                let tokens = request.tokens() + model.out(&request);
+                let permit = model.controller.permit(tokens).await.map_err(|refused| match refused {
+                    Refused::Closed => Unanswered::Closed,
+                    Refused::TooLarge { tokens, most } => Unanswered::Request(
+                        "prompt-too-long",
+                        format!("it may take {tokens} tokens, and model `{}` takes {most} a minute", model.resource),
+                    ),
+                })?;
+                // Others may have turned out to cost more meanwhile. Both are given back then: somebody with money may wait for the permit.
+                if !self.is_capped(model) || reserved.most() >= model.most(&request) {
+                    break (reserved, permit);
+                }
+            };
             attempts += 1;
             let (model, request, flights) = (model.clone(), request.clone(), flights.clone());
             let resource = model.resource.clone();
@@ -481,20 +487,34 @@ pub fn completion(model: &Model, prompt: &Prompt) -> Request {
     let (path, body) = written(model, prompt, prompt.shared);
     let most_out = prompt.max_tokens.map(u64::from);
     let kept = model.dialect == Dialect::Anthropic && prompt.shared > 0;
-    Request { path, body: Bytes::from(body.to_string()), weights: vec![prompt_tokens(model, prompt)], most_out, kept }
+    let weights = vec![prompt_tokens(model, prompt)];
+    let bytes = |text: &str| text.len() as u64;
+    let most_in = if model.count.is_some() { weights[0] } else { tokens_by(prompt, bytes) + AROUND };
+    Request { path, body: Bytes::from(body.to_string()), weights, most_in, most_out, kept }
 }
 
 /// The request for vectors.
 pub fn vectors(model: &Model, texts: &[&str], dimensions: Option<u32>) -> Request {
     let body = openai::embeddings(&model.name, texts, dimensions).to_string().into();
-    let weights = texts.iter().map(|text| model.tokens(text)).collect();
-    Request { path: openai::EMBEDDINGS, body, weights, most_out: Some(0), kept: false }
+    let weights: Vec<u64> = texts.iter().map(|text| model.tokens(text)).collect();
+    let most_in = match &model.count {
+        Some(_) => weights.iter().sum(),
+        None => texts.iter().map(|text| text.len() as u64).sum::<u64>() + AROUND,
+    };
+    Request { path: openai::EMBEDDINGS, body, weights, most_in, most_out: Some(0), kept: false }
 }
 
 /// How many tokens go in.
 pub fn prompt_tokens(model: &Model, prompt: &Prompt) -> u64 {
+    // What stands around messages.
+    let around = 8;
+    tokens_by(prompt, |text| model.tokens(text)) + around
+}
+
+/// How many tokens a prompt's texts and pictures are, as `tokens` counts those of a text.
+fn tokens_by(prompt: &Prompt, tokens: impl Fn(&str) -> u64) -> u64 {
     let parts = prompt.parts.iter().map(|part| match part {
-        Part::Text(text) => model.tokens(text),
+        Part::Text(text) => tokens(text),
         Part::Image { .. } => OF_IMAGE,
     });
     let more = [
@@ -502,10 +522,8 @@ pub fn prompt_tokens(model: &Model, prompt: &Prompt) -> u64 {
         prompt.repair.as_ref().map(|(a, _)| a.as_str()),
         prompt.repair.as_ref().map(|(_, b)| b.as_str()),
     ];
-    let schema = prompt.schema.as_ref().map_or(0, |(_, schema)| model.tokens(&schema.to_string()));
-    // What stands around messages.
-    let around = 8;
-    parts.sum::<u64>() + more.into_iter().flatten().map(|text| model.tokens(text)).sum::<u64>() + schema + around
+    let schema = prompt.schema.as_ref().map_or(0, |(_, schema)| tokens(&schema.to_string()));
+    parts.sum::<u64>() + more.into_iter().flatten().map(&tokens).sum::<u64>() + schema
 }
 
 /// What tells a prompt apart from others, whoever answers it.

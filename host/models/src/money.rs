@@ -176,16 +176,17 @@ impl Budget {
         self.state().spent
     }
 
-    /// Keeps money in each of some budgets, or in none. While requests are under way of which some may come back, that is waited for.
+    /// Keeps money in each of some budgets, or in none. While requests are under way of which some may come back, that is waited for; how much is
+    /// wanted is asked anew then.
     ///
     /// # Errors
     ///
     /// When it might pass the cap of one.
-    pub async fn reserve(of: &[Arc<Self>], most: Usd) -> Result<Reserved, OverBudget> {
+    pub async fn reserve(of: &[Arc<Self>], most: impl Fn() -> Usd) -> Result<Reserved, OverBudget> {
         loop {
             // Before it is looked, so that nothing that comes back meanwhile is missed.
             let mut back: Vec<_> = of.iter().map(|budget| budget.back.notified()).collect();
-            match Self::try_reserve(of, most) {
+            match Self::try_reserve(of, most()) {
                 Ok(reserved) => return Ok(reserved),
                 Err((_, Some(reserved))) => back.swap_remove(reserved).await,
                 Err((over, None)) => return Err(over),
@@ -213,6 +214,11 @@ impl Budget {
 }
 
 impl Reserved {
+    /// How much was kept.
+    pub fn most(&self) -> Usd {
+        self.most
+    }
+
     /// What was kept is spent in part, or more of it than was thought.
     pub fn spend(self, cost: Usd) {
         for budget in &self.of {
@@ -291,15 +297,15 @@ mod tests {
     #[tokio::test]
     async fn who_has_too_little_waits_for_what_may_come_back() {
         let budget = [Budget::new("the run", Some(Usd(100)))];
-        let first = Budget::reserve(&budget, Usd(80)).await.expect("80 of 100");
+        let first = Budget::reserve(&budget, || Usd(80)).await.expect("80 of 100");
         let waiting = tokio::spawn({
             let budget = budget.clone();
-            async move { Budget::reserve(&budget, Usd(60)).await.map(|kept| kept.spend(Usd(60))) }
+            async move { Budget::reserve(&budget, || Usd(60)).await.map(|kept| kept.spend(Usd(60))) }
         });
         tokio::task::yield_now().await;
         first.spend(Usd(30));
         waiting.await.expect("it ends").expect("90 of 100");
-        let error = Budget::reserve(&budget, Usd(11)).await.expect_err("nobody gives anything back");
+        let error = Budget::reserve(&budget, || Usd(11)).await.expect_err("nobody gives anything back");
         assert_eq!(error.spent, Usd(90));
     }
 }
