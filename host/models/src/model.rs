@@ -22,7 +22,7 @@ use crate::{
     exchange::{Answer, Finish, Vectors},
     money::{Budget, OverBudget, Price, Reserved, Usage, Usd},
     openai,
-    records::{Content, Given},
+    records::{Content, Digest, Given},
     told::told,
 };
 
@@ -208,6 +208,18 @@ impl Model {
     /// How many tokens a text is.
     pub fn tokens(&self, text: &str) -> u64 {
         self.count.as_ref().map_or_else(|| estimated(text), |count| count(text))
+    }
+
+    /// What those know a question by who share answers: of another server than the provider's own a model of the same name may be another.
+    pub fn shared(&self, question: Digest) -> Digest {
+        let own = match self.dialect {
+            Dialect::OpenAi => "api.openai.com",
+            Dialect::Anthropic => "api.anthropic.com",
+        };
+        match self.endpoint.host_str() {
+            Some(host) if host == own => question,
+            _ => Digest::of(&[question.0.as_slice(), self.endpoint.as_str().trim_end_matches('/').as_bytes()]),
+        }
     }
 
     /// The most requests under way at a time.

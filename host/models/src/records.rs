@@ -53,6 +53,8 @@ pub struct Question {
     pub call: u32,
     /// What is asked.
     pub digest: Digest,
+    /// The same, and where: what those know it by who share answers ([`Model::shared`](crate::Model::shared)).
+    pub shared: Digest,
     /// Whether answers to the same question by others count, and how old they may be.
     pub share: Option<Share>,
 }

@@ -80,7 +80,8 @@ impl Desk {
 
     /// A question about a row.
     pub(crate) fn question(&self, digest: Digest, row: String, call: u32, share: Option<Share>) -> Question {
-        Question { stage: self.stage.as_str().into(), row, call, digest, share }
+        let shared = self.asked.first().map_or(digest, |model| model.shared(digest));
+        Question { stage: self.stage.as_str().into(), row, call, digest, shared, share }
     }
 
     /// What is known of some questions; nothing where there is none.

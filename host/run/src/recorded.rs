@@ -218,12 +218,9 @@ mod tests {
     async fn what_was_used_is_found_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("answers.jsonl");
-        let question = |text: &str| Question {
-            stage: "s".into(),
-            row: "r".to_owned(),
-            call: 0,
-            digest: Digest::of(&[text.as_bytes()]),
-            share: None,
+        let question = |text: &str| {
+            let digest = Digest::of(&[text.as_bytes()]);
+            Question { stage: "s".into(), row: "r".to_owned(), call: 0, digest, shared: digest, share: None }
         };
         let given = Given {
             content: Content::Text("hi".to_owned()),

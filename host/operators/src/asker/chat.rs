@@ -100,7 +100,8 @@ impl Asker {
         };
         let Content::Text(said) = &given.content else { return Err(Why::Lost(wrong.lost())) };
         let again = Prompt { repair: Some((said.clone(), wrong.repair())), ..prompt };
-        let question = Question { call: question.call + 1, digest: prompt_digest(model, &again), ..question };
+        let Question { row, call, share, .. } = question;
+        let question = self.desk.question(prompt_digest(model, &again), row, call + 1, share);
         let taken = self.desk.take(vec![Some(question)]).await.map_err(Why::Ended)?.pop().flatten();
         let (second, again) = self.desk.complete(taken.ok_or(Unanswered::Closed)?, &again).await?;
         match self.read(&second).map_err(Why::Lost)? {

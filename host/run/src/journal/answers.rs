@@ -266,7 +266,7 @@ fn keep_one(write: &Transaction<'_>, run: &str, question: &Question, given: &Giv
     let known: Option<i64> = match from {
         From::Shared => {
             let mut shared = write.prepare_cached("SELECT answer FROM shared WHERE request = ?")?;
-            shared.query_row([request], |row| row.get(0)).optional()?
+            shared.query_row([question.shared.0.as_slice()], |row| row.get(0)).optional()?
         }
         _ => None,
     };
@@ -300,7 +300,9 @@ fn keep_one(write: &Transaction<'_>, run: &str, question: &Question, given: &Giv
             ])?;
             let id = write.last_insert_rowid();
             if question.share.is_some() {
-                write.prepare_cached("INSERT OR REPLACE INTO shared VALUES (?, ?)")?.execute(params![request, id])?;
+                write
+                    .prepare_cached("INSERT OR REPLACE INTO shared VALUES (?, ?)")?
+                    .execute(params![question.shared.0.as_slice(), id])?;
             }
             id
         }
@@ -340,6 +342,7 @@ fn find(db: &Connection, questions: &[Question]) -> Result<Found, Broken> {
         found.push(match (own, question.share) {
             (None, Some(share)) => {
                 let since = share.ttl.map_or(0, |ttl| now().saturating_sub(ttl.as_millis() as u64));
+                let request = question.shared.0.as_slice();
                 of_others.query_row(params![request, int(since)], given).optional()?.map(|given| (given, From::Shared))
             }
             (own, _) => own,
@@ -486,7 +489,7 @@ mod tests {
 
     fn question(row: &str, request: &str, share: bool) -> Question {
         let (digest, share) = (Digest::of(&[request.as_bytes()]), share.then_some(Share { ttl: None }));
-        Question { stage: "s".into(), row: row.to_owned(), call: 0, digest, share }
+        Question { stage: "s".into(), row: row.to_owned(), call: 0, digest, shared: digest, share }
     }
 
     fn text(text: &str, usd: u64) -> Given {
