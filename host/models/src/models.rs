@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -130,6 +131,8 @@ pub struct Models {
 #[derive(Debug, Default)]
 struct Opened {
     client: Option<Client>,
+    /// That of endpoints on this machine.
+    local: Option<Client>,
     models: BTreeMap<String, Arc<Model>>,
     /// By endpoint, key and what the provider calls the model.
     controllers: Vec<(Url, Option<Key>, String, Arc<Controller>)>,
@@ -167,21 +170,11 @@ impl Models {
     /// No client can be made.
     pub fn open(&self, settings: Settings) -> Result<Arc<Model>, String> {
         let mut opened = self.opened();
-        let client = match &opened.client {
+        let here = is_here(&settings.endpoint);
+        let made = if here { &mut opened.local } else { &mut opened.client };
+        let client = match made {
             Some(client) => client.clone(),
-            None => {
-                let client = Client::builder()
-                    .connect_timeout(CONNECT)
-                    .pool_idle_timeout(IDLE)
-                    .pool_max_idle_per_host(usize::MAX)
-                    .tcp_nodelay(true)
-                    // A key goes to the endpoint that the file names, and nowhere else.
-                    .redirect(redirect::Policy::none())
-                    .user_agent(concat!("dflow/", env!("CARGO_PKG_VERSION")))
-                    .build()
-                    .map_err(|e| format!("no client can be made: {e}"))?;
-                opened.client.insert(client).clone()
-            }
+            None => made.insert(client(here)?).clone(),
         };
         let same = opened
             .controllers
@@ -465,6 +458,28 @@ impl Models {
     }
 }
 
+/// A client, for endpoints on this machine or elsewhere.
+fn client(here: bool) -> Result<Client, String> {
+    let client = Client::builder()
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(usize::MAX)
+        .tcp_nodelay(true)
+        // A key goes to the endpoint that the file names, and nowhere else.
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("dflow/", env!("CARGO_PKG_VERSION")));
+    // Through a proxy what may go to this machine in the clear would leave it.
+    let client = if here { client.no_proxy() } else { client };
+    client.build().map_err(|e| format!("no client can be made: {e}"))
+}
+
+/// Whether an endpoint is on this machine.
+fn is_here(endpoint: &Url) -> bool {
+    let host = endpoint.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Counts what is under way.
 struct UnderWay(Arc<Models>);
 
@@ -555,5 +570,24 @@ fn written(model: &Model, prompt: &Prompt, shared: usize) -> (&'static str, serd
             (openai::COMPLETIONS, openai::completion(&model.name, prompt, key.as_deref(), own))
         }
         Dialect::Anthropic => (anthropic::MESSAGES, anthropic::messages(&model.name, prompt, shared)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_this_machine_is_known() {
+        for (endpoint, here) in [
+            ("http://127.0.0.1:8080/v1", true),
+            ("http://[::1]:8080/v1", true),
+            ("http://LOCALHOST/v1", true),
+            ("https://localhost.example.com/v1", false),
+            ("https://api.openai.com/v1", false),
+            ("http://10.0.0.1/v1", false),
+        ] {
+            assert_eq!(is_here(&endpoint.parse().expect("a URL")), here, "{endpoint}");
+        }
     }
 }
