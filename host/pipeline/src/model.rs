@@ -128,8 +128,8 @@ pub struct Prompt {
     /// Columns with pictures (bytes of png, jpeg, gif or webp, or a file's content) that are asked about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
-    /// What the answer holds: columns and their types, such as `{ topic = "utf8", score = "float64" }`, or a JSON Schema of an object. They
-    /// become columns of the stage. An answer that doesn't fit is asked for once more, and then the row fails.
+    /// What the answer holds: columns and their types, such as `{ topic = "utf8", score = "float64" }`, or a JSON Schema of an object, in which
+    /// what may be any object or list is JSON in a text. They become columns of the stage. An answer that doesn't fit is asked for once more, and then the row fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<AnswerSchema>,
     /// What is common to the verbs that ask.

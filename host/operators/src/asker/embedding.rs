@@ -70,7 +70,7 @@ impl Asker {
                 (Wanted::Closest(labels), Some(of)) => Value::String(labels[answer::closest(&vector, of)].0.clone()),
                 _ => Value::Null,
             };
-            Ok(Answer { value, vector, given, from })
+            Ok(Answer { value, object: None, vector, given, from })
         });
         Ok(answers.collect())
     }

@@ -49,6 +49,6 @@ impl Asker {
             latency: Duration::ZERO,
             attempts: 1,
         };
-        Answer { value, vector, given, from: From::Asked }
+        Answer { value, object: None, vector, given, from: From::Asked }
     }
 }

@@ -13,8 +13,8 @@ use dflow_models::{
     records::Share,
 };
 use dflow_operators::{
-    AnswerShape, Ask, Asker, Desk, Health, OperatorNode, OperatorSpec, Reads, Template, Wanted, Worker, schema_of,
-    token_counter, type_of, usage_type,
+    AnswerShape, Ask, Asker, Desk, Health, OperatorNode, OperatorSpec, Reads, Template, Wanted, Worker, columns_of,
+    schema_of, token_counter, usage_type,
 };
 use dflow_pipeline::{
     AnswerSchema, At, BatchLimits, ClassifyBy, Mistake, Name, OnError, Pipeline, Provider, Stage, Verb,
@@ -228,8 +228,16 @@ fn asks<'a>(
                 None => (Wanted::Text, vec![(into("answer"), DataType::Utf8View)]),
                 Some(AnswerSchema::Json(schema)) => {
                     let schema = Value::Object(schema.clone());
-                    let members = schema["properties"].as_object();
-                    let fields = members.into_iter().flatten().map(|(name, of)| (name.clone(), type_of(of))).collect();
+                    let fields = columns_of(&schema).into_iter().filter_map(|(name, data_type)| match data_type {
+                        Ok(data_type) => Some((name, data_type)),
+                        Err(what) => {
+                            let place = at.key("schema").key("properties").key(name);
+                            let hint = "give it one type, or leave it free (`{}`): then it is JSON in a text";
+                            mistakes.push(Mistake::new(place, what).hint(hint));
+                            None
+                        }
+                    });
+                    let fields = fields.collect();
                     (Wanted::Object(shape(schema, mistakes)?), fields)
                 }
                 Some(AnswerSchema::Columns(columns)) => {
