@@ -90,6 +90,8 @@ pub struct Rehearsed {
     pub cached: u64,
     /// Tokens that may come out: at least, likely, at most.
     pub output: [u64; 3],
+    /// What tells the question apart, where its answer is shared.
+    pub question: Option<Digest>,
 }
 
 /// What is known of a question.

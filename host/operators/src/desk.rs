@@ -50,9 +50,9 @@ impl Desk {
     }
 
     /// Notes what would have been asked.
-    pub(crate) fn rehearse(&self, input: u64, cached: u64, output: [u64; 3]) {
+    pub(crate) fn rehearse(&self, input: u64, cached: u64, output: [u64; 3], question: Option<Digest>) {
         let (stage, model) = (self.stage.as_str().into(), self.resource());
-        self.models.rehearse(Rehearsed { stage, model, input, cached, output });
+        self.models.rehearse(Rehearsed { stage, model, input, cached, output, question });
     }
 
     /// What was asked since this was called last.

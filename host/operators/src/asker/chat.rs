@@ -90,7 +90,7 @@ impl Asker {
                 Some(Part::Text(text)) if matches!(turn, Turn::After(_)) => model.tokens(&text[..prompt.shared]),
                 _ => 0,
             };
-            return Ok(self.rehearsed(prompt_tokens(model, &prompt), shared));
+            return Ok(self.rehearsed(prompt_tokens(model, &prompt), shared, question.digest));
         }
         turn.comes().await;
         let (given, from) = self.desk.complete(taken, &prompt).await?;

@@ -37,8 +37,9 @@ impl Asker {
             })
             .collect();
         if self.desk.models.mode() == Mode::Rehearse {
-            let rehearsed = texts.into_iter().map(|text| Ok(self.rehearsed(model.tokens(&text?), 0)));
-            return Ok(rehearsed.collect());
+            let rehearsed =
+                |text: String| self.rehearsed(model.tokens(&text), 0, text_digest(model, &text, dimensions));
+            return Ok(texts.into_iter().map(|text| text.map(rehearsed)).collect());
         }
         if let Wanted::Closest(labels) = &self.ask.wanted {
             self.closest.get_or_try_init(|| self.labels(labels, cancel)).await?;
