@@ -251,10 +251,20 @@ impl Model {
         reserved: Reserved,
     ) -> Result<Vec<Given>, (Failed, Usd)> {
         let sent = Instant::now();
-        let Received { body, answered, told } = self.once(request).await;
+        let Received { body, mut answered, told } = self.once(request).await;
         let latency = sent.elapsed();
-        let read = match body {
-            Ok(body) => self.read(request, &body),
+        let read = body.and_then(|body| {
+            let read = self.read(request, &body);
+            match read.is_err().then(|| error_within(&body)).flatten() {
+                Some(status) => {
+                    answered = false;
+                    Err(self.refused(status, "with an error", &String::from_utf8_lossy(&body)))
+                }
+                None => Ok(read),
+            }
+        });
+        let read = match read {
+            Ok(read) => read,
             Err(failed) => {
                 // What broke off may well have been paid for.
                 let lost = if answered { self.most(request) } else { Usd(0) };
@@ -351,7 +361,7 @@ impl Model {
         let text = String::from_utf8_lossy(&body);
         let refusal = (status == StatusCode::TOO_MANY_REQUESTS).then_some(text.as_ref());
         let told = told(&headers, refusal, now);
-        Received { body: Err(self.refused(status, &text)), answered, told }
+        Received { body: Err(self.refused(status, &status.to_string(), &text)), answered, told }
     }
 
     /// `model `writer` (`http://…`)`, in messages.
@@ -362,6 +372,7 @@ impl Model {
     /// What may be shown of a text.
     fn shown(&self, text: &str) -> String {
         let text = self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.held_back(text));
+        let text = printable(&text);
         match text.len() > SHOWN + 100 {
             true => format!("{}…", &text[..text.floor_char_boundary(SHOWN + 100)]),
             false => text,
@@ -370,7 +381,7 @@ impl Model {
 
     /// It couldn't be sent, or nothing came back.
     fn unsent(&self, error: &reqwest::Error) -> Failed {
-        let why = innermost(error);
+        let why = self.shown(&innermost(error));
         if error.is_timeout() {
             let what = format!("{} has not answered within {:?}", self.place(), self.timeout);
             return Failed::Again(Ended::Failed, "timeout", what);
@@ -388,21 +399,22 @@ impl Model {
         Failed::Again(Ended::Failed, kind, format!("{} {what}: {why}", self.place()))
     }
 
-    /// It was answered with an error.
-    fn refused(&self, status: StatusCode, body: &str) -> Failed {
+    /// It was answered with an error: so, and with this body.
+    fn refused(&self, status: StatusCode, how: &str, body: &str) -> Failed {
+        const NO_MONEY: &str = "the account behind the key has no money left; nothing that was answered is lost";
         let (words, code) = said(body);
         let words = self.shown(&words);
         let place = self.place();
-        let what = format!("{place} answered {status}: {words}");
+        let what = format!("{place} answered {how}: {words}");
         let never = |kind| Failed::Never(Unanswered::Request(kind, what.clone()));
         let setup = |hint: &str| Failed::Never(Unanswered::Setup(what.clone(), hint.to_owned()));
         match status.as_u16() {
-            429 if code == "insufficient_quota" => {
-                setup("the account behind the key has no money left; nothing that was answered is lost")
-            }
+            429 if code == "insufficient_quota" => setup(NO_MONEY),
+            // Anthropic's way to say so.
+            400 if words.contains("credit balance is too low") => setup(NO_MONEY),
             429 => Failed::Again(Ended::Refused, "rate-limited", what),
             401 | 403 => setup("look at the key that `key_env` names, and at what it may use"),
-            402 => setup("the account behind the key has no money left; nothing that was answered is lost"),
+            402 => setup(NO_MONEY),
             404 => setup("look at `endpoint` (mostly it ends in `/v1`) and at `model`"),
             405 | 300..=399 => setup("look at `endpoint`: mostly it ends in `/v1`"),
             408 | 409 | 425 | 500.. => Failed::Again(Ended::Failed, "endpoint-failed", what),
@@ -470,6 +482,29 @@ fn said(body: &str) -> (String, String) {
     (words, text(&error["code"]).or_else(|| text(&error["type"])).unwrap_or_default())
 }
 
+/// The status that an answer of 200 should have had which is an error: `{"error": {"message": …, "code": 502}}`.
+fn error_within(body: &[u8]) -> Option<StatusCode> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let error = value.get("error").filter(|error| !error.is_null())?;
+    let code =
+        error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
+    let code = code.and_then(|code| StatusCode::from_u16(code).ok());
+    Some(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+/// A text on one line, in which nothing moves a terminal.
+fn printable(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_whitespace() => plain.push(' '),
+            c if c.is_control() => plain.extend(c.escape_default()),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// The last cause of an error, which says most.
 fn innermost(error: &dyn Error) -> String {
     let mut error = error;
@@ -502,6 +537,18 @@ mod tests {
         assert_eq!(read(r#"{"detail":"Not Found"}"#), both("Not Found", ""));
         assert_eq!(read("<html>\n <b>502</b></html>"), both("<html> <b>502</b></html>", ""));
         assert_eq!(read(""), both("nothing more", ""));
+    }
+
+    #[test]
+    fn an_error_in_an_answer_is_one() {
+        let status = |body: &str| error_within(body.as_bytes()).map(|status| status.as_u16());
+        assert_eq!(status(r#"{"error":{"message":"insufficient credits","code":402}}"#), Some(402));
+        assert_eq!(status(r#"{"error":{"message":"overloaded","code":"busy"}}"#), Some(500));
+        assert_eq!(status(r#"{"error":"no"}"#), Some(500));
+        assert_eq!(status(r#"{"error":null}"#), None);
+        assert_eq!(status(r#"{"choices":[]}"#), None);
+        assert_eq!(status("no"), None);
+        assert_eq!(printable("bad \u{1b}[31mred\n\u{7}"), "bad \\u{1b}[31mred \\u{7}");
     }
 
     #[test]

@@ -263,6 +263,11 @@ impl Models {
         self.opened().models.is_empty()
     }
 
+    /// Whether answers are kept.
+    pub fn keeps(&self) -> bool {
+        self.answers.get().is_some()
+    }
+
     /// What was spent, by the runs too that this one goes on with.
     pub fn spent(&self) -> Usd {
         self.run.spent()

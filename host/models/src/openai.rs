@@ -134,7 +134,9 @@ impl Counted {
 pub fn answer(body: &[u8], tokens: impl Fn(&str) -> u64) -> Result<Answer, String> {
     let completion: Completion = serde_json::from_slice(body).map_err(|e| format!("is no chat completion: {e}"))?;
     let choice = completion.choices.into_iter().next().ok_or("is a chat completion without choices")?;
-    let (text, finish) = match (choice.message.content, choice.message.refusal, choice.finish_reason.as_deref()) {
+    // Some servers say of each answer that nothing was refused.
+    let refusal = choice.message.refusal.filter(|refusal| !refusal.trim().is_empty());
+    let (text, finish) = match (choice.message.content, refusal, choice.finish_reason.as_deref()) {
         (_, Some(refusal), _) => (refusal, Finish::Refused),
         (text, None, Some("content_filter")) => (text.unwrap_or_default(), Finish::Refused),
         (Some(text), None, Some("length")) => (text, Finish::Length),
@@ -269,6 +271,7 @@ mod tests {
             (choice(json!({ "content": null, "refusal": "No." }), "stop".into()), Finish::Refused),
             (choice(json!({ "content": "Hi" }), "content_filter".into()), Finish::Refused),
             (choice(json!({ "content": "Hi" }), Value::Null), Finish::Stop),
+            (choice(json!({ "content": "Hi", "refusal": "" }), "stop".into()), Finish::Stop),
             (choice(json!({ "content": "Hi" }), "tool_calls".into()), Finish::Other("tool_calls".to_owned())),
         ] {
             assert_eq!(read(body).map(|answer| (answer.finish, answer.usage)), Ok((finish, None)));

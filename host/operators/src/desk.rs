@@ -235,12 +235,22 @@ impl Desk {
                 let error = StepError::new(Fault::Outside, format!("stage `{stage}`: {what}"));
                 hint.into_iter().fold(error, StepError::hint)
             }
-            Unanswered::Money(over) => StepError::new(Fault::Limit, format!("stage `{stage}`: {over}"))
-                .hint("what was answered is kept: run again with a higher `max_usd`, and it goes on from there"),
+            Unanswered::Money(over) => {
+                let hint = match self.models.keeps() {
+                    true => "what was answered is kept: run again with a higher `max_usd`, and it goes on from there",
+                    false => {
+                        "nothing is kept of what was answered here: ask about fewer rows, or with a higher `max_usd`"
+                    }
+                };
+                StepError::new(Fault::Limit, format!("stage `{stage}`: {over}")).hint(hint)
+            }
             Unanswered::Request(kind, what) => StepError::new(Fault::Data, format!("stage `{stage}`: {kind}: {what}")),
             Unanswered::Endpoint(_, what, attempts) => {
-                StepError::new(Fault::Outside, format!("stage `{stage}`: {what} ({attempts} attempts)"))
-                    .hint("what was answered is kept: run again when it is there")
+                let hint = match self.models.keeps() {
+                    true => "what was answered is kept: run again when it is there",
+                    false => "try again when it is there",
+                };
+                StepError::new(Fault::Outside, format!("stage `{stage}`: {what} ({attempts} attempts)")).hint(hint)
             }
             Unanswered::Closed => StepError::new(Fault::Outside, "interrupted"),
         }

@@ -234,7 +234,10 @@ impl Engine {
             made_of: Some(remembered.made_of),
         };
         if let (Some(recorded), Some(path), Mode::Ask) = (&recorded, &settings.answers, settings.models) {
-            recorded.write(path)?;
+            // Where there was nothing to do nothing is known of what is needed.
+            if !recorded.is_unused() {
+                recorded.write(path)?;
+            }
         }
         journal.end_run(&report)?;
         observer.event(&Event::Finished { report: &report });

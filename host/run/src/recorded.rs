@@ -100,6 +100,11 @@ impl Recorded {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether none was asked for, and none came.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used().is_empty()
+    }
+
     /// Writes those that were used.
     ///
     /// # Errors
