@@ -551,7 +551,11 @@ fn tokens_by(prompt: &Prompt, tokens: impl Fn(&str) -> u64) -> u64 {
 /// What tells a prompt apart from others, whoever answers it.
 pub fn prompt_digest(model: &Model, prompt: &Prompt) -> Digest {
     // How much of it others have in common with it is no part of the question.
-    let (path, body) = written(model, prompt, 0);
+    let (path, mut body) = written(model, prompt, 0);
+    // Nor is how strictly a schema is asked for, which follows from the schema: it wasn't said of all of them before.
+    if let Some(strict) = body.pointer_mut("/response_format/json_schema/strict").filter(|_| prompt.schema.is_some()) {
+        *strict = true.into();
+    }
     Digest::of(&[model.dialect.as_str().as_bytes(), path.as_bytes(), &canonical(body)])
 }
 

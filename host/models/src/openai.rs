@@ -34,7 +34,7 @@ pub fn completion(model: &str, prompt: &Prompt, cache_key: Option<&str>, newer: 
         body.insert(key.to_owned(), most.into());
     }
     if let Some((name, schema)) = &prompt.schema {
-        let schema = json!({ "name": name, "strict": true, "schema": schema });
+        let schema = json!({ "name": name, "strict": is_strict(schema), "schema": schema });
         body.insert("response_format".to_owned(), json!({ "type": "json_schema", "json_schema": schema }));
     }
     if let Some(key) = cache_key {
@@ -42,6 +42,26 @@ pub fn completion(model: &str, prompt: &Prompt, cache_key: Option<&str>, newer: 
     }
     body.extend(prompt.params.clone());
     body.into()
+}
+
+/// Whether a schema is one of those that may be asked for strictly: each object in it names all that it holds, and requires it.
+fn is_strict(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            let properties = members.get("properties").and_then(Value::as_object);
+            let is_object = properties.is_some()
+                || members.get("type").is_some_and(|of| {
+                    *of == "object" || of.as_array().is_some_and(|all| all.iter().any(|one| *one == "object"))
+                });
+            let required = members.get("required").and_then(Value::as_array);
+            let is_required = |name: &String| required.is_some_and(|all| all.iter().any(|one| one == name.as_str()));
+            let closed = members.get("additionalProperties") == Some(&Value::Bool(false));
+            (!is_object || (closed && properties.is_none_or(|properties| properties.keys().all(is_required))))
+                && members.values().all(is_strict)
+        }
+        Value::Array(items) => items.iter().all(is_strict),
+        _ => true,
+    }
 }
 
 /// Words alone are a string: not every server takes parts.
@@ -234,7 +254,7 @@ mod tests {
         let prompt = Prompt {
             parts: vec![Part::Text("What is it?".to_owned()), image],
             repair: Some(("{}".to_owned(), "`kind` is missing".to_owned())),
-            schema: Some(("row".to_owned(), json!({ "type": "object" }))),
+            schema: Some(("row".to_owned(), json!({ "type": "object", "additionalProperties": false }))),
             max_tokens: Some(20),
             ..Prompt::default()
         };
@@ -249,10 +269,26 @@ mod tests {
                 { "role": "user", "content": "`kind` is missing" },
             ],
             "max_completion_tokens": 20,
-            "response_format": { "type": "json_schema", "json_schema": { "name": "row", "strict": true, "schema": { "type": "object" } } },
+            "response_format": { "type": "json_schema", "json_schema": { "name": "row", "strict": true, "schema": { "type": "object", "additionalProperties": false } } },
             "prompt_cache_key": "abc",
         });
         assert_eq!(completion("m", &prompt, Some("abc"), true), expected);
+    }
+
+    #[test]
+    fn only_what_names_and_requires_all_is_asked_for_strictly() {
+        let object = |more: Value| {
+            let mut object = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
+            object.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            object
+        };
+        let strict = json!({ "required": ["a"], "additionalProperties": false });
+        assert!(is_strict(&object(strict.clone())));
+        assert!(!is_strict(&object(json!({ "required": ["a"] }))));
+        assert!(!is_strict(&object(json!({ "additionalProperties": false }))));
+        assert!(is_strict(&json!({ "type": "array", "items": object(strict) })));
+        assert!(!is_strict(&json!({ "anyOf": [{ "type": "null" }, object(json!({}))] })));
+        assert!(!is_strict(&json!({ "type": "object" })));
     }
 
     #[test]
