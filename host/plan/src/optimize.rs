@@ -14,9 +14,13 @@ use datafusion::{
     },
     optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule, push_down_filter::PushDownFilter},
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
-    physical_plan::{ExecutionPlan, limit::LocalLimitExec, sorts::sort::SortExec},
+    physical_plan::{
+        ExecutionPlan,
+        limit::{GlobalLimitExec, LocalLimitExec},
+        sorts::sort::SortExec,
+    },
 };
-use dflow_operators::{OpenNode, OperatorNode};
+use dflow_operators::{OpenNode, OperatorExec, OperatorNode};
 
 use crate::large_joins::SortLargeJoins;
 
@@ -46,6 +50,8 @@ pub(crate) fn physical_rules(memory: u64) -> Vec<Arc<dyn PhysicalOptimizerRule +
     // Before filters that grow while a sort keeps its first rows are handed down.
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown")).unwrap_or(rules.len());
     rules.insert(last, Arc::new(SortAllOfLongLimits));
+    // When limits are where they stay.
+    rules.push(Arc::new(WantFew));
     rules
 }
 
@@ -144,6 +150,37 @@ fn read_names(plan: &LogicalPlan) -> Result<HashSet<String>> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(read)
+}
+
+/// What a limit reads directly is told how much of it is enough: rows that a model is asked about cost money.
+#[derive(Debug)]
+struct WantFew;
+
+impl PhysicalOptimizerRule for WantFew {
+    fn name(&self) -> &str {
+        "want_few"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|node| {
+            let global = node.downcast_ref::<GlobalLimitExec>();
+            let global = global.and_then(|limit| Some((limit.input(), limit.skip().saturating_add(limit.fetch()?))));
+            let local = node.downcast_ref::<LocalLimitExec>().map(|limit| (limit.input(), limit.fetch()));
+            let told = global.or(local).and_then(|(input, rows)| {
+                let operator = input.downcast_ref::<OperatorExec>()?;
+                Some(Arc::new(operator.wanting(rows)) as Arc<dyn ExecutionPlan>)
+            });
+            match told {
+                Some(told) => node.with_new_children(vec![told]).map(Transformed::yes),
+                None => Ok(Transformed::no(node)),
+            }
+        })
+        .data()
+    }
 }
 
 /// A sort with a long limit sorts everything and cuts.
