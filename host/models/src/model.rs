@@ -369,10 +369,15 @@ impl Model {
         format!("model `{}` (`{}`)", self.resource, self.endpoint)
     }
 
+    /// A text of the endpoint's as it may be shown: without the key, and without what moves a terminal.
+    pub fn masked(&self, text: &str) -> String {
+        let text = self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.held_back(text));
+        printable(&text)
+    }
+
     /// What may be shown of a text.
     fn shown(&self, text: &str) -> String {
-        let text = self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.held_back(text));
-        let text = printable(&text);
+        let text = self.masked(text);
         match text.len() > SHOWN + 100 {
             true => format!("{}…", &text[..text.floor_char_boundary(SHOWN + 100)]),
             false => text,

@@ -224,6 +224,12 @@ impl Desk {
         }
     }
 
+    /// The same, in whose message an endpoint is quoted.
+    pub(crate) fn masked(&self, lost: Lost) -> Lost {
+        let message = self.asked.iter().fold(lost.message, |message, model| model.masked(&message));
+        Lost { message, ..lost }
+    }
+
     /// What ends the run.
     fn ending(&self, unanswered: Unanswered) -> StepError {
         let stage = &self.stage;

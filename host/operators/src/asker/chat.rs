@@ -74,7 +74,7 @@ impl Asker {
         while let Some((row, answer)) = next(&mut waiting, &mut look, cancel).await? {
             answers[row] = Some(match answer {
                 Ok(answer) => Ok(answer),
-                Err(Why::Lost(lost)) => Err(lost),
+                Err(Why::Lost(lost)) => Err(self.desk.masked(lost)),
                 Err(Why::Unanswered(unanswered)) => Err(self.desk.lost(unanswered)?),
                 Err(Why::Ended(error)) => return Err(error),
             });
