@@ -293,6 +293,7 @@ def bad(make):
         (3, ["the new column `text` of `asked` is there already"], PROMPT + '\ninto = "text"', "", ""),
         (3, ["a picture is bytes, and `text` is utf8"], PROMPT + '\nimages = "text"', "", ""),
         (3, ["unknown key `temperature`", "`params`"], PROMPT + "\ntemperature = 0", "", ""),
+        (3, ["vectors of `other` don't compare with those of `small-chat`", "fallback"], 'embed = "{{ text }}"\nmodel = "m"', 'dimensions = 2\nfallback = ["k"]\n[model.k]\nprovider = "openai"\nmodel = "other"', ""),
     ]
     wrong = []
     for code, words, stage, model, top in cases:

@@ -8,11 +8,14 @@ use std::{
 };
 
 use datafusion::{
-    arrow::{array::RecordBatch, datatypes::SchemaRef},
+    arrow::{
+        array::{Array, ArrayRef, AsArray, RecordBatch, StructArray},
+        datatypes::{DataType, Fields, SchemaRef},
+    },
     execution::SendableRecordBatchStream,
     physical_plan::execute_stream,
 };
-use dflow_operators::{StepError, TaskScope, step_error};
+use dflow_operators::{StepError, TaskScope, step_error, usage_type};
 use dflow_pipeline::{Codec, Draft, Fault, Format, Name, Pipeline, written};
 use dflow_plan::EndPlan;
 
@@ -98,9 +101,8 @@ impl Engine {
                 if !same(&left, &right) {
                     let at = (0..rows).find(|i| !same(&left.slice(*i, 1), &right.slice(*i, 1))).unwrap_or_default();
                     let (left, right) = (left.slice(at, 1), right.slice(at, 1));
-                    let column = (0..left.num_columns())
-                        .find(|i| left.column(*i).to_data() != right.column(*i).to_data())
-                        .unwrap_or_default();
+                    let column =
+                        (0..left.num_columns()).find(|i| !equal(left.column(*i), right.column(*i))).unwrap_or_default();
                     let column = left.schema().field(column).name().clone();
                     return Ok(Some(Difference::Cell { row: row + at as u64, column }));
                 }
@@ -174,7 +176,31 @@ impl Side {
 }
 
 fn same(a: &RecordBatch, b: &RecordBatch) -> bool {
-    a.columns().iter().zip(b.columns()).all(|(a, b)| a.to_data() == b.to_data())
+    a.columns().iter().zip(b.columns()).all(|(a, b)| equal(a, b))
+}
+
+fn equal(a: &ArrayRef, b: &ArrayRef) -> bool {
+    told(a).to_data() == told(b).to_data()
+}
+
+/// A column; what answers took without where they are from, which in a repetition is the run that is repeated.
+fn told(column: &ArrayRef) -> ArrayRef {
+    const FROM: &str = "from";
+    let (Some(members), DataType::Struct(usage)) = (column.as_struct_opt(), usage_type()) else {
+        return column.clone();
+    };
+    // Members that are null everywhere may be missing from a file.
+    let is_usage = [FROM, "finish", "attempts"].iter().all(|name| members.column_by_name(name).is_some())
+        && members.fields().iter().all(|field| usage.find(field.name()).is_some());
+    if !is_usage {
+        return column.clone();
+    }
+    let kept = members.fields().iter().zip(members.columns()).filter(|(field, _)| field.name() != FROM);
+    let (fields, columns): (Vec<_>, Vec<_>) = kept.map(|(field, column)| (field.clone(), column.clone())).unzip();
+    match StructArray::try_new(Fields::from(fields), columns, members.nulls().cloned()) {
+        Ok(members) => Arc::new(members),
+        Err(_) => column.clone(),
+    }
 }
 
 /// The columns and their types.
@@ -182,4 +208,29 @@ fn names(schema: &SchemaRef) -> String {
     let names =
         schema.fields().iter().map(|field| format!("{} {}", field.name(), dflow_plan::type_text(field.data_type())));
     names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::{
+        array::{Int64Array, StringArray},
+        datatypes::Field,
+    };
+
+    use super::*;
+
+    #[test]
+    fn where_answers_are_from_makes_no_difference() {
+        let usage = |from: &str, attempts: i64, other: &str| -> ArrayRef {
+            let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+            let number: ArrayRef = Arc::new(Int64Array::from(vec![attempts]));
+            let members = [("from", text(from)), ("finish", text("stop")), ("attempts", number), (other, text("m"))];
+            let members =
+                members.map(|(name, column)| (Arc::new(Field::new(name, column.data_type().clone(), true)), column));
+            Arc::new(StructArray::from(members.to_vec()))
+        };
+        assert!(equal(&usage("asked", 1, "model"), &usage("row", 1, "model")));
+        assert!(!equal(&usage("asked", 1, "model"), &usage("row", 2, "model")));
+        assert!(!equal(&usage("asked", 1, "to"), &usage("row", 1, "to")), "it is something else");
+    }
 }
