@@ -141,10 +141,10 @@ impl Journal {
         let run = self.run.clone();
         self.with(|db| {
             let mut spent = db.prepare(
-                "WITH of AS (SELECT id, exit, first FROM run WHERE pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND id <= ?1),
-                 done AS (SELECT model, max(run) AS run FROM spent JOIN of ON of.id = spent.run
-                     WHERE of.id < ?1 AND of.exit IN (0, 4) AND of.first IS NULL GROUP BY model)
-                 SELECT spent.model, sum(spent.usd) FROM spent JOIN of ON of.id = spent.run LEFT JOIN done ON done.model = spent.model
+                "WITH runs AS (SELECT id, exit, first FROM run WHERE pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND id <= ?1),
+                 done AS (SELECT model, max(run) AS run FROM spent JOIN runs ON runs.id = spent.run
+                     WHERE runs.id < ?1 AND runs.exit IN (0, 4) AND runs.first IS NULL GROUP BY model)
+                 SELECT spent.model, sum(spent.usd) FROM spent JOIN runs ON runs.id = spent.run LEFT JOIN done ON done.model = spent.model
                  WHERE spent.run > coalesce(done.run, '') GROUP BY spent.model HAVING sum(spent.usd) > 0",
             )?;
             let spent = spent.query_map([run], |row| Ok((row.get(0)?, Usd(uint(row.get(1)?)))))?;
