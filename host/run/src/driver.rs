@@ -385,8 +385,8 @@ impl Engine {
     }
 }
 
-/// Says where answers of models are kept, if any are asked, and which may be asked in the segments that are done; what rows were answered there is
-/// forgotten when that is done `fresh`. Gives what was spent before by the runs that this one goes on with.
+/// Says where answers of models are kept, if any are asked, and which may be asked in the segments that are done (none, where only failed rows are
+/// tried again); what rows were answered there is forgotten when that is done `fresh`. Gives what was spent before by the runs that this one goes on with.
 pub(crate) fn begin_asking(
     plan: &Plan,
     journal: &mut Journal,

@@ -123,13 +123,13 @@ impl Journal {
         Ok(Arc::new(Keeper { queue, thread: Some(thread) }))
     }
 
-    /// Says which models the run may ask: that it comes to its end is the end of what was spent on them, and on no others.
+    /// Says which models the run may ask about all rows: that it comes to its end is the end of what was spent on them, and on no others.
     pub(crate) fn may_ask(&mut self, models: &BTreeSet<&str>) -> Result<(), StepError> {
         let run = self.run.clone();
         self.lazily(|db| {
             let note = db.transaction()?;
             for model in models {
-                note.execute("INSERT OR IGNORE INTO spent VALUES (?, ?, 0)", params![model, run])?;
+                note.execute("INSERT OR IGNORE INTO spent VALUES (?, ?, 0, 1)", params![model, run])?;
             }
             note.commit()?;
             Ok(())
@@ -141,10 +141,10 @@ impl Journal {
         let run = self.run.clone();
         self.with(|db| {
             let mut spent = db.prepare(
-                "WITH of AS (SELECT id, exit, first FROM run WHERE pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND id <= ?1),
-                 done AS (SELECT model, max(run) AS run FROM spent JOIN of ON of.id = spent.run
-                     WHERE of.id < ?1 AND of.exit IN (0, 4) AND of.first IS NULL GROUP BY model)
-                 SELECT spent.model, sum(spent.usd) FROM spent JOIN of ON of.id = spent.run LEFT JOIN done ON done.model = spent.model
+                "WITH runs AS (SELECT id, exit, first FROM run WHERE pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND id <= ?1),
+                 done AS (SELECT model, max(run) AS run FROM spent JOIN runs ON runs.id = spent.run
+                     WHERE spent.ends AND runs.id < ?1 AND runs.exit IN (0, 4) AND runs.first IS NULL GROUP BY model)
+                 SELECT spent.model, sum(spent.usd) FROM spent JOIN runs ON runs.id = spent.run LEFT JOIN done ON done.model = spent.model
                  WHERE spent.run > coalesce(done.run, '') GROUP BY spent.model HAVING sum(spent.usd) > 0",
             )?;
             let spent = spent.query_map([run], |row| Ok((row.get(0)?, Usd(uint(row.get(1)?)))))?;
@@ -252,7 +252,7 @@ fn write(db: &mut Connection, run: &str, keep: &[Kept]) -> Result<(), Broken> {
     }
     for (model, usd) in spent {
         let mut add = write.prepare_cached(
-            "INSERT INTO spent VALUES (?, ?, ?) ON CONFLICT (model, run) DO UPDATE SET usd = usd + excluded.usd",
+            "INSERT INTO spent VALUES (?, ?, ?, 0) ON CONFLICT (model, run) DO UPDATE SET usd = usd + excluded.usd",
         )?;
         add.execute(params![model, run, int(usd)])?;
     }
