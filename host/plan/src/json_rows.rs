@@ -206,8 +206,12 @@ impl RowFormat for Objects {
     }
 
     fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow {
+        // What the decoder says of the types that were asked for is to the point.
+        let whole =
+            self.reader(&self.schema, 1).and_then(|mut decoder| decoder.decode(row).and_then(|_| decoder.flush()));
+        let message = said(whole.as_ref().err().unwrap_or(error));
         // Where what isn't JSON ends, nobody knows.
-        BadRow { message: said(error), last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
+        BadRow { message, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
     }
 }
 

@@ -175,10 +175,11 @@ pub(crate) fn decoded<F: RowFormat>(format: &F, bytes: &[u8], rows: usize) -> Re
             }
         }
     }
-    match batches.first() {
-        Some(first) => concat_batches(&first.schema(), &batches).and_then(fitting).map(Some),
-        None => Ok(None),
-    }
+    let batch = match batches.as_slice() {
+        [] | [_] => batches.pop(),
+        [first, ..] => Some(concat_batches(&first.schema(), &batches)?),
+    };
+    batch.map(fitting).transpose()
 }
 
 /// Adds to what there is of a row that begins at `at`, up to a line's end, or about as much as there is of it already. Gives whether there was more.
