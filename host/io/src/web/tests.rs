@@ -73,6 +73,7 @@ fn a_body_that_breaks_goes_on_where_it_broke_or_fails() {
         let (got, failed) = read(name, &lines, 2);
         assert!(got.len() == 200_000 && got[199_999] == "line 199999", "{name}: {} lines", got.len());
         assert!(failed.is_empty());
+        assert!(!stores.broke_off(&block_on(stores.list(&format!("{name}://long.txt"))).unwrap()[0]));
     }
     let (got, failed) = read("short", &lines, 2);
     assert!(got.len() > 90_000 && got.len() < 110_000, "{} lines", got.len());
@@ -81,6 +82,7 @@ fn a_body_that_breaks_goes_on_where_it_broke_or_fails() {
         failed,
         [format!("can't read `short://long.txt` from line {from} on: the server closed the connection early")]
     );
+    assert!(stores.broke_off(&block_on(stores.list("short://long.txt")).unwrap()[0]));
     let (got, failed) = read("broken_other", &lines, 2);
     let from = got.len() + 1;
     let message = format!("can't read `broken_other://long.txt` from line {from} on: it has changed while it was read");
