@@ -25,7 +25,7 @@ use crate::{
     problems::of_io,
     prune,
     tabular::TabularReader,
-    types::{parse_type, type_names},
+    types::{in_csv, parse_type, type_names, type_text},
 };
 
 /// Of how many files at most the metadata is looked at to plan a task.
@@ -162,6 +162,18 @@ async fn reading(
         true => partitions(at, &splits, read.partitions, &mut pinned).map_err(|m| vec![m])?,
         false => Partitions::default(),
     };
+    if let (Format::Csv, Some(schema)) = (format, &pinned) {
+        let unread = schema.fields().iter().filter(|field| !in_csv(field.data_type()));
+        let mistakes = unread.map(|field| {
+            let what = format!("no {} can be read from csv", type_text(field.data_type()));
+            Mistake::new(at.key("schema").key(field.name()), what)
+                .hint("read it as `utf8`, and make of it what is meant with `set`")
+        });
+        let mistakes: Vec<Mistake> = mistakes.collect();
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+    }
     let stores = &environment.stores;
     let reader: Arc<dyn SourceReader> = match (format, read.row.unwrap_or(ReadAs::File)) {
         (Format::Html, ReadAs::Line) => {
