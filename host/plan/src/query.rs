@@ -13,7 +13,7 @@ use datafusion::{
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     execution::session_state::SessionState,
-    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery},
     prelude::SessionContext,
     sql::{
         parser::Statement,
@@ -107,11 +107,42 @@ pub(crate) async fn plan(
         context.deregister_table(TableReference::bare(stage.as_str())).map_err(failed)?;
     }
     let planned = planned.map_err(failed)?;
+    // What can be made a join isn't one before it is optimised.
+    if is_correlated(&planned).map_err(failed)?
+        && is_correlated(&state.optimize(&planned).map_err(failed)?).map_err(failed)?
+    {
+        let what = "a subquery depends on the rows of the query around it in a way that can't be run";
+        return Err(vec![Mistake::new(at.clone(), what).hint("write it as a join")]);
+    }
     let planned = unique_names(planned).map_err(|what| vec![Mistake::new(at.clone(), what).hint("name it with AS")])?;
     match (inputs, bases.as_slice()) {
         ([(_, step)], [base]) if keeps_rows(&planned, base) => carried(name, step, base, planned).map_err(failed),
         _ => made(name, planned).map_err(failed),
     }
+}
+
+/// Whether a subquery reads the rows of the query around it.
+fn is_correlated(plan: &LogicalPlan) -> datafusion::error::Result<bool> {
+    let reads = |subquery: &Subquery| !subquery.outer_ref_columns.is_empty();
+    let expression = |expr: &Expr| {
+        expr.exists(|expr| {
+            Ok(match expr {
+                Expr::ScalarSubquery(subquery) => reads(subquery),
+                Expr::Exists(exists) => reads(&exists.subquery),
+                Expr::InSubquery(within) => reads(&within.subquery),
+                Expr::SetComparison(compared) => reads(&compared.subquery),
+                _ => false,
+            })
+        })
+    };
+    plan.exists(|node| {
+        let mut found = matches!(node, LogicalPlan::Subquery(subquery) if reads(subquery));
+        node.apply_expressions(|expr| {
+            found |= expression(expr)?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(found)
+    })
 }
 
 /// The table that a query sees: a stage's visible columns, and the system columns that it asks for.
