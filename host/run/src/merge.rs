@@ -19,7 +19,7 @@ use datafusion::arrow::{
 use dflow_io::{Encoder, Prepared, StagedFolder, partition_of};
 use dflow_operators::StepError;
 use dflow_pipeline::{Fault, Format, Name};
-use dflow_plan::stored_rows;
+use dflow_plan::{floats_alike, stored_rows};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::writer::{Files, Merge, TaskOutput, text};
@@ -62,7 +62,7 @@ impl Keys {
             Some(empty) if column.null_count() > 0 => {
                 zip(&is_not_null(&column)?, &column, &Scalar::new(Arc::clone(empty)))
             }
-            _ => Ok(column),
+            _ => floats_alike(&column),
         });
         let columns = parts.collect::<Result<Vec<_>, ArrowError>>().map_err(internal)?;
         let rows = self.converter.convert_columns(&columns).map_err(internal)?;
