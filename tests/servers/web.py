@@ -15,6 +15,9 @@ A URL is SITE/MODE/PATH, where PATH is a file's in FOLDER and MODE says how it i
     403-twice     403 twice for each file, then good
     short         half of the file, then the connection is closed
     broken-once   as short for the first request of a file, then good
+    broken-plain  the same without ETag and ranges
+    broken-whole  the same without ranges
+    broken-other  the same without ETag and ranges, and then it is another file
     wrong-range   parts, but always from the start of the file
     long-range    parts that are the whole file
     changing      another ETag at each request, and another content
@@ -121,6 +124,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         etag = f'"{hash(body) & 0xFFFFFFFF:x}"'
         headers = {"ETag": etag, "Last-Modified": email.utils.formatdate(1_700_000_000, usegmt=True)}
         half = body[: len(body) // 2]
+        broken = mode.startswith("broken-")
+        if mode in ("short", "broken-plain", "broken-other") and self.command == "GET":
+            del headers["ETag"]
         if mode == "changing":
             return self.answer(200, headers, body)
         if mode == "chunked":
@@ -136,9 +142,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("If-Match") not in (None, etag):
             return self.answer(412, {})
         if self.command == "GET":
-            if mode == "short" or (mode == "broken-once" and seen(self.path) == 0):
-                del headers["ETag"]
-                return self.answer(200, headers | ({"ETag": etag} if mode == "broken-once" else {}), half, len(body))
+            if mode == "short" or (broken and seen(self.path) == 0):
+                return self.answer(200, headers, half, len(body))
+            if mode == "broken-other":
+                body = body.swapcase()
             if mode == "slow":
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
@@ -146,7 +153,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(half)
                 self.wfile.flush()
                 return time.sleep(3600)
-        asked = self.asked(len(body)) if mode not in ("noranges", "slow", "short") else None
+        whole = mode in ("noranges", "slow", "short") or (broken and mode != "broken-once")
+        asked = None if whole else self.asked(len(body))
         if asked is None:
             return self.answer(200, headers, body)
         first, end = asked

@@ -1,11 +1,11 @@
 //! Where bytes are: the volumes of a pipeline.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -34,6 +34,8 @@ struct Inner {
     disk: Arc<LocalFileSystem>,
     variables: Variables,
     io: Handle,
+    /// The files whose stored bytes could not be read to their end.
+    broken: Mutex<BTreeSet<String>>,
 }
 
 /// Where a volume is.
@@ -43,6 +45,24 @@ enum Root {
     Folder(PathBuf),
     Web(Web),
     Bucket(Arc<Bucket>),
+}
+
+/// The stored bytes of a file, of which it is remembered when they break off.
+struct Watched {
+    stored: Box<dyn Read + Send>,
+    stores: Stores,
+    identity: String,
+}
+
+impl Read for Watched {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stored.read(into).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                let mut broken = self.stores.inner.broken.lock().unwrap_or_else(PoisonError::into_inner);
+                broken.insert(self.identity.clone());
+            }
+        })
+    }
 }
 
 impl Stores {
@@ -93,7 +113,8 @@ impl Stores {
         }
         roots.insert(ABSOLUTE.to_owned(), Root::Folder(PathBuf::from("/")));
         roots.insert(RELATIVE.to_owned(), Root::Folder(folder));
-        Ok(Self { inner: Arc::new(Inner { roots, disk: Arc::new(LocalFileSystem::new()), variables, io }) })
+        let (disk, broken) = (Arc::new(LocalFileSystem::new()), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { roots, disk, variables, io, broken }) })
     }
 
     /// What makes the requests that a plugin is granted; `None` when it is granted none.
@@ -133,7 +154,14 @@ impl Stores {
             (None, Some(path)) => Box::new(File::open(path)?),
             (None, None) => return Err(io::Error::other("it is neither here nor on the web")),
         };
-        Content::new(codec, stored, Some(self.io().clone()))
+        let stored = Watched { stored, stores: self.clone(), identity: split.identity() };
+        Content::new(codec, Box::new(stored), Some(self.io().clone()))
+    }
+
+    /// Whether a split's file was opened and then not read to its end, for a reason outside. Who decodes it can't tell that from what
+    /// is wrong with its content.
+    pub fn broke_off(&self, split: &Split) -> bool {
+        self.inner.broken.lock().unwrap_or_else(PoisonError::into_inner).contains(&split.identity())
     }
 
     /// The content of a split's file, decompressed by a codec or by the one that its name says, to be read on a thread that may

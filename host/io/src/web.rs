@@ -1,8 +1,9 @@
 //! A volume on the web: what is behind `http://` and `https://`.
 //!
 //! Paths are the URL's, not encoded; requests are made on the IO runtime. What a server says is checked before it is believed:
-//! [`service`] looks at each answer, [`store`] at each body.
+//! [`service`] looks at each answer, [`body`] at each body.
 
+mod body;
 mod listing;
 mod manifest;
 mod service;
@@ -83,7 +84,7 @@ impl Web {
                 let message = format!("the volume `{name}` can't be reached: {}", explain(&error));
                 IoError::new(Fault::Pipeline, message).hint("its `url` should look like `https://host/path`")
             })?;
-        let store = Arc::new(WebStore { inner, timeout });
+        let store = Arc::new(WebStore { inner: Arc::new(inner), timeout });
         Ok(Self { name: name.to_owned(), url, store, manifest: volume.manifest.clone(), io })
     }
 

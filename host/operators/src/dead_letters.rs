@@ -171,7 +171,9 @@ impl Open {
             let told = LETTER_COLUMNS.contains(&field.name().as_str());
             if !told && !field.name().starts_with("__common_expr") && writable(field) {
                 kept.push(i);
-                fields.push(Arc::new(Field::clone(field).with_name(flat(field.name(), stage)).with_nullable(true)));
+                fields.push(Arc::new(
+                    Field::clone(field).with_name(flat(field.name(), stage, &given)).with_nullable(true),
+                ));
             }
         }
         fields.extend(told_fields());
@@ -186,12 +188,15 @@ impl Open {
     }
 }
 
-/// A column's name: a sink's are called as they are written, all others `stage.column` already.
-fn flat(name: &str, stage: &Name) -> String {
-    match name.contains('.') {
-        true => name.to_owned(),
-        false => format!("{stage}.{}", name.trim_start_matches('#')),
+/// A column's name: a sink's are called as they are written, all others `stage.column` already. What a sink of files that rows name
+/// has beside the columns that these read keeps its `#` where one of them has its name.
+fn flat(name: &str, stage: &Name, given: &Schema) -> String {
+    if name.contains('.') {
+        return name.to_owned();
     }
+    let plain = name.trim_start_matches('#');
+    let taken = plain != name && !LETTER_COLUMNS.contains(&plain) && given.field_with_name(plain).is_ok();
+    format!("{stage}.{}", if taken { name } else { plain })
 }
 
 /// Whether a column can be written.
@@ -259,6 +264,15 @@ mod tests {
 
     fn letters(folder: &Path) -> DeadLetters {
         DeadLetters::new(DeadPlace { folder: folder.to_owned(), name: "task".to_owned() })
+    }
+
+    #[test]
+    fn columns_of_a_sink_of_named_files_have_names_of_their_own() {
+        let fields = ["#content", "#id", "#uri", "id", "article.title", "uri"];
+        let given = Schema::new(fields.map(|name| Field::new(name, DataType::Utf8, true)).to_vec());
+        let stage: Name = "pages".parse().expect("a name");
+        let named = fields.map(|name| flat(name, &stage, &given));
+        assert_eq!(named, ["pages.content", "pages.#id", "pages.uri", "pages.id", "article.title", "pages.uri"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Parquet files of a source, opened by DataFusion's own reader, so that filters, ranges and statistics reach into them.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{error::Error, iter, panic::AssertUnwindSafe, sync::Arc};
 
 use chrono::DateTime;
 use datafusion::{
@@ -157,7 +157,7 @@ impl ParquetFiles {
                     let splits = reading.splits.clone();
                     match files.file(reading, i, &wanted).await {
                         Ok(batches) => batches,
-                        Err(e) => stream::iter([Ok(failure(&splits, i, 0, &wanted, &e))]).boxed(),
+                        Err(e) => stream::iter([Ok(failure(&files.stores, &splits, i, 0, &wanted, &e))]).boxed(),
                     }
                 }
             })
@@ -220,14 +220,14 @@ impl ParquetFiles {
             .with_morselizer(morselizer)
             .with_metrics(source.metrics())
             .build()?;
-        let wanted = wanted.clone();
+        let (stores, wanted) = (self.stores.clone(), wanted.clone());
         // What a filter spares is known when all of the rest is read.
         let all = self.predicate().is_some().then(|| rows_within(&metadata, split.range));
         let state = (AssertUnwindSafe(batches), 0u64, held);
         let batches = stream::try_unfold(Some(state), move |state| {
-            let (reading, wanted) = (reading.clone(), wanted.clone());
+            let (stores, reading, wanted) = (stores.clone(), reading.clone(), wanted.clone());
             let failure = move |reading: &Reading, wanted: &SchemaRef, read, e: &_| {
-                failure(&reading.splits, index, read, wanted, e)
+                failure(&stores, &reading.splits, index, read, wanted, e)
             };
             async move {
                 let Some((mut batches, read, held)) = state else { return Ok(None) };
@@ -375,12 +375,46 @@ pub fn unreadable_parquet(split: &Split, error: &DataFusionError) -> String {
     format!("`{}` can't be read as parquet: {text}", split.uri())
 }
 
-fn failure(splits: &[Split], index: usize, position: u64, wanted: &SchemaRef, error: &DataFusionError) -> SourceBatch {
-    let message = unreadable_parquet(&splits[index], error);
-    let failed = vec![SourceFailure { split: index as u32, position, fault: Fault::Data, message }];
+fn failure(
+    stores: &Stores,
+    splits: &[Split],
+    index: usize,
+    position: u64,
+    wanted: &SchemaRef,
+    error: &DataFusionError,
+) -> SourceBatch {
+    let split = &splits[index];
+    // A file on this machine that ends too early is an error of its store, too.
+    let fault = match stores.local_path(split).is_none() && of_store(error) {
+        true => Fault::Outside,
+        false => Fault::Data,
+    };
+    let failed =
+        vec![SourceFailure { split: index as u32, position, fault, message: unreadable_parquet(split, error) }];
     SourceBatch { rows: RecordBatch::new_empty(wanted.clone()), runs: Vec::new(), failed }
+}
+
+/// Whether it is the store that failed.
+fn of_store(error: &DataFusionError) -> bool {
+    let mut causes = iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
+    causes.any(|error| error.is::<object_store::Error>())
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> DataFusionError {
     DataFusionError::Execution("its decoder panicked".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::errors::ParquetError;
+
+    use super::*;
+
+    #[test]
+    fn what_a_store_fails_at_is_told_from_what_is_wrong_with_a_file() {
+        let broken = || object_store::Error::Generic { store: "HTTP", source: "broken off".into() };
+        assert!(of_store(&DataFusionError::from(broken())));
+        assert!(of_store(&DataFusionError::from(ParquetError::from(broken()))));
+        assert!(!of_store(&DataFusionError::from(ParquetError::General("not a file".to_owned()))));
+    }
 }

@@ -23,6 +23,10 @@ use crate::order::Order;
 /// The columns that are hidden unless asked for.
 pub(crate) const SYSTEM: [&str; 3] = ["__id__", "__parent_id__", "__index__"];
 
+/// What the names of a file's content as bytes, and as what stands for the file, end with.
+pub(crate) const BYTES: &str = "#bytes";
+pub(crate) const FILE: &str = "#file";
+
 /// A column that can be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
@@ -117,13 +121,13 @@ impl Columns {
                 system.insert(name.to_owned(), Column::of(field));
             } else if is_split(field.name()) {
                 split = Some(Column::of(field));
-            } else if let Some(of) = name.strip_suffix("#bytes") {
+            } else if let Some(of) = name.strip_suffix(BYTES) {
                 // The readers give the bytes after the text, and what stands for the file after both.
                 if let Some(column) = visible.get_mut(of) {
                     let column: &mut Column = column;
                     column.bytes = Some(field.name().clone());
                 }
-            } else if let Some(of) = name.strip_suffix("#file") {
+            } else if let Some(of) = name.strip_suffix(FILE) {
                 if let Some(column) = visible.get_mut(of) {
                     let column: &mut Column = column;
                     column.file = Some(field.name().clone());

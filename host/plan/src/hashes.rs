@@ -9,7 +9,8 @@ use datafusion::{
     arrow::{
         array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, StringViewArray, UInt64Array},
         compute::cast,
-        datatypes::{DataType, UInt32Type},
+        datatypes::{DataType, Float32Type, Float64Type, UInt32Type},
+        error::ArrowError,
         row::{RowConverter, SortField},
         util::display::{ArrayFormatter, FormatOptions},
     },
@@ -162,13 +163,30 @@ impl ScalarUDFImpl for KeyOf {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = arrays(&args)?;
+        let columns = arrays(&args)?.iter().map(floats_alike).collect::<Result<Vec<_>, _>>()?;
         let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
         let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
         let keys = rows.iter().map(|row| xxh3_128(row.as_ref()).to_be_bytes());
         let keys: Vec<u8> = keys.flatten().collect();
         Ok(ColumnarValue::Array(Arc::new(FixedSizeBinaryArray::try_new(16, keys.into(), None)?)))
     }
+}
+
+/// A column whose floats are the same bytes where they are equal, as those of groups and joins are: zeros of either sign, and all that
+/// are no numbers.
+pub fn floats_alike(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    Ok(match column.data_type() {
+        DataType::Float64 => {
+            let alike = |value: f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(alike))
+        }
+        DataType::Float32 => {
+            let alike = |value: f32| if value.is_nan() { f32::NAN } else { value + 0.0 };
+            Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(alike))
+        }
+        DataType::Float16 => cast(&floats_alike(&cast(column, &DataType::Float32)?)?, &DataType::Float16)?,
+        _ => Arc::clone(column),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -224,6 +242,21 @@ mod tests {
             "6c265407708919df382136318155e1cb",
         ];
         assert_eq!(ids, expected);
+    }
+
+    #[test]
+    fn floats_that_are_equal_are_the_same_bytes() {
+        let odd = f64::from_bits(f64::NAN.to_bits() | 7);
+        let values: ArrayRef =
+            Arc::new(Float64Array::from(vec![Some(-0.0), Some(0.0), Some(odd), Some(f64::NAN), None]));
+        for data_type in [DataType::Float64, DataType::Float32, DataType::Float16] {
+            let column = cast(&values, &data_type).expect("a float");
+            let alike = floats_alike(&column).expect("a float");
+            assert_eq!(alike.data_type(), &data_type);
+            let alike = cast(&alike, &DataType::Float64).expect("a float");
+            let bits: Vec<_> = alike.as_primitive::<Float64Type>().iter().map(|v| v.map(f64::to_bits)).collect();
+            assert!(bits[0] == Some(0) && bits[0] == bits[1] && bits[2] == bits[3] && bits[4].is_none(), "{data_type}");
+        }
     }
 
     #[test]

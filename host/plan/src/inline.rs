@@ -1,6 +1,6 @@
 //! Rows that are given inline or by the caller.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use datafusion::arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
@@ -11,6 +11,7 @@ use datafusion::arrow::{
 use dflow_io::{IoError, Run, SourceBatch, SourceReader, Split};
 use dflow_pipeline::{BatchLimits, Row};
 use futures::{StreamExt, stream::BoxStream};
+use serde_json::Value;
 
 use crate::json_rows::decode_objects;
 
@@ -29,16 +30,14 @@ impl InlineReader {
 
     /// Rows of JSON values, their types inferred from all of them, their columns in the order of their first appearance.
     pub fn of_values(rows: &[Row]) -> Result<Self, String> {
-        let values: Vec<serde_json::Value> = rows
-            .iter()
-            .map(|row| serde_json::Value::Object(row.iter().map(|(k, v)| (k.clone(), v.clone())).collect()))
-            .collect();
+        let values: Vec<Value> =
+            rows.iter().map(|row| Value::Object(row.iter().map(|(k, v)| (k.clone(), v.clone())).collect())).collect();
         let schema = infer(&values)?;
         Self::of_json(&values, &schema)
     }
 
     /// Rows of JSON objects in the columns of a schema.
-    pub fn of_json(values: &[serde_json::Value], schema: &SchemaRef) -> Result<Self, String> {
+    pub fn of_json(values: &[Value], schema: &SchemaRef) -> Result<Self, String> {
         let rows = decode_objects(values, schema).map_err(|e| e.to_string())?;
         Ok(Self::new(rows))
     }
@@ -82,10 +81,12 @@ impl SourceReader for InlineReader {
 }
 
 /// The schema of JSON objects: columns in the order of their first appearance, text as views.
-pub(crate) fn infer(values: &[serde_json::Value]) -> Result<SchemaRef, String> {
-    let inferred = infer_json_schema_from_iterator(values.iter().map(Ok)).map_err(|e| e.to_string())?;
+pub(crate) fn infer(values: &[Value]) -> Result<SchemaRef, String> {
+    let rows =
+        values.iter().map(|value| Ok(if has_gaps(value) { Cow::Owned(filled(value)) } else { Cow::Borrowed(value) }));
+    let inferred = infer_json_schema_from_iterator(rows).map_err(|e| e.to_string())?;
     let mut fields: Vec<Field> = Vec::new();
-    for name in values.iter().filter_map(serde_json::Value::as_object).flat_map(|object| object.keys()) {
+    for name in values.iter().filter_map(Value::as_object).flat_map(|object| object.keys()) {
         if !fields.iter().any(|f| f.name() == name)
             && let Ok(field) = inferred.field_with_name(name)
         {
@@ -93,6 +94,32 @@ pub(crate) fn infer(values: &[serde_json::Value]) -> Result<SchemaRef, String> {
         }
     }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Whether a list holds nulls beside lists or objects, which inference takes for a mistake.
+fn is_gappy(items: &[Value]) -> bool {
+    items.iter().any(Value::is_null) && items.iter().any(|item| item.is_array() || item.is_object())
+}
+
+/// Whether there is such a list in a value.
+fn has_gaps(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => is_gappy(items) || items.iter().any(has_gaps),
+        Value::Object(members) => members.values().any(has_gaps),
+        _ => false,
+    }
+}
+
+/// A value of the same type without such nulls.
+fn filled(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let gappy = is_gappy(items);
+            items.iter().filter(|item| !(gappy && item.is_null())).map(filled).collect()
+        }
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), filled(value))).collect(),
+        other => other.clone(),
+    }
 }
 
 /// Text and bytes of columns are views.
@@ -135,6 +162,8 @@ pub(crate) fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::{Array, AsArray};
+
     use super::*;
 
     #[test]
@@ -148,5 +177,16 @@ mod tests {
             .map(|f| format!("{} {}", f.name(), crate::type_text(f.data_type())))
             .collect();
         assert_eq!(fields, ["z float64", "a utf8", "m list<bool>"]);
+    }
+
+    #[test]
+    fn lists_may_hold_nulls_beside_lists_and_objects() {
+        let rows = r#"[{"l": [null, [1], null], "o": [{"a": [[null], [true]]}, null], "s": [null, "x"]}]"#;
+        let rows: Vec<Row> = serde_json::from_str(rows).expect("json");
+        let reader = InlineReader::of_values(&rows).expect("types can be inferred");
+        let types: Vec<_> = reader.schema().fields().iter().map(|f| crate::type_text(f.data_type())).collect();
+        assert_eq!(types, ["list<list<int64>>", "list<struct<a: list<list<bool>>>>", "list<utf8>"]);
+        let lists = reader.rows.column(0).as_list::<i32>().value(0);
+        assert_eq!((lists.len(), lists.null_count()), (3, 2));
     }
 }

@@ -49,6 +49,7 @@ mod verbs;
 pub use columns::{Column, Columns};
 pub use edges::graph;
 pub use environment::Environment;
+pub use hashes::floats_alike;
 pub use inline::InlineReader;
 pub use json_rows::decode_objects;
 pub use parts::Again;

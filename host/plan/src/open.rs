@@ -31,7 +31,7 @@ pub(crate) fn left_open(at: &At, plan: &LogicalPlan) -> Vec<Mistake> {
             return Ok(TreeNodeRecursion::Jump);
         }
         match node {
-            LogicalPlan::Limit(limit) if !has_order(&limit.input) => open.push(
+            LogicalPlan::Limit(limit) if !has_order(&limit.input, true) => open.push(
                 Mistake::new(at.clone(), "which rows a limit keeps is open, since nothing says their order")
                     .hint("sort them first"),
             ),
@@ -84,19 +84,18 @@ fn open_expression(at: &At, expr: &Expr) -> Option<Mistake> {
     }
 }
 
-/// Whether rows come in an order that is the same in each run: that of a sort, or the source's.
-fn has_order(plan: &LogicalPlan) -> bool {
+/// Whether rows come in an order that is the same in each run: that of a sort, or the source's, if rows stream in that.
+pub(crate) fn has_order(plan: &LogicalPlan, streams: bool) -> bool {
     match plan {
-        LogicalPlan::Sort(_) | LogicalPlan::TableScan(_) | LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
-            true
-        }
+        LogicalPlan::Sort(_) | LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => true,
+        LogicalPlan::TableScan(_) => streams,
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => true,
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Limit(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Unnest(_)
-        | LogicalPlan::Extension(_) => plan.inputs().iter().all(|input| has_order(input)),
+        | LogicalPlan::Extension(_) => plan.inputs().iter().all(|input| has_order(input, streams)),
         _ => false,
     }
 }

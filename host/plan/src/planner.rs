@@ -253,7 +253,17 @@ impl Planning<'_> {
         if !self.from[name].iter().all(|from| self.steps.contains_key(from)) {
             return;
         }
-        let step = match self.step(name, stage).await {
+        let planned = self.step(name, stage).await.and_then(|step| {
+            match step.columns.visible.keys().find(|column| is_split(column)) {
+                Some(column) => {
+                    let what = format!("`{column}` is a name that dflow gives itself");
+                    let at = At::stage(name).key(stage.verb.keyword());
+                    Err(vec![Mistake::new(at, what).hint("choose another")])
+                }
+                None => Ok(step),
+            }
+        });
+        let step = match planned {
             // A sink gives no rows to count, nor to know by an id.
             Ok(step) if matches!(stage.verb, Verb::Write(_)) => Ok(step),
             Ok(step) => match &stage.id {

@@ -4,7 +4,7 @@
 //! stage keeps its rows' ids and ancestors: what is hidden is put back into each of its projections, all the way up. Other
 //! queries make rows of their own, which have none.
 
-use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeSet, iter, ops::ControlFlow, sync::Arc};
 
 use datafusion::{
     catalog::view::ViewTable,
@@ -13,12 +13,13 @@ use datafusion::{
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     execution::session_state::SessionState,
-    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery},
     prelude::SessionContext,
     sql::{
         parser::Statement,
         sqlparser::ast::{
-            ExceptSelectItem, Expr as SqlExpr, Ident, SelectItem, SetExpr, Statement as SqlStatement, visit_expressions,
+            ExceptSelectItem, Expr as SqlExpr, Ident, Select, SelectItem, SetExpr, Statement as SqlStatement,
+            TableFactor, visit_expressions,
         },
     },
 };
@@ -107,11 +108,42 @@ pub(crate) async fn plan(
         context.deregister_table(TableReference::bare(stage.as_str())).map_err(failed)?;
     }
     let planned = planned.map_err(failed)?;
+    // What can be made a join isn't one before it is optimised.
+    if is_correlated(&planned).map_err(failed)?
+        && is_correlated(&state.optimize(&planned).map_err(failed)?).map_err(failed)?
+    {
+        let what = "a subquery depends on the rows of the query around it in a way that can't be run";
+        return Err(vec![Mistake::new(at.clone(), what).hint("write it as a join")]);
+    }
     let planned = unique_names(planned).map_err(|what| vec![Mistake::new(at.clone(), what).hint("name it with AS")])?;
     match (inputs, bases.as_slice()) {
         ([(_, step)], [base]) if keeps_rows(&planned, base) => carried(name, step, base, planned).map_err(failed),
         _ => made(name, planned).map_err(failed),
     }
+}
+
+/// Whether a subquery reads the rows of the query around it.
+fn is_correlated(plan: &LogicalPlan) -> datafusion::error::Result<bool> {
+    let reads = |subquery: &Subquery| !subquery.outer_ref_columns.is_empty();
+    let expression = |expr: &Expr| {
+        expr.exists(|expr| {
+            Ok(match expr {
+                Expr::ScalarSubquery(subquery) => reads(subquery),
+                Expr::Exists(exists) => reads(&exists.subquery),
+                Expr::InSubquery(within) => reads(&within.subquery),
+                Expr::SetComparison(compared) => reads(&compared.subquery),
+                _ => false,
+            })
+        })
+    };
+    plan.exists(|node| {
+        let mut found = matches!(node, LogicalPlan::Subquery(subquery) if reads(subquery));
+        node.apply_expressions(|expr| {
+            found |= expression(expr)?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(found)
+    })
 }
 
 /// The table that a query sees: a stage's visible columns, and the system columns that it asks for.
@@ -123,12 +155,30 @@ fn visible(step: &Step, system: &BTreeSet<&str>) -> datafusion::error::Result<Lo
 
 /// System columns that a query asks for by name aren't also part of its `*`.
 fn hide_from_wildcards(query: &mut Query, inputs: &[(&Name, Step)]) {
-    let there = |name: &str| inputs.iter().any(|(_, step)| step.columns.system.contains_key(name));
-    let names: Vec<Ident> =
-        query.system.iter().filter(|name| there(name)).map(|n| Ident::with_quote('"', *n)).collect();
+    let system = query.system.clone();
     let Statement::Statement(statement) = &mut query.statement else { return };
-    let SqlStatement::Query(body) = statement.as_mut() else { return };
-    let SetExpr::Select(select) = body.body.as_mut() else { return };
+    if let SqlStatement::Query(body) = statement.as_mut() {
+        except(body.body.as_mut(), &system, inputs);
+    }
+}
+
+/// Leaves system columns out of the wildcards of each branch.
+fn except(branch: &mut SetExpr, system: &BTreeSet<&'static str>, inputs: &[(&Name, Step)]) {
+    let select = match branch {
+        SetExpr::Select(select) => select,
+        SetExpr::Query(query) => return except(query.body.as_mut(), system, inputs),
+        SetExpr::SetOperation { left, right, .. } => {
+            except(left, system, inputs);
+            return except(right, system, inputs);
+        }
+        _ => return,
+    };
+    let read = read_by(select, inputs);
+    let there = |name: &str| {
+        let of = |stage: &Name| read.as_ref().is_none_or(|read| read.contains(&stage.as_str()));
+        inputs.iter().any(|(stage, step)| of(stage) && step.columns.system.contains_key(name))
+    };
+    let names: Vec<Ident> = system.iter().filter(|name| there(name)).map(|n| Ident::with_quote('"', *n)).collect();
     let Some((first, rest)) = names.split_first() else { return };
     for item in &mut select.projection {
         if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item {
@@ -141,6 +191,20 @@ fn hide_from_wildcards(query: &mut Query, inputs: &[(&Name, Step)]) {
             }
         }
     }
+}
+
+/// The stages that a branch reads; `None` when it reads something else, too.
+fn read_by<'a>(select: &Select, inputs: &[(&'a Name, Step)]) -> Option<Vec<&'a str>> {
+    let tables = select
+        .from
+        .iter()
+        .flat_map(|from| iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
+    let stage = |table: &TableFactor| {
+        let TableFactor::Table { name, .. } = table else { return None };
+        let name = &name.0.last()?.as_ident()?.value;
+        inputs.iter().map(|(stage, _)| stage.as_str()).find(|stage| stage == name)
+    };
+    tables.map(stage).collect()
 }
 
 /// Columns whose names DataFusion made up, or that clash, get names that can be read.

@@ -18,6 +18,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::{
+    open::has_order,
     parts::{Again, Part, parts},
     prune, saved, tee,
     together::{End, Way},
@@ -65,6 +66,8 @@ pub struct Segment {
     /// Whether the order of rows matters, to a limit or to a sink that would get them in order by itself, so that a global task
     /// may not deal them into partitions.
     pub ordered: bool,
+    /// The ends whose rows come in an order that is the same in each run.
+    pub in_order: BTreeSet<Name>,
     /// The stages that run once and are read by several.
     pub shared: Vec<Name>,
     /// The stages that several read and that run for some by themselves nevertheless, since branches meet again there.
@@ -152,13 +155,16 @@ impl Segment {
         }
         let limited = parts.iter().any(|part| part.rows.ordered);
         let global = scans != 1 || limited || parts.iter().any(|part| part.rows.regroup);
+        let ordered = limited || (global && group.len() > 1 && group.iter().any(|end| end.way == Way::Single));
+        let in_order = group.iter().filter(|end| has_order(&end.plan, !global || ordered));
         Ok(Self {
             ends: ends.into_iter().cloned().collect(),
             sources,
             stages,
             operators,
             global,
-            ordered: limited || (global && group.len() > 1 && group.iter().any(|end| end.way == Way::Single)),
+            ordered,
+            in_order: in_order.map(|end| end.stage.clone()).collect(),
             shared: parts.iter().filter(|part| !part.readers.is_empty()).map(|part| part.stage.clone()).collect(),
             again,
             early: parts.iter().filter(|part| part.early).flat_map(|part| part.stages.iter().cloned()).collect(),

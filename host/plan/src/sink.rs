@@ -7,7 +7,7 @@ use datafusion::{
 };
 use dflow_io::{IoError, Place, Stores, name_part};
 use dflow_operators::{SPLIT_COLUMN, Template};
-use dflow_pipeline::{At, FileNames, Mistake, Mode, Name, Write};
+use dflow_pipeline::{At, FileNames, Format, Mistake, Mode, Name, Write};
 use indexmap::IndexMap;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     problems::{of_io, of_sql},
     steps::{Planned, Step, planning},
     together::{Rows, Way},
-    types::type_text,
+    types::{in_csv, type_text},
 };
 
 /// The columns that a sink of files named by their rows gets before those that its template reads.
@@ -68,6 +68,7 @@ impl Step {
         if let Some(write) = write {
             let mut mistakes = partitions(&at.key("partition_by"), &write.partition_by, &written.columns);
             mistakes.extend(keys(&at.key("key"), &write.key, &written.columns));
+            mistakes.extend(read_back(&at.key("mode"), write, &written.columns));
             if !mistakes.is_empty() {
                 return Err(mistakes);
             }
@@ -312,6 +313,20 @@ fn keys(at: &At, names: &[String], columns: &IndexMap<String, Column>) -> Vec<Mi
         }
     }
     mistakes
+}
+
+/// Mistakes in what is merged with csv, whose rows have to be read back.
+fn read_back(at: &At, write: &Write, columns: &IndexMap<String, Column>) -> Vec<Mistake> {
+    let format = write.format.or_else(|| Format::of_name(&write.path));
+    if write.mode != Mode::Merge || format != Some(Format::Csv) {
+        return Vec::new();
+    }
+    let lost = columns.iter().filter(|(_, column)| !in_csv(column.data_type()));
+    let mistakes = lost.map(|(name, column)| {
+        let what = format!("`{name}` is {}, which can't be read back from csv", type_text(column.data_type()));
+        Mistake::new(at.clone(), what).hint("make text of it, in `columns` or with `set`, or merge in another format")
+    });
+    mistakes.collect()
 }
 
 fn unknown(at: &At, name: &str, columns: &IndexMap<String, Column>) -> Mistake {

@@ -1,6 +1,9 @@
 //! Stages that make rows: `read`, `values`, `input`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -12,7 +15,7 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 use dflow_io::{FileReader, IoError, LineReader, SourceReader, Split};
-use dflow_operators::{PartitionedReader, Partitions, Reader, SourceExec, SourceSpec, TaskScope};
+use dflow_operators::{PartitionedReader, Partitions, Reader, SourceExec, SourceSpec, TaskScope, is_split};
 use dflow_pipeline::{
     At, BatchLimits, Fault, Format, Mistake, Name, Pipeline, Read, ReadAs, SourceSchema, Stage, Verb,
 };
@@ -20,12 +23,13 @@ use futures::future::join_all;
 
 use crate::{
     Environment,
+    columns::{BYTES, FILE, SYSTEM},
     inline::{InlineReader, fit},
     partitions::{partitions, refuse_both},
     problems::of_io,
     prune,
     tabular::TabularReader,
-    types::{parse_type, type_names},
+    types::{in_csv, parse_type, type_names, type_text},
 };
 
 /// Of how many files at most the metadata is looked at to plan a task.
@@ -162,6 +166,18 @@ async fn reading(
         true => partitions(at, &splits, read.partitions, &mut pinned).map_err(|m| vec![m])?,
         false => Partitions::default(),
     };
+    if let (Format::Csv, Some(schema)) = (format, &pinned) {
+        let unread = schema.fields().iter().filter(|field| !in_csv(field.data_type()));
+        let mistakes = unread.map(|field| {
+            let what = format!("no {} can be read from csv", type_text(field.data_type()));
+            Mistake::new(at.key("schema").key(field.name()), what)
+                .hint("read it as `utf8`, and make of it what is meant with `set`")
+        });
+        let mistakes: Vec<Mistake> = mistakes.collect();
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+    }
     let stores = &environment.stores;
     let reader: Arc<dyn SourceReader> = match (format, read.row.unwrap_or(ReadAs::File)) {
         (Format::Html, ReadAs::Line) => {
@@ -182,6 +198,7 @@ async fn reading(
         (Format::Parquet, _) => {
             let files = crate::parquet::files(stores, &splits, pinned, at, partitions, &environment.runtime).await;
             let reader = Reader::Parquet(files.map_err(|m| vec![m])?);
+            named(at, read, &splits, reader.schema())?;
             return Ok(Source { reader, splits });
         }
         (Format::Csv | Format::Jsonl | Format::Json | Format::Arrow, _) => {
@@ -192,6 +209,7 @@ async fn reading(
                 .spawn_blocking(move || TabularReader::new(stores, format, csv, codec, &files, pinned));
             let reader = reading.await.unwrap_or_else(|e| Err(IoError::new(Fault::Internal, e.to_string())));
             let reader = Arc::new(reader.map_err(|e| vec![of_io(at.key("read"), &e)])?);
+            named(at, read, &splits, reader.schema())?;
             if partitions.fields.is_empty() {
                 reader
             } else {
@@ -201,6 +219,31 @@ async fn reading(
         }
     };
     Ok(Source { reader: Reader::Whole(reader), splits })
+}
+
+/// Whether the columns of a table can have their names.
+fn named(at: &At, read: &Read, splits: &[Split], schema: &SchemaRef) -> Result<(), Vec<Mistake>> {
+    let Some(what) = refused(schema) else { return Ok(()) };
+    let (place, of) = match (&read.schema, splits) {
+        (Some(_), _) => (at.key("schema"), "schema".to_owned()),
+        (None, [split]) => (at.key("read"), split.uri()),
+        (None, _) => (at.key("read"), read.path.first().cloned().unwrap_or_default()),
+    };
+    let mistake = Mistake::new(place, format!("`{of}` has {what}"));
+    Err(vec![mistake.hint("`schema = { … }` says which columns are read")])
+}
+
+/// What columns a source has that it can't have, as a phrase.
+fn refused(schema: &SchemaRef) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    schema.fields().iter().find_map(|field| {
+        let name = field.name().as_str();
+        let ours = SYSTEM.contains(&name) || is_split(name) || [BYTES, FILE].iter().any(|end| name.ends_with(end));
+        if ours {
+            return Some(format!("a column `{name}`, a name that dflow gives itself"));
+        }
+        (!seen.insert(name)).then(|| format!("two columns named `{name}`"))
+    })
 }
 
 /// The format that is said, or that all names of files mean.
@@ -248,6 +291,10 @@ pub(crate) fn values(name: &Name, rows: &[dflow_pipeline::Row]) -> Result<Source
     let reader = InlineReader::of_values(rows).map_err(|e| {
         vec![Mistake::new(At::stage(name).key("values"), format!("these rows have no common columns: {e}"))]
     })?;
+    if let Some(what) = refused(reader.schema()) {
+        let mistake = Mistake::new(At::stage(name).key("values"), format!("these rows have {what}"));
+        return Err(vec![mistake.hint("choose another name")]);
+    }
     let splits = vec![reader.split(name.as_str())];
     Ok(Source { reader: Reader::Whole(Arc::new(reader)), splits })
 }
@@ -256,6 +303,9 @@ pub(crate) fn values(name: &Name, rows: &[dflow_pipeline::Row]) -> Result<Source
 pub(crate) fn input(environment: &Environment, name: &Name, written: &SourceSchema) -> Result<Source, Vec<Mistake>> {
     let at = At::stage(name).key("input");
     let schema = schema(&at, written)?;
+    if let Some(what) = refused(&schema) {
+        return Err(vec![Mistake::new(at, format!("`input` has {what}")).hint("choose another name")]);
+    }
     let reader = match &environment.input {
         None => InlineReader::new(datafusion::arrow::array::RecordBatch::new_empty(schema)),
         Some(rows) => {

@@ -288,6 +288,15 @@ const INTERVALS: &[(&str, IntervalUnit)] = &[
     ("month_day_nano", IntervalUnit::MonthDayNano),
 ];
 
+/// Whether the values of a type can be read from csv.
+pub(crate) fn in_csv(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, value) => **value == DataType::Utf8,
+        DataType::LargeUtf8 | DataType::Duration(_) | DataType::Interval(_) | DataType::RunEndEncoded(..) => false,
+        other => !other.is_binary() && !other.is_nested(),
+    }
+}
+
 /// A column's type as tables show it; [`parse_type`] reads it back.
 pub fn type_text(data_type: &DataType) -> String {
     match data_type {

@@ -1,4 +1,5 @@
-//! Whether rows are equal, and where they are different first. Rows count, in order; not how they are shared out among files.
+//! Whether rows are equal, and where they are different first. Rows count, in order where they have one; not how they are shared out
+//! among files.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,8 @@ use datafusion::{
     arrow::{
         array::{Array, ArrayRef, AsArray, RecordBatch, StructArray},
         datatypes::{DataType, Fields, SchemaRef},
+        error::ArrowError,
+        row::{RowConverter, SortField},
     },
     execution::SendableRecordBatchStream,
     physical_plan::execute_stream,
@@ -18,6 +21,7 @@ use datafusion::{
 use dflow_operators::{StepError, TaskScope, step_error, usage_type};
 use dflow_pipeline::{Codec, Draft, Fault, Format, Name, Pipeline, written};
 use dflow_plan::EndPlan;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{engine::Engine, task::next};
 
@@ -35,6 +39,8 @@ pub(crate) enum Difference {
     Columns { then: String, now: String },
     /// In a row, counted from 1, and a column.
     Cell { row: u64, column: String },
+    /// The rows are the same.
+    Order,
     /// One has more rows.
     Rows { then: u64, now: u64 },
     /// In a file named by a row.
@@ -46,6 +52,7 @@ impl fmt::Display for Difference {
         match self {
             Self::Columns { then, now } => write!(f, "its columns were {then}, are {now}"),
             Self::Cell { row, column } => write!(f, "first in row {row}, column `{column}`"),
+            Self::Order => write!(f, "in another order"),
             Self::Rows { then, now } if now > then => write!(f, "there is a row {now}, which wasn't there then"),
             Self::Rows { then, .. } => write!(f, "row {then} isn't there any more"),
             Self::File { name, what } => write!(f, "file `{name}` {what}"),
@@ -110,6 +117,46 @@ impl Engine {
                 then.left = (a.num_rows() > rows).then(|| a.slice(rows, a.num_rows() - rows));
                 now.left = (b.num_rows() > rows).then(|| b.slice(rows, b.num_rows() - rows));
             }
+        };
+        let _compute = self.compute().enter();
+        self.io().block_on(work)
+    }
+
+    /// Whether files that have as many rows have the same ones, in whatever order, in each folder.
+    pub(crate) fn same_rows(
+        &self,
+        rows: &Rows<'_>,
+        then: &BTreeMap<String, Vec<PathBuf>>,
+        now: &BTreeMap<String, Vec<PathBuf>>,
+    ) -> Result<bool, StepError> {
+        for (folder, files) in then {
+            let other = now.get(folder).map(Vec::as_slice).unwrap_or_default();
+            let (a, b) = (self.sum(rows, files)?, self.sum(rows, other)?);
+            if a.is_none() || a != b {
+                return Ok(false);
+            }
+        }
+        Ok(now.keys().all(|folder| then.contains_key(folder)))
+    }
+
+    /// What rows add up to, each by its hash, and their columns; `None` where there are none, or of a type that can't be hashed.
+    fn sum(&self, rows: &Rows<'_>, files: &[PathBuf]) -> Result<Option<(String, u128)>, StepError> {
+        let mut side = self.side(rows, files)?;
+        let internal = |e: ArrowError| StepError::new(Fault::Internal, e.to_string());
+        let work = async {
+            let mut sum: Option<(String, u128)> = None;
+            while let Some(batch) = side.batch(self).await? {
+                let fields: Vec<SortField> =
+                    batch.columns().iter().map(|column| SortField::new(column.data_type().clone())).collect();
+                if !RowConverter::supports_fields(&fields) {
+                    return Ok(None);
+                }
+                let hashed = RowConverter::new(fields).and_then(|rows| rows.convert_columns(batch.columns()));
+                let hashes = hashed.map_err(internal)?;
+                let (_, all) = sum.get_or_insert_with(|| (names(&batch.schema()), 0));
+                *all = hashes.iter().fold(*all, |all, row| all.wrapping_add(xxh3_128(row.as_ref())));
+            }
+            Ok(sum)
         };
         let _compute = self.compute().enter();
         self.io().block_on(work)

@@ -283,7 +283,7 @@ columns = { chunk = "chunk", index = "chunk_index" }
             ("format = \"jsonl\"", "format = \"csv\""),
             ("write = \"out/\"", "write = \"others/\""),
             ("{ chunk = \"chunk\", index = \"chunk_index\" }", "{ index = \"chunk_index\", chunk = \"chunk\" }"),
-            ("filter = ", "on_error = \"skip\"\nfilter = "),
+            ("use = \"text/chunk\"", "on_error = \"skip\"\nuse = \"text/chunk\""),
             ("[stage.pages]", "[batch]\nmax_row = \"1KiB\"\n[stage.pages]"),
             ("doc = \"All pages.\"", "id = \"uri\""),
             ("format = \"jsonl\"", "format = \"jsonl\"\nmode = \"merge\"\nkey = [\"chunk\"]"),

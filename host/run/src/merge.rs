@@ -10,16 +10,16 @@ use std::{
 };
 
 use datafusion::arrow::{
-    array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray},
-    compute::{CastOptions, cast_with_options, filter_record_batch},
-    datatypes::{Schema, SchemaRef},
+    array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar, StringArray},
+    compute::{CastOptions, cast, cast_with_options, filter_record_batch, is_not_null, kernels::zip::zip},
+    datatypes::{DataType, Schema, SchemaRef},
     error::ArrowError,
     row::{RowConverter, SortField},
 };
 use dflow_io::{Encoder, Prepared, StagedFolder, partition_of};
 use dflow_operators::StepError;
-use dflow_pipeline::{Fault, Name};
-use dflow_plan::stored_rows;
+use dflow_pipeline::{Fault, Format, Name};
+use dflow_plan::{floats_alike, stored_rows};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::writer::{Files, Merge, TaskOutput, text};
@@ -28,6 +28,8 @@ use crate::writer::{Files, Merge, TaskOutput, text};
 pub(crate) struct Keys {
     sink: Name,
     names: Vec<String>,
+    /// What parts that are null are taken for, of those that have something like it: in csv a text that is empty is none.
+    empty: Vec<Option<ArrayRef>>,
     converter: RowConverter,
     seen: HashSet<u128>,
 }
@@ -42,11 +44,13 @@ pub(crate) struct Merged {
 }
 
 impl Keys {
-    pub(crate) fn new(sink: &Name, names: &[String], schema: &Schema) -> Result<Self, StepError> {
-        let fields = names.iter().map(|name| Ok(SortField::new(schema.field_with_name(name)?.data_type().clone())));
-        let fields = fields.collect::<Result<Vec<_>, ArrowError>>().map_err(internal)?;
-        let converter = RowConverter::new(fields).map_err(internal)?;
-        Ok(Self { sink: sink.clone(), names: names.to_vec(), converter, seen: HashSet::new() })
+    pub(crate) fn new(sink: &Name, names: &[String], schema: &Schema, format: Format) -> Result<Self, StepError> {
+        let types = names.iter().map(|name| Ok(schema.field_with_name(name)?.data_type()));
+        let types = types.collect::<Result<Vec<_>, ArrowError>>().map_err(internal)?;
+        let empty = types.iter().map(|data_type| empty(format, data_type)).collect::<Result<Vec<_>, ArrowError>>();
+        let fields = types.into_iter().map(|data_type| SortField::new(data_type.clone())).collect();
+        let (empty, converter) = (empty.map_err(internal)?, RowConverter::new(fields).map_err(internal)?);
+        Ok(Self { sink: sink.clone(), names: names.to_vec(), empty, converter, seen: HashSet::new() })
     }
 
     /// Each row's key; `None` where a part of it is null.
@@ -54,6 +58,13 @@ impl Keys {
         let columns = self.names.iter().map(|name| batch.column_by_name(name).cloned());
         let columns = columns.collect::<Option<Vec<_>>>();
         let columns = columns.ok_or_else(|| StepError::new(Fault::Internal, "a key that isn't written"))?;
+        let parts = columns.into_iter().zip(&self.empty).map(|(column, empty)| match empty {
+            Some(empty) if column.null_count() > 0 => {
+                zip(&is_not_null(&column)?, &column, &Scalar::new(Arc::clone(empty)))
+            }
+            _ => floats_alike(&column),
+        });
+        let columns = parts.collect::<Result<Vec<_>, ArrowError>>().map_err(internal)?;
         let rows = self.converter.convert_columns(&columns).map_err(internal)?;
         let nulls: Vec<_> = columns.iter().filter_map(|column| column.logical_nulls()).collect();
         let keys = rows.iter().enumerate().map(|(i, row)| {
@@ -129,6 +140,13 @@ impl Keys {
         }
         Ok(merged)
     }
+}
+
+/// What a text that isn't there is taken for: csv doesn't tell it from an empty one.
+fn empty(format: Format, data_type: &DataType) -> Result<Option<ArrayRef>, ArrowError> {
+    let text = data_type.is_string() || matches!(data_type, DataType::Dictionary(_, value) if value.is_string());
+    let none: &dyn Array = &StringArray::from(vec![""]);
+    (text && format == Format::Csv).then(|| cast(none, data_type)).transpose()
 }
 
 /// The values that the folders of a file say, of the partitions' columns, one row each.

@@ -246,9 +246,13 @@ impl Looked<'_> {
         dead && replays && self.sinks.iter().all(own)
     }
 
-    /// Whether tasks have read all that is listed now, each of it once.
+    /// Whether tasks have read all that is listed now, each of it once, and nothing else: a stage that was saved then may not be
+    /// a source any more.
     fn covers(&self, tasks: &[&PastTask]) -> bool {
+        let is_source = |stage: &Name| self.segment.sources.iter().any(|source| source.stage == *stage);
+        let other = |task: &&PastTask| task.splits.iter().any(|(stage, read)| !read.is_empty() && !is_source(stage));
         !tasks.is_empty()
+            && !tasks.iter().any(other)
             && self.segment.sources.iter().all(|source| {
                 let mut coverage = Coverage::of(source.to_read(None));
                 let read = |task: &&PastTask| task.splits.get(&source.stage).cloned().unwrap_or_default();

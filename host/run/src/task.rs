@@ -334,7 +334,7 @@ async fn write(
     let schema: SchemaRef = Arc::new(all.project(&kept).map_err(internal)?);
     let mut writer = SinkWriter::create(&stage, output, schema.clone())?;
     let merge = output.merge.as_ref();
-    let mut keys = merge.map(|merge| Keys::new(&stage, &merge.key, &schema)).transpose()?;
+    let mut keys = merge.map(|merge| Keys::new(&stage, &merge.key, &schema, output.format)).transpose()?;
     let held = Held::new(context.memory_pool(), "the output");
     let most = match context.memory_pool().memory_limit() {
         MemoryLimit::Finite(bytes) => bytes / ENCODED,

@@ -22,7 +22,7 @@ pub(crate) fn rerun(settings: &RerunSettings, terminal: &Arc<Terminal>) -> Resul
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
     let plan = Arc::new(engine.plan(&Draft::from(recorded.elsewhere(&place)), None, None)?);
     engine.run(&plan, &Silent)?;
-    let rerun = engine.compare(&recorded, state)?;
+    let rerun = engine.compare(&plan, &recorded, state)?;
     let text = match settings.json {
         true => serde_json::to_string(&rerun).map_err(|e| Failure::outside(e.to_string()))? + "\n",
         false => told(&rerun, settings),
@@ -45,7 +45,8 @@ fn told(rerun: &Rerun, settings: &RerunSettings) -> String {
         let (then, now) = (words::plural(sink.rows_then, "row"), words::plural(sink.rows_now, "row"));
         let note = sink.note.as_deref().unwrap_or_default();
         text.push_str(&match sink.equal {
-            Some(true) => format!("{}: equal, {now}\n", sink.sink),
+            Some(true) if note.is_empty() => format!("{}: equal, {now}\n", sink.sink),
+            Some(true) => format!("{}: equal, {now}, {note}\n", sink.sink),
             Some(false) => format!("{}: different, {then} then and {now} now; {note}\n", sink.sink),
             None => format!("{}: can't be compared ({now} now): {note}\n", sink.sink),
         });

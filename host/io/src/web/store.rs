@@ -1,6 +1,6 @@
 //! A web server as a store of files: with parts of files from servers that give none, and with an eye on every body.
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,14 +9,13 @@ use object_store::{
     CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, http::HttpStore, path::Path,
 };
-use tokio::time::timeout;
 
-use super::{UNKNOWN, service::Lie};
+use super::{UNKNOWN, body::Body, service::Lie};
 
 /// A web server. A server that gives no ranges is asked for the whole file, and what is before and after is dropped.
 #[derive(Debug)]
 pub(super) struct WebStore {
-    pub(super) inner: HttpStore,
+    pub(super) inner: Arc<HttpStore>,
     /// How long a body may be silent.
     pub(super) timeout: Duration,
 }
@@ -27,14 +26,15 @@ impl fmt::Display for WebStore {
     }
 }
 
-fn wrong(lie: Lie) -> object_store::Error {
+pub(super) fn wrong(lie: Lie) -> object_store::Error {
     object_store::Error::Generic { store: "HTTP", source: Box::new(lie) }
 }
 
 impl WebStore {
     /// A part of a file, cut out of the whole.
     async fn cut_out(&self, location: &Path, options: GetOptions, asked: GetRange) -> Result<GetResult> {
-        let mut whole = self.inner.get_opts(location, GetOptions { range: None, ..options }).await?;
+        let options = GetOptions { range: None, ..options };
+        let mut whole = self.inner.get_opts(location, options.clone()).await?;
         let size = whole.meta.size;
         let range = match asked {
             GetRange::Bounded(range) if size == UNKNOWN => range,
@@ -47,34 +47,14 @@ impl WebStore {
         };
         let attributes = std::mem::take(&mut whole.attributes);
         let meta = whole.meta.clone();
-        let body = self.watch(whole.range.clone(), whole.into_stream());
+        let body = self.body(location, options, whole);
         let payload = GetResultPayload::Stream(cut(body, range.clone()));
         Ok(GetResult { payload, meta, range, attributes })
     }
 
-    /// A body that is as long as was said, and never silent for long.
-    fn watch(&self, range: Range<u64>, body: BoxStream<'static, Result<Bytes>>) -> BoxStream<'static, Result<Bytes>> {
-        let limit = self.timeout;
-        let said = (range.end != UNKNOWN).then(|| range.end - range.start);
-        stream::try_unfold((body, 0u64), move |(mut body, mut got)| async move {
-            let piece = timeout(limit, body.next()).await.map_err(|_| wrong(Lie::silence(limit)))?;
-            let Some(piece) = piece.transpose()? else {
-                return match said {
-                    Some(said) if said != got => {
-                        Err(wrong(Lie::new(format!("the server sent {got} bytes, where it said {said}"))))
-                    }
-                    _ => Ok(None),
-                };
-            };
-            got += piece.len() as u64;
-            match said {
-                Some(said) if got > said => {
-                    Err(wrong(Lie::new(format!("the server sent more than the {said} bytes that it said"))))
-                }
-                _ => Ok(Some((piece, (body, got)))),
-            }
-        })
-        .boxed()
+    /// The body of an answer to what was asked.
+    fn body(&self, location: &Path, options: GetOptions, answer: GetResult) -> BoxStream<'static, Result<Bytes>> {
+        Body::of(self.inner.clone(), self.timeout, location, options, answer).bytes()
     }
 }
 
@@ -116,7 +96,7 @@ impl ObjectStore for WebStore {
             return Ok(result);
         }
         let (meta, range, attributes) = (result.meta.clone(), result.range.clone(), result.attributes.clone());
-        let payload = GetResultPayload::Stream(self.watch(range.clone(), result.into_stream()));
+        let payload = GetResultPayload::Stream(self.body(location, options, result));
         Ok(GetResult { payload, meta, range, attributes })
     }
 

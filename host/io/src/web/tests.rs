@@ -62,16 +62,18 @@ fn a_body_that_breaks_goes_on_where_it_broke_or_fails() {
     let text: String = (0..200_000).map(|i| format!("line {i}\n")).collect();
     ground.write("docs/long.txt", &text);
     let server = Server::of(&ground);
-    let stores = server.stores(&ground, &["good", "broken-once", "short", "slow", "changing"]);
+    let broken = ["broken-once", "broken-plain", "broken-whole", "broken-other"];
+    let stores = server.stores(&ground, &[&["good", "short", "slow", "changing"][..], &broken[..]].concat());
     let read = |name: &str, reader: &dyn SourceReader, column: usize| {
         let splits = block_on(stores.list(&format!("{name}://long.txt"))).unwrap();
         outcome(&read_all(reader, &splits, &[column], BatchLimits::default()))
     };
     let (lines, files) = (LineReader::new(&stores), FileReader::new(&stores));
-    for name in ["good", "broken_once"] {
+    for name in ["good", "broken_once", "broken_plain", "broken_whole"] {
         let (got, failed) = read(name, &lines, 2);
         assert!(got.len() == 200_000 && got[199_999] == "line 199999", "{name}: {} lines", got.len());
         assert!(failed.is_empty());
+        assert!(!stores.broke_off(&block_on(stores.list(&format!("{name}://long.txt"))).unwrap()[0]));
     }
     let (got, failed) = read("short", &lines, 2);
     assert!(got.len() > 90_000 && got.len() < 110_000, "{} lines", got.len());
@@ -80,6 +82,11 @@ fn a_body_that_breaks_goes_on_where_it_broke_or_fails() {
         failed,
         [format!("can't read `short://long.txt` from line {from} on: the server closed the connection early")]
     );
+    assert!(stores.broke_off(&block_on(stores.list("short://long.txt")).unwrap()[0]));
+    let (got, failed) = read("broken_other", &lines, 2);
+    let from = got.len() + 1;
+    let message = format!("can't read `broken_other://long.txt` from line {from} on: it has changed while it was read");
+    assert_eq!(failed, [message]);
     let (got, failed) = read("short", &files, 4);
     assert_eq!((got.len(), failed.len()), (0, 1));
     let (got, failed) = read("changing", &files, 4);

@@ -257,7 +257,7 @@ pub enum Verb {
     Sample(Sample),
     /// The first row of each key in source order; without keys, of each set of equal rows.
     Distinct(Distinct),
-    /// The rows of several stages, one after the other, columns matched by name.
+    /// The rows of several stages, in no given order, columns matched by name.
     Union(Union),
     /// The rows of `from`, each with those of another stage that have the same keys.
     Join(Join),

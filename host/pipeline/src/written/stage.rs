@@ -83,7 +83,17 @@ pub(super) fn read<'a>(
         ("dead_letter", OnError::DeadLetter),
     ];
     let on_error = table.entry("on_error").and_then(|e| choice(&e.node, "`on_error`", ON_ERROR, &[], found));
-    if let (Some(OnError::Null), Some(keyword)) = (on_error, written.verb.filter(|keyword| !NULLABLE.contains(keyword)))
+    if let (Some(said), Some(keyword)) = (on_error, written.verb.filter(|keyword| WHOLE.contains(keyword)))
+        && said != OnError::Fail
+    {
+        let message = format!("no row fails by itself at `{keyword}`, so `on_error` has none to drop or to keep");
+        let mistake = Mistake::new(table.at.key("on_error"), message);
+        found.push(match EXPRESSED.contains(&keyword) {
+            true => mistake.hint("an expression that fails ends the run; `try_cast(… AS …)` gives null instead"),
+            false => mistake.hint("leave it out"),
+        });
+    } else if let (Some(OnError::Null), Some(keyword)) =
+        (on_error, written.verb.filter(|keyword| !NULLABLE.contains(keyword)))
     {
         let message = format!("`null` goes with {}, not with `{keyword}`", joined(NULLABLE));
         let mistake = Mistake::new(table.at.key("on_error"), message);
@@ -126,8 +136,15 @@ pub(super) fn read<'a>(
     written
 }
 
+/// The verbs that compute expressions, ...
+const EXPRESSED: &[&str] = &["sql", "set", "filter", "select", "sort", "group"];
+
+/// ... and all at which no row fails without the others.
+const WHOLE: &[&str] =
+    &["sql", "set", "filter", "select", "sort", "group", "explode", "limit", "sample", "distinct", "union", "join"];
+
 /// The verbs whose failed rows can stay, with nulls.
-const NULLABLE: &[&str] = &["use", "python", "js", "command", "open", "prompt", "embed", "classify"];
+pub(super) const NULLABLE: &[&str] = &["use", "python", "js", "command", "open", "prompt", "embed", "classify"];
 
 /// The most that something may be tried again.
 const MOST_RETRIES: u32 = 100;

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::words::{COMMON, LATER_RESOURCES, VERBS};
+use super::{
+    stage::NULLABLE,
+    words::{COMMON, LATER_RESOURCES, VERBS},
+};
 use crate::{
     Mistake, Name,
     node::{Entry, Node, Shape},
@@ -20,8 +23,6 @@ const APART: &[(&str, &str)] = &[
 ];
 /// What a step takes over from its stage unless it says otherwise. The stages of a flow have their own.
 const SHARED: &[&str] = &["on_error", "batch"];
-/// The verbs whose rows can stay when they fail.
-const FAILING: &[&str] = &["use", "python", "js", "command", "open"];
 
 /// Makes a stage with `steps` into one for each step, whose names begin with its own, and itself, which reads the last of them.
 pub(super) fn expand(entry: &Entry, found: &mut Vec<Mistake>) -> Vec<Entry> {
@@ -58,10 +59,10 @@ pub(super) fn expand(entry: &Entry, found: &mut Vec<Mistake>) -> Vec<Entry> {
             name = (i + 1).to_string();
         }
         let flow = step.iter().any(|key| key.key == "flow");
-        let failing = step.iter().any(|key| FAILING.contains(&key.key.as_str()));
+        let failing = step.iter().any(|key| NULLABLE.contains(&key.key.as_str()));
         for shared in keys.iter().filter(|key| SHARED.contains(&key.key.as_str())) {
-            let null = matches!(&shared.node.shape, Shape::Text(word) if word == "null");
-            if !flow && (failing || !null) && !step.iter().any(|key| key.key == shared.key) {
+            let meant = failing || shared.key != "on_error";
+            if !flow && meant && !step.iter().any(|key| key.key == shared.key) {
                 step.push(shared.clone());
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Borrow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -197,10 +197,13 @@ pub(super) fn record(
     if spec.first.is_none() {
         let mut insert = commit.prepare_cached("INSERT INTO split VALUES (?, ?, ?, ?, ?, ?, ?)")?;
         for (stage, splits) in &spec.splits {
+            let unread = unread(result, stage);
             for (place, split) in splits.iter().enumerate() {
                 let (from, to) = split.range.map_or((None, None), |(from, to)| (Some(int(from)), Some(int(to))));
+                let unread = unread.as_ref().is_some_and(|uris| uris.is_empty() || uris.contains(&split.uri()));
                 let split = PastSplit::of(split);
-                insert.execute(params![id.0, stage.as_str(), place as i64, split.identity, split.version, from, to])?;
+                let version = if unread { "" } else { split.version.as_str() };
+                insert.execute(params![id.0, stage.as_str(), place as i64, split.identity, version, from, to])?;
             }
         }
     }
@@ -214,6 +217,17 @@ pub(super) fn record(
         insert.execute(params![run, id.0, stage, row, uri, fault, kind, message, attempts, int(now()), split])?;
     }
     Ok(())
+}
+
+/// The files of a source that could not be read for a reason outside, such as a server's: no version of them was read, so that the
+/// next run tries them again. None are named where not all failures are described.
+fn unread(result: &TaskResult, stage: &Name) -> Option<BTreeSet<String>> {
+    let described: Vec<&RowFailure> = result.failures.iter().filter(|failure| failure.stage == *stage).collect();
+    let outside = described.iter().filter(|failure| failure.fault == Fault::Outside);
+    let uris: BTreeSet<String> = outside.filter_map(|failure| failure.uri.clone()).collect();
+    let failed = result.counts.get(stage).map_or(0, |counts| counts.failed + counts.skipped);
+    let all = described.len() as u64 >= failed;
+    (!uris.is_empty()).then(|| if all { uris } else { BTreeSet::new() })
 }
 
 /// What those that are gone have read is of no use.

@@ -168,6 +168,30 @@ fn what_a_task_did_is_remembered() {
 }
 
 #[test]
+fn what_could_not_be_read_for_a_reason_outside_is_to_be_read_again() {
+    let version = |fault: Fault, uri: Option<&str>, failed: u64| {
+        let folder = folder();
+        let out = folder.path();
+        let sink = name("sink");
+        let (spec, mut result) = (spec(out, 0, "a"), result(vec![file(out, "a")]));
+        result.failures[0].fault = fault;
+        result.failures[0].uri = uri.map(str::to_owned);
+        result.counts.entry(name("pages")).or_default().failed = failed;
+        let mut journal = begun(out, "r1");
+        let ids = journal.begin_tasks(Some("f"), std::slice::from_ref(&spec), &|_| false).expect("begins");
+        journal.commit(&[(ids[0], &spec, &result)], &[made(ids[0], &sink, &result.files[&sink])]).expect("committed");
+        journal.complete(&sink, &print("f"), &ids, false).expect("is complete");
+        let past = journal.known().past_tasks(&print("f")).expect("can be read");
+        past[0].splits[&name("pages")][0].version.clone()
+    };
+    assert_eq!(version(Fault::Data, Some("docs://a.txt"), 1), "v1");
+    assert_eq!(version(Fault::Outside, Some("docs://a.txt"), 1), "");
+    assert_eq!(version(Fault::Outside, Some("docs://b.txt"), 1), "v1");
+    // Of so many failures not all are described.
+    assert_eq!(version(Fault::Outside, Some("docs://b.txt"), 101), "");
+}
+
+#[test]
 fn prepared_files_roll_forward_and_begun_ones_are_swept() {
     let folder = folder();
     let out = folder.path();
