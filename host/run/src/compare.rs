@@ -146,12 +146,13 @@ impl Engine {
         let work = async {
             let mut sum: Option<(String, u128)> = None;
             while let Some(batch) = side.batch(self).await? {
+                let columns: Vec<ArrayRef> = batch.columns().iter().map(told).collect();
                 let fields: Vec<SortField> =
-                    batch.columns().iter().map(|column| SortField::new(column.data_type().clone())).collect();
+                    columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
                 if !RowConverter::supports_fields(&fields) {
                     return Ok(None);
                 }
-                let hashed = RowConverter::new(fields).and_then(|rows| rows.convert_columns(batch.columns()));
+                let hashed = RowConverter::new(fields).and_then(|rows| rows.convert_columns(&columns));
                 let hashes = hashed.map_err(internal)?;
                 let (_, all) = sum.get_or_insert_with(|| (names(&batch.schema()), 0));
                 *all = hashes.iter().fold(*all, |all, row| all.wrapping_add(xxh3_128(row.as_ref())));
