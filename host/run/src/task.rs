@@ -195,22 +195,21 @@ pub(crate) fn computing<'a>(pipeline: &Pipeline, segment: Option<&'a Segment>) -
 const ENCODED: usize = 16;
 
 /// How often a task that gives nothing looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
-/// The next rows of a plan. Guests and sources end by themselves when the run is cancelled; what only regroups rows is left.
+/// The next rows of a plan. Guests and sources end by themselves when the run is cancelled; what only regroups rows is left, and
+/// what gives rows for ever.
 pub(crate) async fn next(
     stream: &mut SendableRecordBatchStream,
     cancel: &Cancel,
 ) -> Result<Option<RecordBatch>, StepError> {
-    loop {
+    while !cancel.is_raised() {
         tokio::select! {
             batch = stream.next() => return batch.transpose().map_err(|e| step_error(&e)),
             () = tokio::time::sleep(LOOK) => {}
         }
-        if cancel.is_raised() {
-            return Err(StepError::new(Fault::Outside, "interrupted"));
-        }
     }
+    Err(StepError::new(Fault::Outside, "interrupted"))
 }
 
 /// Runs a task as often as it fails at a row that it can do without: the next attempt leaves it out. `begun` is told of each attempt's scope.
