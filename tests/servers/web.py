@@ -8,6 +8,7 @@ A URL is SITE/MODE/PATH, where PATH is a file's in FOLDER and MODE says how it i
 
     good          with ranges, ETag, Last-Modified and If-Match
     noranges      the whole file, whatever was asked for
+    nohead        as good, but for HEAD
     chunked       without a length, in chunks, no ranges, no HEAD
     dav           as good, and lists its files (WebDAV)
     403 404 …     with this status
@@ -129,9 +130,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             del headers["ETag"]
         if mode == "changing":
             return self.answer(200, headers, body)
+        if mode in ("nohead", "chunked") and self.command == "HEAD":
+            return self.answer(405, {})
         if mode == "chunked":
-            if self.command == "HEAD":
-                return self.answer(405, {})
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
