@@ -16,13 +16,11 @@ use crate::{
     columns::{Column, Columns, SYSTEM, flat},
     expression::expression,
     hashes::id_of_values,
+    open::BY_ORDER,
     order::{Order, upwards},
     steps::{Planned, Step, planning},
     types::{is_void, type_text},
 };
-
-/// Functions whose result depends on the order of their rows.
-const ORDERED: [&str; 5] = ["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
 
 impl Step {
     /// `group = { by = ["site"], set = { pages = "count(*)" } }`
@@ -165,7 +163,7 @@ impl Aggregates<'_> {
 
 fn depends_on_order(expr: &Expr) -> bool {
     matches!(expr, Expr::AggregateFunction(AggregateFunction { func, params })
-        if ORDERED.contains(&func.name()) && params.order_by.is_empty())
+        if BY_ORDER.contains(&func.name()) && params.order_by.is_empty())
 }
 
 /// A function whose result depends on the order of rows sees them in theirs; of distinct values, in the values'.
