@@ -11,7 +11,7 @@ use std::{
 };
 
 use datafusion::{
-    arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError},
+    arrow::{array::RecordBatch, datatypes::SchemaRef},
     execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
     physical_plan::execute_stream,
 };
@@ -326,11 +326,10 @@ async fn write(
     let Some(output) = spec.outputs.get(&stage) else {
         return Err(StepError::new(Fault::Internal, format!("the task has no place for what `{stage}` writes")));
     };
-    let internal = |e: ArrowError| StepError::new(Fault::Internal, e.to_string());
     // Which split rows come from is followed, and not written.
     let all = plan.schema();
     let kept: Vec<usize> = (0..all.fields().len()).filter(|i| split_column(&all) != Some(*i)).collect();
-    let schema: SchemaRef = Arc::new(all.project(&kept).map_err(internal)?);
+    let schema: SchemaRef = Arc::new(all.project(&kept).map_err(StepError::internal)?);
     let mut writer = SinkWriter::create(&stage, output, schema.clone())?;
     let merge = output.merge.as_ref();
     let mut keys = merge.map(|merge| Keys::new(&stage, &merge.key, &schema, output.format)).transpose()?;
@@ -346,7 +345,7 @@ async fn write(
     let on_error = form.map(|stage| stage.on_error).unwrap_or_default();
     while let Some(whole) = next(&mut stream, &scope.cancel).await? {
         let started = Instant::now();
-        let (batch, splits) = (whole.project(&kept).map_err(internal)?, splits_of(&whole));
+        let (batch, splits) = (whole.project(&kept).map_err(StepError::internal)?, splits_of(&whole));
         if let Some(keys) = &mut keys {
             keys.add(&batch)?;
         }
