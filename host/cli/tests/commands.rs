@@ -192,7 +192,10 @@ fn eval_of_several_ends_asks_which_one() {
 #[test]
 fn eval_needs_an_input() {
     let (code, _, err) = run(folder(NUMBERS).path(), &["eval", "x"]);
-    assert!(code == Some(2) && err.contains("no `input` stage") && err.contains("leave the rows out"), "{code:?} {err}");
+    assert!(
+        code == Some(2) && err.contains("no `input` stage") && err.contains("leave the rows out"),
+        "{code:?} {err}"
+    );
 }
 
 #[test]

@@ -85,20 +85,22 @@ enum Block {
 /// What was read of the cache and what was written to it isn't in `input_tokens`.
 #[derive(Deserialize)]
 struct Counted {
-    input_tokens: u64,
-    output_tokens: u64,
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
     #[serde(default)]
     cache_read_input_tokens: Option<u64>,
     #[serde(default)]
     cache_creation_input_tokens: Option<u64>,
 }
 
-impl From<Counted> for Usage {
-    fn from(counted: Counted) -> Self {
-        let cached_input = counted.cache_read_input_tokens.unwrap_or_default();
-        let written_input = counted.cache_creation_input_tokens.unwrap_or_default();
-        let input = counted.input_tokens + cached_input + written_input;
-        Self { input, cached_input, written_input, output: counted.output_tokens }
+impl Counted {
+    fn usage(self) -> Option<Usage> {
+        let cached_input = self.cache_read_input_tokens.unwrap_or_default();
+        let written_input = self.cache_creation_input_tokens.unwrap_or_default();
+        let input = self.input_tokens?.saturating_add(cached_input).saturating_add(written_input);
+        Some(Usage { input, cached_input, written_input, output: self.output_tokens? })
     }
 }
 
@@ -119,7 +121,7 @@ pub fn answer(body: &[u8]) -> Result<Answer, String> {
     if text.is_empty() && finish == Finish::Stop {
         return Err("is a message without a text".to_owned());
     }
-    Ok(Answer { text, finish, usage: message.usage.map(Usage::from) })
+    Ok(Answer { text, finish, usage: message.usage.and_then(Counted::usage) })
 }
 
 #[cfg(test)]

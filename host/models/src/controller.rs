@@ -1,4 +1,4 @@
-//! At what pace may an endpoint be asked? One controller for each endpoint and key, shared by all stages of a run.
+//! At what pace may a model be asked? One controller for each endpoint, key and model, as providers tell limits, shared by all stages of a run.
 //!
 //! It never asks for more in any minute than was stated ([`allowance`]), or than the endpoint has told meanwhile, and has so many requests
 //! under way as the endpoint bears: it starts at what was stated, halves when the endpoint is overloaded, and grows by one a round. An endpoint
@@ -24,16 +24,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 const DOUBT: Duration = Duration::from_millis(50);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_mins(1);
+/// Requests under way at a time, where nothing is stated.
+const IN_FLIGHT: u32 = 16;
 
 /// What an endpoint allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Requests in any minute; nothing is stated when `None`.
     pub requests_per_minute: Option<u64>,
     /// Tokens in any minute, those that come out included.
     pub tokens_per_minute: Option<u64>,
-    /// Requests under way at a time.
-    pub in_flight: u32,
+    /// Requests under way at a time; 16 when nothing is stated.
+    pub in_flight: Option<u32>,
 }
 
 /// What an endpoint has said about its limits beside an answer.
@@ -77,7 +79,9 @@ pub struct Controller {
 struct State {
     requests: Option<Allowance>,
     tokens: Option<Allowance>,
+    /// The most that may be under way, and whether that was stated.
     most: u32,
+    stated: Option<u32>,
     /// How many may be under way, and how many are.
     may: f64,
     flying: u32,
@@ -122,6 +126,12 @@ impl Controller {
             ended: Notify::new(),
             closed: AtomicBool::new(false),
         })
+    }
+
+    /// These hold, too: of each the stricter one.
+    pub fn restrict(&self, limits: Limits) {
+        let now = self.now();
+        self.state().restrict(limits, now);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -177,17 +187,37 @@ impl Controller {
 
 impl State {
     fn new(limits: Limits) -> Self {
-        let allowance = |per_minute| Allowance::new(per_minute, Duration::ZERO);
-        let most = limits.in_flight.max(1);
-        Self {
-            requests: limits.requests_per_minute.map(allowance),
-            tokens: limits.tokens_per_minute.map(allowance),
-            most,
-            may: f64::from(most),
+        let mut state = Self {
+            requests: None,
+            tokens: None,
+            most: IN_FLIGHT,
+            stated: None,
+            may: f64::from(IN_FLIGHT),
             flying: 0,
             halved: Duration::ZERO,
             not_before: Duration::ZERO,
             refusals: 0,
+        };
+        state.restrict(limits, Duration::ZERO);
+        state
+    }
+
+    fn restrict(&mut self, limits: Limits, now: Duration) {
+        self.limit(limits.requests_per_minute, limits.tokens_per_minute, now);
+        if let Some(stated) = limits.in_flight {
+            let stated = self.stated.map_or(stated, |before| before.min(stated)).max(1);
+            (self.stated, self.most, self.may) = (Some(stated), stated, f64::from(stated));
+        }
+    }
+
+    /// No minute has more than that.
+    fn limit(&mut self, requests: Option<u64>, tokens: Option<u64>, now: Duration) {
+        for (allowance, limit) in [(&mut self.requests, requests), (&mut self.tokens, tokens)] {
+            match (allowance, limit) {
+                (Some(allowance), Some(limit)) => allowance.lower(limit, now),
+                (none, Some(limit)) => *none = Some(Allowance::new(limit, now)),
+                (_, None) => {}
+            }
         }
     }
 
@@ -244,15 +274,7 @@ impl State {
         for wait in [told.retry_after, told.exhausted_for].into_iter().flatten() {
             self.not_before = self.not_before.max(now + wait);
         }
-        for (allowance, told) in
-            [(&mut self.requests, told.requests_per_minute), (&mut self.tokens, told.tokens_per_minute)]
-        {
-            match (allowance, told) {
-                (Some(allowance), Some(told)) => allowance.lower(told, now),
-                (none, Some(told)) => *none = Some(Allowance::new(told, now)),
-                (_, None) => {}
-            }
-        }
+        self.limit(told.requests_per_minute, told.tokens_per_minute, now);
     }
 }
 

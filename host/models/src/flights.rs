@@ -71,7 +71,7 @@ impl Flights {
     /// Enters a question, unless somebody is asking it already.
     pub(crate) fn enter(self: &Arc<Self>, question: Question) -> Result<Arc<Flight>, Awaited> {
         let key = match question.share {
-            Some(_) => Key::Shared(question.digest),
+            Some(_) => Key::Shared(question.shared),
             None => Key::OfRow(question.stage.clone(), question.row.clone(), question.call, question.digest),
         };
         match self.entries().entry(key.clone()) {
@@ -119,7 +119,8 @@ mod tests {
 
     fn question(row: &str, share: bool) -> Question {
         let share = share.then_some(crate::records::Share { ttl: None });
-        Question { stage: "s".into(), row: row.to_owned(), call: 0, digest: Digest([7; 16]), share }
+        let digest = Digest([7; 16]);
+        Question { stage: "s".into(), row: row.to_owned(), call: 0, digest, shared: digest, share }
     }
 
     #[tokio::test]

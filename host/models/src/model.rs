@@ -22,7 +22,7 @@ use crate::{
     exchange::{Answer, Finish, Vectors},
     money::{Budget, OverBudget, Price, Reserved, Usage, Usd},
     openai,
-    records::{Content, Given},
+    records::{Content, Digest, Given},
     told::told,
 };
 
@@ -37,7 +37,7 @@ const LARGEST: usize = 256 << 20;
 /// Tokens that are thought to come out while nothing is known.
 const GUESSED: u64 = 256;
 /// Tokens that stand around a prompt at most, whatever its length.
-const AROUND: u64 = 64;
+pub(crate) const AROUND: u64 = 64;
 /// Tokens that a picture is thought to be. Providers count between 85 and 1,600.
 pub(crate) const OF_IMAGE: u64 = 1_600;
 
@@ -119,7 +119,7 @@ pub struct Model {
     pub(crate) budgets: Vec<Arc<Budget>>,
     /// Tokens that came out of late, of answers without a limit, times 16.
     pub(crate) came_out: AtomicU64,
-    /// How many thousandths of the tokens that were estimated the provider has counted, at most: prompts of digits or markup are more than they seem.
+    /// How many thousandths of the most that may go in the provider has counted, at most: it may put more around prompts than is known.
     pub(crate) underestimated: AtomicU64,
 }
 
@@ -155,6 +155,8 @@ pub struct Request {
     pub body: Bytes,
     /// Tokens that go in, counted or estimated: of each of its texts.
     pub weights: Vec<u64>,
+    /// The most tokens that go in: counted, or as many as bytes, which no tokenizer makes more of.
+    pub most_in: u64,
     /// The most that may come out, where that is said; of vectors nothing.
     pub most_out: Option<u64>,
     /// Whether the provider is asked to keep its beginning, which may cost more.
@@ -208,6 +210,18 @@ impl Model {
         self.count.as_ref().map_or_else(|| estimated(text), |count| count(text))
     }
 
+    /// What those know a question by who share answers: of another server than the provider's own a model of the same name may be another.
+    pub fn shared(&self, question: Digest) -> Digest {
+        let own = match self.dialect {
+            Dialect::OpenAi => "api.openai.com",
+            Dialect::Anthropic => "api.anthropic.com",
+        };
+        match self.endpoint.host_str() {
+            Some(host) if host == own => question,
+            _ => Digest::of(&[question.0.as_slice(), self.endpoint.as_str().trim_end_matches('/').as_bytes()]),
+        }
+    }
+
     /// The most requests under way at a time.
     pub fn most_in_flight(&self) -> usize {
         self.controller.most() as usize
@@ -215,10 +229,7 @@ impl Model {
 
     /// The most that a request may cost. Without a limit to what comes out: what is likely.
     pub fn most(&self, request: &Request) -> Usd {
-        let input = match &self.count {
-            Some(_) => request.tokens(),
-            None => request.tokens().saturating_mul(self.underestimated.load(Relaxed).max(1000)) / 1000,
-        };
+        let input = request.most_in.saturating_mul(self.underestimated.load(Relaxed).max(1000)) / 1000;
         let written_input = if request.kept { input } else { 0 };
         let usage = Usage { input, written_input, output: self.out(request), ..Usage::default() };
         self.price.map_or(Usd(0), |price| price.of(usage))
@@ -232,38 +243,49 @@ impl Model {
         })
     }
 
-    /// Sends a request once, and gives what came of it: an answer for each of its texts.
+    /// Sends a request once, and gives what came of it: an answer for each of its texts, or why there is none and what that may have cost.
     pub(crate) async fn attempt(
         &self,
         request: &Request,
         permit: Permit,
         reserved: Reserved,
-    ) -> Result<Vec<Given>, Failed> {
+    ) -> Result<Vec<Given>, (Failed, Usd)> {
         let sent = Instant::now();
-        let Received { body, answered, told } = self.once(request).await;
+        let Received { body, mut answered, told } = self.once(request).await;
         let latency = sent.elapsed();
-        let read = match body {
-            Ok(body) => self.read(request, &body),
-            Err(failed) => {
-                if answered {
-                    // It may well have been paid for.
-                    reserved.spend(self.most(request));
+        let read = body.and_then(|body| {
+            let read = self.read(request, &body);
+            match read.is_err().then(|| error_within(&body)).flatten() {
+                Some(status) => {
+                    answered = false;
+                    Err(self.refused(status, "with an error", &String::from_utf8_lossy(&body)))
                 }
+                None => Ok(read),
+            }
+        });
+        let read = match read {
+            Ok(read) => read,
+            Err(failed) => {
+                // What broke off may well have been paid for.
+                let lost = if answered { self.most(request) } else { Usd(0) };
+                reserved.spend(lost);
                 let ended = if let Failed::Again(ended, ..) = &failed { *ended } else { Ended::Answered(None) };
                 permit.end(ended, told);
-                return Err(match failed {
+                let failed = match failed {
                     Failed::Again(ended, kind, what) => Failed::Again(ended, kind, self.shown(&what)),
                     never => never,
-                });
+                };
+                return Err((failed, lost));
             }
         };
         let (contents, finish, usage) = match read {
-            Ok(read) => read,
+            Ok((contents, finish, usage)) => (contents, finish, usage.map(Usage::believed)),
             Err(why) => {
                 permit.end(Ended::Answered(None), told);
-                reserved.spend(self.most(request));
+                let lost = self.most(request);
+                reserved.spend(lost);
                 let what = self.shown(&format!("what {} answered {why}", self.place()));
-                return Err(Failed::Again(Ended::Answered(None), "unreadable-answer", what));
+                return Err((Failed::Again(Ended::Answered(None), "unreadable-answer", what), lost));
             }
         };
         permit.end(Ended::Answered(usage.map(|usage| usage.input + usage.output)), told);
@@ -273,9 +295,7 @@ impl Model {
             Usage { input: request.tokens(), output: output.sum(), ..Usage::default() }
         });
         if self.count.is_none() {
-            // What providers put around prompts is no sign of how they count.
-            let counted = usage.input.saturating_sub(AROUND).saturating_mul(1000);
-            self.underestimated.fetch_max(counted / request.tokens().max(1), Relaxed);
+            self.underestimated.fetch_max(usage.input.saturating_mul(1000) / request.most_in.max(1), Relaxed);
         }
         if request.most_out.is_none() {
             // It doesn't matter that two may do so at once.
@@ -307,7 +327,7 @@ impl Model {
             return Ok((vectors.into_iter().map(Content::Vector).collect(), Finish::Stop, usage));
         }
         let Answer { text, finish, usage } = match self.dialect {
-            Dialect::OpenAi => openai::answer(body),
+            Dialect::OpenAi => openai::answer(body, |text| self.tokens(text)),
             Dialect::Anthropic => anthropic::answer(body),
         }?;
         Ok((vec![Content::Text(text)], finish, usage))
@@ -341,7 +361,7 @@ impl Model {
         let text = String::from_utf8_lossy(&body);
         let refusal = (status == StatusCode::TOO_MANY_REQUESTS).then_some(text.as_ref());
         let told = told(&headers, refusal, now);
-        Received { body: Err(self.refused(status, &text)), answered, told }
+        Received { body: Err(self.refused(status, &status.to_string(), &text)), answered, told }
     }
 
     /// `model `writer` (`http://…`)`, in messages.
@@ -349,9 +369,15 @@ impl Model {
         format!("model `{}` (`{}`)", self.resource, self.endpoint)
     }
 
+    /// A text of the endpoint's as it may be shown: without the key, and without what moves a terminal.
+    pub fn masked(&self, text: &str) -> String {
+        let text = self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.held_back(text));
+        printable(&text)
+    }
+
     /// What may be shown of a text.
     fn shown(&self, text: &str) -> String {
-        let text = self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.held_back(text));
+        let text = self.masked(text);
         match text.len() > SHOWN + 100 {
             true => format!("{}…", &text[..text.floor_char_boundary(SHOWN + 100)]),
             false => text,
@@ -360,7 +386,7 @@ impl Model {
 
     /// It couldn't be sent, or nothing came back.
     fn unsent(&self, error: &reqwest::Error) -> Failed {
-        let why = innermost(error);
+        let why = self.shown(&innermost(error));
         if error.is_timeout() {
             let what = format!("{} has not answered within {:?}", self.place(), self.timeout);
             return Failed::Again(Ended::Failed, "timeout", what);
@@ -378,21 +404,22 @@ impl Model {
         Failed::Again(Ended::Failed, kind, format!("{} {what}: {why}", self.place()))
     }
 
-    /// It was answered with an error.
-    fn refused(&self, status: StatusCode, body: &str) -> Failed {
+    /// It was answered with an error: so, and with this body.
+    fn refused(&self, status: StatusCode, how: &str, body: &str) -> Failed {
+        const NO_MONEY: &str = "the account behind the key has no money left; nothing that was answered is lost";
         let (words, code) = said(body);
         let words = self.shown(&words);
         let place = self.place();
-        let what = format!("{place} answered {status}: {words}");
+        let what = format!("{place} answered {how}: {words}");
         let never = |kind| Failed::Never(Unanswered::Request(kind, what.clone()));
         let setup = |hint: &str| Failed::Never(Unanswered::Setup(what.clone(), hint.to_owned()));
         match status.as_u16() {
-            429 if code == "insufficient_quota" => {
-                setup("the account behind the key has no money left; nothing that was answered is lost")
-            }
+            429 if code == "insufficient_quota" => setup(NO_MONEY),
+            // Anthropic's way to say so.
+            400 if words.contains("credit balance is too low") => setup(NO_MONEY),
             429 => Failed::Again(Ended::Refused, "rate-limited", what),
             401 | 403 => setup("look at the key that `key_env` names, and at what it may use"),
-            402 => setup("the account behind the key has no money left; nothing that was answered is lost"),
+            402 => setup(NO_MONEY),
             404 => setup("look at `endpoint` (mostly it ends in `/v1`) and at `model`"),
             405 | 300..=399 => setup("look at `endpoint`: mostly it ends in `/v1`"),
             408 | 409 | 425 | 500.. => Failed::Again(Ended::Failed, "endpoint-failed", what),
@@ -460,6 +487,29 @@ fn said(body: &str) -> (String, String) {
     (words, text(&error["code"]).or_else(|| text(&error["type"])).unwrap_or_default())
 }
 
+/// The status that an answer of 200 should have had which is an error: `{"error": {"message": …, "code": 502}}`.
+fn error_within(body: &[u8]) -> Option<StatusCode> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let error = value.get("error").filter(|error| !error.is_null())?;
+    let code =
+        error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
+    let code = code.and_then(|code| StatusCode::from_u16(code).ok());
+    Some(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+/// A text on one line, in which nothing moves a terminal.
+fn printable(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_whitespace() => plain.push(' '),
+            c if c.is_control() => plain.extend(c.escape_default()),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// The last cause of an error, which says most.
 fn innermost(error: &dyn Error) -> String {
     let mut error = error;
@@ -492,6 +542,18 @@ mod tests {
         assert_eq!(read(r#"{"detail":"Not Found"}"#), both("Not Found", ""));
         assert_eq!(read("<html>\n <b>502</b></html>"), both("<html> <b>502</b></html>", ""));
         assert_eq!(read(""), both("nothing more", ""));
+    }
+
+    #[test]
+    fn an_error_in_an_answer_is_one() {
+        let status = |body: &str| error_within(body.as_bytes()).map(|status| status.as_u16());
+        assert_eq!(status(r#"{"error":{"message":"insufficient credits","code":402}}"#), Some(402));
+        assert_eq!(status(r#"{"error":{"message":"overloaded","code":"busy"}}"#), Some(500));
+        assert_eq!(status(r#"{"error":"no"}"#), Some(500));
+        assert_eq!(status(r#"{"error":null}"#), None);
+        assert_eq!(status(r#"{"choices":[]}"#), None);
+        assert_eq!(status("no"), None);
+        assert_eq!(printable("bad \u{1b}[31mred\n\u{7}"), "bad \\u{1b}[31mred \\u{7}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +22,7 @@ use crate::{
     controller::{Controller, Ended, Limits, Refused},
     exchange::{Part, Prompt},
     flights::{Awaited, Flight, Flights},
-    model::{Count, Dialect, Failed, Key, Model, OF_IMAGE, Request, Unanswered, headers, wait},
+    model::{AROUND, Count, Dialect, Failed, Key, Model, OF_IMAGE, Request, Unanswered, headers, wait},
     money::{Budget, Price, Usd},
     openai,
     records::{Answers, Digest, From, Given, Question, Unkept, canonical},
@@ -89,6 +90,8 @@ pub struct Rehearsed {
     pub cached: u64,
     /// Tokens that may come out: at least, likely, at most.
     pub output: [u64; 3],
+    /// What tells the question apart, where its answer is shared.
+    pub question: Option<Digest>,
 }
 
 /// What is known of a question.
@@ -130,9 +133,11 @@ pub struct Models {
 #[derive(Debug, Default)]
 struct Opened {
     client: Option<Client>,
+    /// That of endpoints on this machine.
+    local: Option<Client>,
     models: BTreeMap<String, Arc<Model>>,
-    /// By endpoint and key.
-    controllers: Vec<(Url, Option<Key>, Arc<Controller>)>,
+    /// By endpoint, key and what the provider calls the model.
+    controllers: Vec<(Url, Option<Key>, String, Arc<Controller>)>,
     closed: bool,
 }
 
@@ -161,37 +166,34 @@ impl Models {
         self.opened().models.get(resource).cloned()
     }
 
-    /// Opens a model. Those with the same endpoint and key have one controller: the limits of the one that was opened first.
+    /// Opens a model. Those that are one and the same for the provider have one controller, and the stricter of their limits.
     ///
     /// # Errors
     /// No client can be made.
     pub fn open(&self, settings: Settings) -> Result<Arc<Model>, String> {
         let mut opened = self.opened();
-        let client = match &opened.client {
+        let here = is_here(&settings.endpoint);
+        let made = if here { &mut opened.local } else { &mut opened.client };
+        let client = match made {
             Some(client) => client.clone(),
-            None => {
-                let client = Client::builder()
-                    .connect_timeout(CONNECT)
-                    .pool_idle_timeout(IDLE)
-                    .pool_max_idle_per_host(usize::MAX)
-                    .tcp_nodelay(true)
-                    // A key goes to the endpoint that the file names, and nowhere else.
-                    .redirect(redirect::Policy::none())
-                    .user_agent(concat!("dflow/", env!("CARGO_PKG_VERSION")))
-                    .build()
-                    .map_err(|e| format!("no client can be made: {e}"))?;
-                opened.client.insert(client).clone()
-            }
+            None => made.insert(client(here)?).clone(),
         };
-        let same = opened.controllers.iter().find(|(url, key, _)| *url == settings.endpoint && *key == settings.key);
+        let same = opened
+            .controllers
+            .iter()
+            .find(|(url, key, name, _)| *url == settings.endpoint && *key == settings.key && *name == settings.name);
         let controller = match same {
-            Some((.., controller)) => controller.clone(),
+            Some((.., controller)) => {
+                controller.restrict(settings.limits);
+                controller.clone()
+            }
             None => {
                 let controller = Controller::new(settings.limits);
                 if opened.closed {
                     controller.close();
                 }
-                opened.controllers.push((settings.endpoint.clone(), settings.key.clone(), controller.clone()));
+                let (endpoint, key, name) = (settings.endpoint.clone(), settings.key.clone(), settings.name.clone());
+                opened.controllers.push((endpoint, key, name, controller.clone()));
                 controller
             }
         };
@@ -259,6 +261,11 @@ impl Models {
     /// Whether any model is open.
     pub fn is_empty(&self) -> bool {
         self.opened().models.is_empty()
+    }
+
+    /// Whether answers are kept.
+    pub fn keeps(&self) -> bool {
+        self.answers.get().is_some()
     }
 
     /// What was spent, by the runs too that this one goes on with.
@@ -369,19 +376,25 @@ impl Models {
                 "`dflow-host test --record` asks the models, and records what they answer".to_owned(),
             ));
         }
-        let most = model.most(&request);
         let (request, flights) = (Arc::new(request), Arc::<[Arc<Flight>]>::from(flights));
         let (mut attempts, mut failures, mut refused) = (0, 0, None);
         loop {
-            let reserved = Budget::reserve(&model.budgets, most).await.map_err(Unanswered::Money)?;
-            let tokens = request.tokens() + model.out(&request);
-            let permit = model.controller.permit(tokens).await.map_err(|refused| match refused {
-                Refused::Closed => Unanswered::Closed,
-                Refused::TooLarge { tokens, most } => Unanswered::Request(
-                    "prompt-too-long",
-                    format!("it may take {tokens} tokens, and model `{}` takes {most} a minute", model.resource),
-                ),
-            })?;
+            let (reserved, permit) = loop {
+                let reserved = Budget::reserve(&model.budgets, || model.most(&request)).await;
+                let reserved = reserved.map_err(Unanswered::Money)?;
+                let tokens = request.tokens() + model.out(&request);
+                let permit = model.controller.permit(tokens).await.map_err(|refused| match refused {
+                    Refused::Closed => Unanswered::Closed,
+                    Refused::TooLarge { tokens, most } => Unanswered::Request(
+                        "prompt-too-long",
+                        format!("it may take {tokens} tokens, and model `{}` takes {most} a minute", model.resource),
+                    ),
+                })?;
+                // Others may have turned out to cost more meanwhile. Both are given back then: somebody with money may wait for the permit.
+                if !self.is_capped(model) || reserved.most() >= model.most(&request) {
+                    break (reserved, permit);
+                }
+            };
             attempts += 1;
             let (model, request, flights) = (model.clone(), request.clone(), flights.clone());
             let resource = model.resource.clone();
@@ -390,7 +403,12 @@ impl Models {
             let landed = self.clone().landing(async move {
                 let given = match model.attempt(&request, permit, reserved).await {
                     Ok(given) => given.into_iter().map(|given| Given { attempts, ..given }).collect::<Vec<_>>(),
-                    Err(failed) => return Ok(Err(failed)),
+                    Err((failed, lost)) => {
+                        if let Some(keeper) = desk.answers.get().filter(|_| lost > Usd(0)) {
+                            keeper.lost(&model.resource, lost).await?;
+                        }
+                        return Ok(Err(failed));
+                    }
                 };
                 let kept = flights.iter().map(|flight| flight.question.clone()).zip(given.iter().cloned());
                 desk.keep(kept.map(|(question, given)| (question, given, From::Asked)).collect()).await?;
@@ -447,6 +465,28 @@ impl Models {
     }
 }
 
+/// A client, for endpoints on this machine or elsewhere.
+fn client(here: bool) -> Result<Client, String> {
+    let client = Client::builder()
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(usize::MAX)
+        .tcp_nodelay(true)
+        // A key goes to the endpoint that the file names, and nowhere else.
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("dflow/", env!("CARGO_PKG_VERSION")));
+    // Through a proxy what may go to this machine in the clear would leave it.
+    let client = if here { client.no_proxy() } else { client };
+    client.build().map_err(|e| format!("no client can be made: {e}"))
+}
+
+/// Whether an endpoint is on this machine.
+fn is_here(endpoint: &Url) -> bool {
+    let host = endpoint.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Counts what is under way.
 struct UnderWay(Arc<Models>);
 
@@ -469,20 +509,34 @@ pub fn completion(model: &Model, prompt: &Prompt) -> Request {
     let (path, body) = written(model, prompt, prompt.shared);
     let most_out = prompt.max_tokens.map(u64::from);
     let kept = model.dialect == Dialect::Anthropic && prompt.shared > 0;
-    Request { path, body: Bytes::from(body.to_string()), weights: vec![prompt_tokens(model, prompt)], most_out, kept }
+    let weights = vec![prompt_tokens(model, prompt)];
+    let bytes = |text: &str| text.len() as u64;
+    let most_in = if model.count.is_some() { weights[0] } else { tokens_by(prompt, bytes) + AROUND };
+    Request { path, body: Bytes::from(body.to_string()), weights, most_in, most_out, kept }
 }
 
 /// The request for vectors.
 pub fn vectors(model: &Model, texts: &[&str], dimensions: Option<u32>) -> Request {
     let body = openai::embeddings(&model.name, texts, dimensions).to_string().into();
-    let weights = texts.iter().map(|text| model.tokens(text)).collect();
-    Request { path: openai::EMBEDDINGS, body, weights, most_out: Some(0), kept: false }
+    let weights: Vec<u64> = texts.iter().map(|text| model.tokens(text)).collect();
+    let most_in = match &model.count {
+        Some(_) => weights.iter().sum(),
+        None => texts.iter().map(|text| text.len() as u64).sum::<u64>() + AROUND,
+    };
+    Request { path: openai::EMBEDDINGS, body, weights, most_in, most_out: Some(0), kept: false }
 }
 
 /// How many tokens go in.
 pub fn prompt_tokens(model: &Model, prompt: &Prompt) -> u64 {
+    // What stands around messages.
+    let around = 8;
+    tokens_by(prompt, |text| model.tokens(text)) + around
+}
+
+/// How many tokens a prompt's texts and pictures are, as `tokens` counts those of a text.
+fn tokens_by(prompt: &Prompt, tokens: impl Fn(&str) -> u64) -> u64 {
     let parts = prompt.parts.iter().map(|part| match part {
-        Part::Text(text) => model.tokens(text),
+        Part::Text(text) => tokens(text),
         Part::Image { .. } => OF_IMAGE,
     });
     let more = [
@@ -490,16 +544,18 @@ pub fn prompt_tokens(model: &Model, prompt: &Prompt) -> u64 {
         prompt.repair.as_ref().map(|(a, _)| a.as_str()),
         prompt.repair.as_ref().map(|(_, b)| b.as_str()),
     ];
-    let schema = prompt.schema.as_ref().map_or(0, |(_, schema)| model.tokens(&schema.to_string()));
-    // What stands around messages.
-    let around = 8;
-    parts.sum::<u64>() + more.into_iter().flatten().map(|text| model.tokens(text)).sum::<u64>() + schema + around
+    let schema = prompt.schema.as_ref().map_or(0, |(_, schema)| tokens(&schema.to_string()));
+    parts.sum::<u64>() + more.into_iter().flatten().map(&tokens).sum::<u64>() + schema
 }
 
 /// What tells a prompt apart from others, whoever answers it.
 pub fn prompt_digest(model: &Model, prompt: &Prompt) -> Digest {
     // How much of it others have in common with it is no part of the question.
-    let (path, body) = written(model, prompt, 0);
+    let (path, mut body) = written(model, prompt, 0);
+    // Nor is how strictly a schema is asked for, which follows from the schema: it wasn't said of all of them before.
+    if let Some(strict) = body.pointer_mut("/response_format/json_schema/strict").filter(|_| prompt.schema.is_some()) {
+        *strict = true.into();
+    }
     Digest::of(&[model.dialect.as_str().as_bytes(), path.as_bytes(), &canonical(body)])
 }
 
@@ -525,5 +581,24 @@ fn written(model: &Model, prompt: &Prompt, shared: usize) -> (&'static str, serd
             (openai::COMPLETIONS, openai::completion(&model.name, prompt, key.as_deref(), own))
         }
         Dialect::Anthropic => (anthropic::MESSAGES, anthropic::messages(&model.name, prompt, shared)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_this_machine_is_known() {
+        for (endpoint, here) in [
+            ("http://127.0.0.1:8080/v1", true),
+            ("http://[::1]:8080/v1", true),
+            ("http://LOCALHOST/v1", true),
+            ("https://localhost.example.com/v1", false),
+            ("https://api.openai.com/v1", false),
+            ("http://10.0.0.1/v1", false),
+        ] {
+            assert_eq!(is_here(&endpoint.parse().expect("a URL")), here, "{endpoint}");
+        }
     }
 }

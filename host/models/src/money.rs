@@ -62,6 +62,19 @@ pub struct Usage {
     pub output: u64,
 }
 
+/// No request has more tokens, whatever a provider says: so that sums stay numbers.
+const MOST: u64 = 1 << 32;
+
+impl Usage {
+    /// What is believed of what a provider says.
+    pub(crate) fn believed(self) -> Self {
+        let Self { input, cached_input, written_input, output } = self;
+        let [input, cached_input, written_input, output] =
+            [input, cached_input, written_input, output].map(|tokens| tokens.min(MOST));
+        Self { input, cached_input, written_input, output }
+    }
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -163,16 +176,17 @@ impl Budget {
         self.state().spent
     }
 
-    /// Keeps money in each of some budgets, or in none. While requests are under way of which some may come back, that is waited for.
+    /// Keeps money in each of some budgets, or in none. While requests are under way of which some may come back, that is waited for; how much is
+    /// wanted is asked anew then.
     ///
     /// # Errors
     ///
     /// When it might pass the cap of one.
-    pub async fn reserve(of: &[Arc<Self>], most: Usd) -> Result<Reserved, OverBudget> {
+    pub async fn reserve(of: &[Arc<Self>], most: impl Fn() -> Usd) -> Result<Reserved, OverBudget> {
         loop {
             // Before it is looked, so that nothing that comes back meanwhile is missed.
             let mut back: Vec<_> = of.iter().map(|budget| budget.back.notified()).collect();
-            match Self::try_reserve(of, most) {
+            match Self::try_reserve(of, most()) {
                 Ok(reserved) => return Ok(reserved),
                 Err((_, Some(reserved))) => back.swap_remove(reserved).await,
                 Err((over, None)) => return Err(over),
@@ -186,7 +200,7 @@ impl Budget {
         for (i, budget) in of.iter().enumerate() {
             let mut state = budget.state();
             let Spent { spent, reserved } = *state;
-            let spent = Usd(spent.0 + reserved.0);
+            let spent = Usd(spent.0.saturating_add(reserved.0));
             if let Some(cap) = budget.most.filter(|cap| spent.0.saturating_add(most.0) > cap.0) {
                 let over = OverBudget { what: budget.what.clone(), most: cap, spent, asked: most };
                 return Err((over, (reserved > Usd(0)).then_some(i)));
@@ -200,10 +214,16 @@ impl Budget {
 }
 
 impl Reserved {
+    /// How much was kept.
+    pub fn most(&self) -> Usd {
+        self.most
+    }
+
     /// What was kept is spent in part, or more of it than was thought.
     pub fn spend(self, cost: Usd) {
         for budget in &self.of {
-            budget.state().spent.0 += cost.0;
+            let mut state = budget.state();
+            state.spent.0 = state.spent.0.saturating_add(cost.0);
         }
     }
 }
@@ -277,15 +297,15 @@ mod tests {
     #[tokio::test]
     async fn who_has_too_little_waits_for_what_may_come_back() {
         let budget = [Budget::new("the run", Some(Usd(100)))];
-        let first = Budget::reserve(&budget, Usd(80)).await.expect("80 of 100");
+        let first = Budget::reserve(&budget, || Usd(80)).await.expect("80 of 100");
         let waiting = tokio::spawn({
             let budget = budget.clone();
-            async move { Budget::reserve(&budget, Usd(60)).await.map(|kept| kept.spend(Usd(60))) }
+            async move { Budget::reserve(&budget, || Usd(60)).await.map(|kept| kept.spend(Usd(60))) }
         });
         tokio::task::yield_now().await;
         first.spend(Usd(30));
         waiting.await.expect("it ends").expect("90 of 100");
-        let error = Budget::reserve(&budget, Usd(11)).await.expect_err("nobody gives anything back");
+        let error = Budget::reserve(&budget, || Usd(11)).await.expect_err("nobody gives anything back");
         assert_eq!(error.spent, Usd(90));
     }
 }

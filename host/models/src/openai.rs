@@ -34,7 +34,7 @@ pub fn completion(model: &str, prompt: &Prompt, cache_key: Option<&str>, newer: 
         body.insert(key.to_owned(), most.into());
     }
     if let Some((name, schema)) = &prompt.schema {
-        let schema = json!({ "name": name, "strict": true, "schema": schema });
+        let schema = json!({ "name": name, "strict": is_strict(schema), "schema": schema });
         body.insert("response_format".to_owned(), json!({ "type": "json_schema", "json_schema": schema }));
     }
     if let Some(key) = cache_key {
@@ -42,6 +42,26 @@ pub fn completion(model: &str, prompt: &Prompt, cache_key: Option<&str>, newer: 
     }
     body.extend(prompt.params.clone());
     body.into()
+}
+
+/// Whether a schema is one of those that may be asked for strictly: each object in it names all that it holds, and requires it.
+fn is_strict(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            let properties = members.get("properties").and_then(Value::as_object);
+            let is_object = properties.is_some()
+                || members.get("type").is_some_and(|of| {
+                    *of == "object" || of.as_array().is_some_and(|all| all.iter().any(|one| *one == "object"))
+                });
+            let required = members.get("required").and_then(Value::as_array);
+            let is_required = |name: &String| required.is_some_and(|all| all.iter().any(|one| one == name.as_str()));
+            let closed = members.get("additionalProperties") == Some(&Value::Bool(false));
+            (!is_object || (closed && properties.is_none_or(|properties| properties.keys().all(is_required))))
+                && members.values().all(is_strict)
+        }
+        Value::Array(items) => items.iter().all(is_strict),
+        _ => true,
+    }
 }
 
 /// Words alone are a string: not every server takes parts.
@@ -90,12 +110,15 @@ struct Message {
     refusal: Option<String>,
 }
 
+/// Not every server says all of it.
 #[derive(Deserialize)]
 struct Counted {
     #[serde(default)]
-    prompt_tokens: u64,
+    prompt_tokens: Option<u64>,
     #[serde(default)]
-    completion_tokens: u64,
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<Details>,
 }
@@ -106,23 +129,34 @@ struct Details {
     cached_tokens: Option<u64>,
 }
 
-impl From<Counted> for Usage {
-    fn from(counted: Counted) -> Self {
-        let cached = counted.prompt_tokens_details.and_then(|details| details.cached_tokens);
-        Self {
-            input: counted.prompt_tokens,
-            cached_input: cached.unwrap_or_default(),
-            output: counted.completion_tokens,
-            ..Self::default()
-        }
+impl Counted {
+    /// What it took, if that is said; `came_out` are the tokens that came out, where nothing is said of them.
+    fn usage(self, came_out: impl FnOnce() -> u64) -> Option<Usage> {
+        let (input, output) = match (self.prompt_tokens, self.completion_tokens, self.total_tokens) {
+            (Some(input), Some(output), _) => (input, output),
+            (Some(input), None, Some(total)) => (input, total.saturating_sub(input)),
+            (Some(input), None, None) => (input, came_out()),
+            (None, Some(output), Some(total)) => (total.saturating_sub(output), output),
+            (None, None, Some(total)) => {
+                let output = came_out().min(total);
+                (total - output, output)
+            }
+            (None, _, None) => return None,
+        };
+        let cached = self.prompt_tokens_details.and_then(|details| details.cached_tokens);
+        let usage = Usage { input, cached_input: cached.unwrap_or_default(), output, ..Usage::default() };
+        // Nothing is what those say who don't count.
+        (input > 0 || output > 0).then_some(usage)
     }
 }
 
-/// An answer out of a body. Errors are phrases about it.
-pub fn answer(body: &[u8]) -> Result<Answer, String> {
+/// An answer out of a body; `tokens` counts those of a text. Errors are phrases about it.
+pub fn answer(body: &[u8], tokens: impl Fn(&str) -> u64) -> Result<Answer, String> {
     let completion: Completion = serde_json::from_slice(body).map_err(|e| format!("is no chat completion: {e}"))?;
     let choice = completion.choices.into_iter().next().ok_or("is a chat completion without choices")?;
-    let (text, finish) = match (choice.message.content, choice.message.refusal, choice.finish_reason.as_deref()) {
+    // Some servers say of each answer that nothing was refused.
+    let refusal = choice.message.refusal.filter(|refusal| !refusal.trim().is_empty());
+    let (text, finish) = match (choice.message.content, refusal, choice.finish_reason.as_deref()) {
         (_, Some(refusal), _) => (refusal, Finish::Refused),
         (text, None, Some("content_filter")) => (text.unwrap_or_default(), Finish::Refused),
         (Some(text), None, Some("length")) => (text, Finish::Length),
@@ -132,7 +166,8 @@ pub fn answer(body: &[u8]) -> Result<Answer, String> {
         (None, None, Some("length")) => (String::new(), Finish::Length),
         (None, None, _) => return Err("is a chat completion without a text".to_owned()),
     };
-    Ok(Answer { text, finish, usage: completion.usage.map(Usage::from) })
+    let usage = completion.usage.and_then(|counted| counted.usage(|| tokens(&text)));
+    Ok(Answer { text, finish, usage })
 }
 
 #[derive(Deserialize)]
@@ -190,7 +225,7 @@ pub fn vectors(body: &[u8], texts: usize) -> Result<Vectors, String> {
     {
         return Err(format!("holds embeddings of {least} and of {most} numbers"));
     }
-    Ok(Vectors { vectors, usage: embeddings.usage.map(Usage::from) })
+    Ok(Vectors { vectors, usage: embeddings.usage.and_then(|counted| counted.usage(|| 0)) })
 }
 
 #[cfg(test)]
@@ -219,7 +254,7 @@ mod tests {
         let prompt = Prompt {
             parts: vec![Part::Text("What is it?".to_owned()), image],
             repair: Some(("{}".to_owned(), "`kind` is missing".to_owned())),
-            schema: Some(("row".to_owned(), json!({ "type": "object" }))),
+            schema: Some(("row".to_owned(), json!({ "type": "object", "additionalProperties": false }))),
             max_tokens: Some(20),
             ..Prompt::default()
         };
@@ -234,15 +269,31 @@ mod tests {
                 { "role": "user", "content": "`kind` is missing" },
             ],
             "max_completion_tokens": 20,
-            "response_format": { "type": "json_schema", "json_schema": { "name": "row", "strict": true, "schema": { "type": "object" } } },
+            "response_format": { "type": "json_schema", "json_schema": { "name": "row", "strict": true, "schema": { "type": "object", "additionalProperties": false } } },
             "prompt_cache_key": "abc",
         });
         assert_eq!(completion("m", &prompt, Some("abc"), true), expected);
     }
 
     #[test]
+    fn only_what_names_and_requires_all_is_asked_for_strictly() {
+        let object = |more: Value| {
+            let mut object = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
+            object.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            object
+        };
+        let strict = json!({ "required": ["a"], "additionalProperties": false });
+        assert!(is_strict(&object(strict.clone())));
+        assert!(!is_strict(&object(json!({ "required": ["a"] }))));
+        assert!(!is_strict(&object(json!({ "additionalProperties": false }))));
+        assert!(is_strict(&json!({ "type": "array", "items": object(strict) })));
+        assert!(!is_strict(&json!({ "anyOf": [{ "type": "null" }, object(json!({}))] })));
+        assert!(!is_strict(&json!({ "type": "object" })));
+    }
+
+    #[test]
     fn answers_are_read_and_what_is_none_is_said() {
-        let read = |body: Value| answer(body.to_string().as_bytes());
+        let read = |body: Value| answer(body.to_string().as_bytes(), |_| 3);
         let usage =
             json!({ "prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": { "cached_tokens": 4 } });
         let body = json!({ "choices": [{ "message": { "content": "Hi" }, "finish_reason": "stop" }], "usage": usage });
@@ -256,6 +307,7 @@ mod tests {
             (choice(json!({ "content": null, "refusal": "No." }), "stop".into()), Finish::Refused),
             (choice(json!({ "content": "Hi" }), "content_filter".into()), Finish::Refused),
             (choice(json!({ "content": "Hi" }), Value::Null), Finish::Stop),
+            (choice(json!({ "content": "Hi", "refusal": "" }), "stop".into()), Finish::Stop),
             (choice(json!({ "content": "Hi" }), "tool_calls".into()), Finish::Other("tool_calls".to_owned())),
         ] {
             assert_eq!(read(body).map(|answer| (answer.finish, answer.usage)), Ok((finish, None)));
@@ -269,7 +321,29 @@ mod tests {
             let why = read(body).expect_err(words);
             assert!(why.contains(words), "{why}");
         }
-        assert!(answer(b"{\"choices\": [{\"mess").expect_err("half a body").contains("EOF"));
+        assert!(answer(b"{\"choices\": [{\"mess", |_| 3).expect_err("half a body").contains("EOF"));
+    }
+
+    #[test]
+    fn what_is_not_said_of_tokens_is_made_of_what_is() {
+        for (counted, expected) in [
+            (json!({ "total_tokens": 10 }), Some((7, 3))),
+            (json!({ "total_tokens": 2 }), Some((0, 2))),
+            (json!({ "prompt_tokens": 6 }), Some((6, 3))),
+            (json!({ "prompt_tokens": 6, "total_tokens": 10 }), Some((6, 4))),
+            (json!({ "completion_tokens": 4, "total_tokens": 10 }), Some((6, 4))),
+            (json!({ "completion_tokens": 4 }), None),
+            (json!({ "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0 }), None),
+            (json!({ "prompt_tokens": null }), None),
+            (json!({}), None),
+        ] {
+            let body = json!({ "choices": [{ "message": { "content": "Hi" } }], "usage": counted }).to_string();
+            let usage = answer(body.as_bytes(), |_| 3).expect("an answer").usage;
+            assert_eq!(usage.map(|usage| (usage.input, usage.output)), expected, "{counted}");
+        }
+        let body = json!({ "data": [{ "index": 0, "embedding": [1] }], "usage": { "total_tokens": 9 } }).to_string();
+        let usage = vectors(body.as_bytes(), 1).expect("a vector").usage;
+        assert_eq!(usage, Some(Usage { input: 9, ..Usage::default() }));
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Question {
     pub call: u32,
     /// What is asked.
     pub digest: Digest,
+    /// The same, and where: what those know it by who share answers ([`Model::shared`](crate::Model::shared)).
+    pub shared: Digest,
     /// Whether answers to the same question by others count, and how old they may be.
     pub share: Option<Share>,
 }
@@ -117,6 +119,9 @@ pub trait Answers: fmt::Debug + Send + Sync {
 
     /// Keeps answers; it is done when they are on the disk. Of those that were [`Shared`](From::Shared) only is kept that this row has them, too.
     fn keep(&self, answers: Vec<(Question, Given, From)>) -> BoxFuture<'static, Result<(), Unkept>>;
+
+    /// Notes what was spent on a model without an answer that can be kept; it is done when it is on the disk.
+    fn lost(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>>;
 }
 
 /// A request as what it is told apart by: keys of objects have an order, whoever wrote them.

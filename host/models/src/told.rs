@@ -75,7 +75,7 @@ fn sum_of_units(text: &str) -> Option<Duration> {
             "ms" => 0.001,
             _ => return None,
         };
-        sum += Duration::try_from_secs_f64(number * seconds).ok()?;
+        sum = sum.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
         rest = &rest[end..];
     }
     Some(sum)
@@ -130,6 +130,8 @@ mod tests {
             ("soon", None),
             ("-3", None),
             ("5 x", None),
+            ("5000000000000000h5000000000000000h", None),
+            ("99999999999999999999999999h", None),
             ("", Some(0)),
         ] {
             assert_eq!(until(text, now()), milliseconds.map(Duration::from_millis), "{text:?}");

@@ -8,6 +8,7 @@ mod answer;
 mod chat;
 mod columns;
 mod embedding;
+mod json_schema;
 mod prefixes;
 mod rehearsal;
 
@@ -29,8 +30,9 @@ use dflow_wasm::{Cancel, Piece, Processed};
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
-pub use self::answer::{AnswerShape, schema_of, type_of};
+pub use self::answer::{AnswerShape, schema_of};
 pub use self::columns::usage_type;
+pub use self::json_schema::columns_of;
 use self::{columns::Answers, prefixes::Prefixes};
 use crate::{
     alone::{Lost, Outcome},
@@ -106,6 +108,8 @@ pub enum Wanted {
 /// A row's answer.
 pub(crate) struct Answer {
     value: Value,
+    /// Of an object: its columns, where they are made already.
+    object: Option<RecordBatch>,
     vector: Vec<f32>,
     given: Given,
     from: From,

@@ -50,9 +50,9 @@ impl Desk {
     }
 
     /// Notes what would have been asked.
-    pub(crate) fn rehearse(&self, input: u64, cached: u64, output: [u64; 3]) {
+    pub(crate) fn rehearse(&self, input: u64, cached: u64, output: [u64; 3], question: Option<Digest>) {
         let (stage, model) = (self.stage.as_str().into(), self.resource());
-        self.models.rehearse(Rehearsed { stage, model, input, cached, output });
+        self.models.rehearse(Rehearsed { stage, model, input, cached, output, question });
     }
 
     /// What was asked since this was called last.
@@ -80,7 +80,8 @@ impl Desk {
 
     /// A question about a row.
     pub(crate) fn question(&self, digest: Digest, row: String, call: u32, share: Option<Share>) -> Question {
-        Question { stage: self.stage.as_str().into(), row, call, digest, share }
+        let shared = self.asked.first().map_or(digest, |model| model.shared(digest));
+        Question { stage: self.stage.as_str().into(), row, call, digest, shared, share }
     }
 
     /// What is known of some questions; nothing where there is none.
@@ -169,15 +170,19 @@ impl Desk {
         cancel: &Cancel,
         found: &mut [Option<Result<(Given, From), Lost>>],
     ) -> Result<(), StepError> {
+        let first = self.model()?;
+        // Vectors of another model don't compare with this one's.
+        let asked: Vec<Arc<Model>> = self.asked.iter().filter(|model| model.name == first.name).cloned().collect();
+        let asked = &asked;
         let ask = |part: Vec<(usize, Arc<Flight>)>| async move {
             let (rows, flights): (Vec<usize>, Vec<_>) = part.into_iter().unzip();
             let write = |model: &Model| -> Request {
                 vectors(model, &rows.iter().map(|row| texts[*row]).collect::<Vec<_>>(), dimensions)
             };
-            let given = self.models.ask(&self.asked, &flights, write).await;
+            let given = self.models.ask(asked, &flights, write).await;
             (rows.into_iter().zip(flights).collect::<Vec<_>>(), given)
         };
-        let parts = parts(self.model()?, flights, |row| texts[row]);
+        let parts = parts(first, flights, |row| texts[row]);
         let mut waiting: FuturesUnordered<_> = parts.into_iter().map(ask).collect();
         let mut look = looking();
         while let Some((mut part, given)) = next(&mut waiting, &mut look, cancel).await? {
@@ -219,6 +224,12 @@ impl Desk {
         }
     }
 
+    /// The same, in whose message an endpoint is quoted.
+    pub(crate) fn masked(&self, lost: Lost) -> Lost {
+        let message = self.asked.iter().fold(lost.message, |message, model| model.masked(&message));
+        Lost { message, ..lost }
+    }
+
     /// What ends the run.
     fn ending(&self, unanswered: Unanswered) -> StepError {
         let stage = &self.stage;
@@ -230,12 +241,22 @@ impl Desk {
                 let error = StepError::new(Fault::Outside, format!("stage `{stage}`: {what}"));
                 hint.into_iter().fold(error, StepError::hint)
             }
-            Unanswered::Money(over) => StepError::new(Fault::Limit, format!("stage `{stage}`: {over}"))
-                .hint("what was answered is kept: run again with a higher `max_usd`, and it goes on from there"),
+            Unanswered::Money(over) => {
+                let hint = match self.models.keeps() {
+                    true => "what was answered is kept: run again with a higher `max_usd`, and it goes on from there",
+                    false => {
+                        "nothing is kept of what was answered here: ask about fewer rows, or with a higher `max_usd`"
+                    }
+                };
+                StepError::new(Fault::Limit, format!("stage `{stage}`: {over}")).hint(hint)
+            }
             Unanswered::Request(kind, what) => StepError::new(Fault::Data, format!("stage `{stage}`: {kind}: {what}")),
             Unanswered::Endpoint(_, what, attempts) => {
-                StepError::new(Fault::Outside, format!("stage `{stage}`: {what} ({attempts} attempts)"))
-                    .hint("what was answered is kept: run again when it is there")
+                let hint = match self.models.keeps() {
+                    true => "what was answered is kept: run again when it is there",
+                    false => "try again when it is there",
+                };
+                StepError::new(Fault::Outside, format!("stage `{stage}`: {what} ({attempts} attempts)")).hint(hint)
             }
             Unanswered::Closed => StepError::new(Fault::Outside, "interrupted"),
         }

@@ -61,6 +61,8 @@ pub struct OperatorExec {
     input: Arc<dyn ExecutionPlan>,
     /// Of all columns (carried, then new) those that come out.
     projection: Option<Vec<usize>>,
+    /// How many rows are enough, as far as that is known: a model isn't asked about more of them at a time.
+    wanted: Option<usize>,
     properties: Arc<PlanProperties>,
 }
 
@@ -84,7 +86,14 @@ impl OperatorExec {
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Self { spec, reads, input, projection, properties: Arc::new(properties) }
+        Self { spec, reads, input, projection, wanted: None, properties: Arc::new(properties) }
+    }
+
+    /// The same, of which so many rows are enough. It may give more.
+    #[must_use]
+    pub fn wanting(&self, rows: usize) -> Self {
+        let (spec, reads, input) = (self.spec.clone(), self.reads.clone(), self.input.clone());
+        Self { wanted: Some(rows), ..Self::new(spec, reads, input, self.projection.clone()) }
     }
 }
 
@@ -108,7 +117,8 @@ impl EmbeddedProjection for OperatorExec {
             (Some(outer), None) => Some(outer),
             (None, inner) => inner.clone(),
         };
-        Ok(Self::new(self.spec.clone(), self.reads.clone(), self.input.clone(), projection))
+        let (spec, reads, input) = (self.spec.clone(), self.reads.clone(), self.input.clone());
+        Ok(Self { wanted: self.wanted, ..Self::new(spec, reads, input, projection) })
     }
 }
 
@@ -144,7 +154,8 @@ impl ExecutionPlan for OperatorExec {
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match children.pop() {
             Some(input) => {
-                Ok(Arc::new(Self::new(self.spec.clone(), self.reads.clone(), input, self.projection.clone())))
+                let same = Self::new(self.spec.clone(), self.reads.clone(), input, self.projection.clone());
+                Ok(Arc::new(Self { wanted: self.wanted, ..same }))
             }
             None => internal_err!("an operator without input"),
         }
@@ -197,6 +208,7 @@ impl ExecutionPlan for OperatorExec {
             reads: self.reads.clone(),
             carried,
             kept: self.projection.clone().unwrap_or_else(|| (0..all).collect()),
+            wanted: self.wanted.map(|rows| rows.max(1)),
             schema: self.schema(),
             pool,
             partition,
@@ -211,7 +223,8 @@ impl ExecutionPlan for OperatorExec {
         });
         let results = if let Worker::Asker(asker) = &work.spec.operator {
             // Who waits takes no core.
-            let most = Weight { rows: asker.window(), bytes: WAITING };
+            let rows = work.wanted.map_or(asker.window(), |wanted| wanted.min(asker.window()));
+            let most = Weight { rows, bytes: WAITING };
             let weight = |part: &Part| Weight { rows: part.rows.num_rows(), bytes: part.size };
             Window::new(parts.boxed(), most, move |part: Result<Part>| {
                 let weight = part.as_ref().map(weight).unwrap_or_default();
@@ -276,6 +289,8 @@ struct Work {
     carried: usize,
     /// The columns that come out.
     kept: Vec<usize>,
+    /// How many rows are enough.
+    wanted: Option<usize>,
     schema: SchemaRef,
     /// Where the memory of batches on their way comes from.
     pool: Arc<dyn MemoryPool>,
@@ -305,7 +320,11 @@ impl Work {
                 place: before + start as u64,
             }
         };
-        Ok(cut(&sizes, &self.spec.batch_limits()).into_iter().map(part).collect())
+        let mut limits = self.spec.batch_limits();
+        if let (Some(wanted), Worker::Asker(_)) = (self.wanted, &self.spec.operator) {
+            limits.rows = limits.rows.min(u32::try_from(wanted).unwrap_or(u32::MAX));
+        }
+        Ok(cut(&sizes, &limits).into_iter().map(part).collect())
     }
 
     /// Who holds memory, to a user.

@@ -108,7 +108,7 @@ impl GrantedModel {
         }
         if self.desk.models.mode() == Mode::Rehearse {
             let vector = |text: &String| {
-                self.desk.rehearse(model.tokens(text), 0, [0, 0, 0]);
+                self.desk.rehearse(model.tokens(text), 0, [0, 0, 0], None);
                 Ok(vec![0.0; self.length.unwrap_or(1) as usize])
             };
             return Ok(texts.iter().map(vector).collect());
@@ -163,7 +163,7 @@ impl GrantedModel {
         let input = self.desk.model().map_or(0, |model| prompt_tokens(model, prompt));
         let most = prompt.max_tokens.map_or(1024, u64::from);
         let output = [1.min(most), 256.min(most), most];
-        self.desk.rehearse(input, 0, output);
+        self.desk.rehearse(input, 0, output, None);
         let text = if prompt.schema.is_some() { "{}".to_owned() } else { "word ".repeat(output[1] as usize * 4 / 5) };
         AskedAnswer { text, finish: "stop".to_owned(), input_tokens: input, output_tokens: output[1] }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::cast,
-    datatypes::{DataType, Float32Type, Float64Type, Int64Type},
+    datatypes::{DataType, Float32Type, Float64Type, Int64Type, UInt64Type},
     error::ArrowError,
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -44,7 +44,8 @@ impl Template {
         Ok(environment)
     }
 
-    /// What it reads: names, or names with a dot and a member (`article.title`), sorted.
+    /// What it reads: names, or names with a dot and a member (`article.title`), sorted. A name of minijinja's own (`range`) that is only called
+    /// isn't among them.
     pub fn names(&self) -> Vec<String> {
         let Ok(mut environment) = self.environment() else { return Vec::new() };
         // What is sliced (`text[:100]`) isn't among the names that minijinja finds (2.12: `compiler/meta.rs`); what is indexed is.
@@ -54,8 +55,8 @@ impl Template {
         let templates = [NAME, INDEXED].into_iter().filter(|name| indexed || *name == NAME);
         let templates = templates.filter_map(|name| environment.get_template(name).ok());
         let names = templates.flat_map(|template| template.undeclared_variables(true));
-        let mut names: Vec<String> =
-            names.filter(|name| !given.contains(&name.split('.').next().unwrap_or_default())).collect();
+        let own = |name: &str| given.contains(&name) && is_only_called(&self.text, name);
+        let mut names: Vec<String> = names.filter(|name| !own(name.split('.').next().unwrap_or_default())).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -87,14 +88,26 @@ impl Template {
             .zip(batch.columns())
             .map(|(f, c)| Ok((f.name(), values(c)?)))
             .collect::<Result<_, ArrowError>>()?;
-        let row = |row: usize| {
+        // With text in the place of nulls, but for one.
+        let render = |row: usize, replaced: Option<&dyn Fn(&str) -> bool>| {
             let mut context = Context::default();
             for (name, values) in &columns {
-                context.set(name, values[row].clone());
+                let value = &values[row];
+                let is_replaced = value.is_undefined() && replaced.is_some_and(|replaced| replaced(name));
+                context.set(name, if is_replaced { Value::from("x") } else { value.clone() });
             }
-            template.render(context.value()).map_err(|e| match e.kind() {
+            template.render(context.value())
+        };
+        let fails = |row: usize, replaced: &dyn Fn(&str) -> bool| {
+            render(row, Some(replaced)).is_err_and(|e| e.kind() == ErrorKind::UndefinedError)
+        };
+        let row = |row: usize| {
+            render(row, None).map_err(|e| match e.kind() {
                 ErrorKind::UndefinedError => {
-                    let null = columns.iter().find(|(_, values)| values[row].is_undefined());
+                    let mut nulls = columns.iter().filter(|(_, values)| values[row].is_undefined());
+                    // The column that is to blame alone; none, when it is something within a value.
+                    let null = nulls.find(|(null, _)| fails(row, &|name| name != null.as_str()));
+                    let null = null.filter(|_| !fails(row, &|_| true));
                     let what = null.map_or_else(|| "a value".to_owned(), |(name, _)| format!("`{name}`"));
                     format!("{what} is null; `{{{{ … | default(\"none\") }}}}` puts something in its place")
                 }
@@ -129,6 +142,20 @@ fn without_slices(text: &str) -> String {
         }
     }
     out + rest
+}
+
+/// Whether all that a template does with a name is to call it.
+fn is_only_called(text: &str, name: &str) -> bool {
+    let in_word = |c: char| c.is_alphanumeric() || c == '_';
+    let codes = text.split("{{").flat_map(|text| text.split("{%")).skip(1);
+    let codes = codes.map(|code| code.find("}}").or_else(|| code.find("%}")).map_or(code, |end| &code[..end]));
+    let mut places = codes.flat_map(|code| code.match_indices(name).map(move |(at, _)| code.split_at(at)));
+    places.all(|(before, at)| {
+        let after = &at[name.len()..];
+        before.ends_with(|c: char| in_word(c) || c == '.')
+            || after.starts_with(in_word)
+            || after.trim_start().starts_with('(')
+    })
 }
 
 /// What minijinja says, as one phrase.
@@ -171,13 +198,18 @@ fn values(column: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
             texts.as_string_view().iter().map(|text| text.map_or(Value::UNDEFINED, Value::from)).collect()
         }
         DataType::Boolean => rows.map(|row| valid(row, Value::from(column.as_boolean().value(row)))).collect(),
-        t if t.is_integer() && *t != DataType::UInt64 => {
+        DataType::UInt64 => {
+            let numbers = column.as_primitive::<UInt64Type>();
+            rows.map(|row| valid(row, Value::from(numbers.value(row)))).collect()
+        }
+        t if t.is_integer() => {
             let numbers = cast(column, &DataType::Int64)?;
             let numbers = numbers.as_primitive::<Int64Type>();
             rows.map(|row| valid(row, Value::from(numbers.value(row)))).collect()
         }
-        DataType::Float32 => {
-            let numbers = column.as_primitive::<Float32Type>();
+        DataType::Float16 | DataType::Float32 => {
+            let numbers = cast(column, &DataType::Float32)?;
+            let numbers = numbers.as_primitive::<Float32Type>();
             rows.map(|row| valid(row, Value::from(numbers.value(row)))).collect()
         }
         DataType::Float64 => {
@@ -191,11 +223,11 @@ fn values(column: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
             };
             rows.map(|row| valid(row, of(row))).collect()
         }
-        DataType::List(_) => {
-            let lists = column.as_list::<i32>();
-            rows.map(|row| Ok(valid(row, values(&lists.value(row))?.into_iter().collect())))
-                .collect::<Result<_, ArrowError>>()?
-        }
+        DataType::List(_) => lists(column, |row| column.as_list::<i32>().value(row))?,
+        DataType::LargeList(_) => lists(column, |row| column.as_list::<i64>().value(row))?,
+        DataType::FixedSizeList(..) => lists(column, |row| column.as_fixed_size_list().value(row))?,
+        DataType::ListView(_) => lists(column, |row| column.as_list_view::<i32>().value(row))?,
+        DataType::LargeListView(_) => lists(column, |row| column.as_list_view::<i64>().value(row))?,
         _ => {
             let options = FormatOptions::default();
             let shown = ArrayFormatter::try_new(column.as_ref(), &options)?;
@@ -204,11 +236,23 @@ fn values(column: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
     })
 }
 
+/// The lists of a column, `items` of a row each.
+fn lists(column: &ArrayRef, items: impl Fn(usize) -> ArrayRef) -> Result<Vec<Value>, ArrowError> {
+    let list = |row: usize| match column.is_null(row) {
+        true => Ok(Value::UNDEFINED),
+        false => Ok(values(&items(row))?.into_iter().collect()),
+    };
+    (0..column.len()).map(list).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::arrow::array::{Date32Array, Float64Array, Int32Array, StringArray, StructArray};
+    use datafusion::arrow::{
+        array::{Date32Array, Float64Array, Int32Array, ListArray, StringArray, StructArray, UInt64Array},
+        datatypes::Field,
+    };
 
     use super::*;
 
@@ -239,6 +283,62 @@ mod tests {
         let texts = template.render(&batch).expect("texts");
         assert_eq!(texts[0], Ok("a/b".to_owned()));
         assert!(texts[1].as_ref().is_err_and(|e| e.starts_with("`article.title` is null")), "{texts:?}");
+    }
+
+    #[test]
+    fn numbers_and_lists_of_all_kinds_are_what_they_are() {
+        let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None]), Some([Some(2), Some(3)])]);
+        let list: ArrayRef = Arc::new(list);
+        let item = Arc::new(Field::new_list_field(DataType::Int64, true));
+        let kinds = [
+            ("fixed", DataType::FixedSizeList(item.clone(), 2)),
+            ("large", DataType::LargeList(item.clone())),
+            ("view", DataType::ListView(item.clone())),
+            ("large_view", DataType::LargeListView(item)),
+        ];
+        let kinds = kinds.map(|(name, data_type)| (name, cast(&list, &data_type).expect("a list")));
+        let number: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX, 3]));
+        let columns = kinds.into_iter().chain([("list", list.clone()), ("n", number)]);
+        let batch = RecordBatch::try_from_iter(columns).expect("columns");
+        let text = |text: &str| Template::new(text, str::to_owned).expect("a template").render(&batch).expect("texts");
+        assert_eq!(
+            text("{% if n > 4 %}many{% else %}{{ n + 1 }}{% endif %}"),
+            [Ok("many".to_owned()), Ok("4".to_owned())]
+        );
+        for name in ["list", "fixed", "large", "view", "large_view"] {
+            let sum = text(&format!("{{% for x in {name} %}}{{{{ x | default(0) }}}};{{% endfor %}}"));
+            assert_eq!(sum, [Ok("1;0;".to_owned()), Ok("2;3;".to_owned())], "{name}");
+        }
+    }
+
+    #[test]
+    fn columns_may_be_named_as_functions_are() {
+        let names = |text: &str| Template::new(text, str::to_owned).expect("a template").names();
+        assert_eq!(names("A range (from, to): {{ range }} {{ dict.a }}"), ["dict.a", "range"]);
+        assert_eq!(
+            names("a range {% for i in range (2) %}{{ my_range }}{{ x.range }}{% endfor %}"),
+            ["my_range", "x.range"]
+        );
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["1 to 5"]));
+        let batch = RecordBatch::try_from_iter([("range", column)]).expect("columns");
+        let template = Template::new("{{ range }}", str::to_owned).expect("a template");
+        assert_eq!(template.render(&batch).expect("texts"), [Ok("1 to 5".to_owned())]);
+    }
+
+    #[test]
+    fn the_null_that_is_to_blame_is_named() {
+        let null: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>]));
+        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1)])]));
+        let batch = RecordBatch::try_from_iter([("a", null.clone()), ("b", null), ("l", list)]).expect("columns");
+        for (text, named) in [
+            ("{{ a | default('-') }} {{ b }}", "`b` is null"),
+            ("{{ a }} {{ b }}", "`a` is null"),
+            ("{{ a | default('-') }} {{ l[5] }}", "a value is null"),
+        ] {
+            let template = Template::new(text, str::to_owned).expect("a template");
+            let texts = template.render(&batch).expect("texts");
+            assert!(texts[0].as_ref().is_err_and(|e| e.starts_with(named)), "{text}: {texts:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Model {
     /// The environment variable that holds the key. Its value is in no message, journal or report. Without it no key is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_env: Option<String>,
-    /// What the endpoint allows. Models with the same endpoint and key share it: the limits of the first of them that is used.
+    /// What the endpoint allows to ask of this model. Those with the same endpoint, key and `model` share it: the stricter of each limit holds.
     #[serde(default)]
     pub limits: ModelLimits,
     /// What tokens cost. Needed for `max_usd` and for estimates.
@@ -128,8 +128,8 @@ pub struct Prompt {
     /// Columns with pictures (bytes of png, jpeg, gif or webp, or a file's content) that are asked about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
-    /// What the answer holds: columns and their types, such as `{ topic = "utf8", score = "float64" }`, or a JSON Schema of an object. They
-    /// become columns of the stage. An answer that doesn't fit is asked for once more, and then the row fails.
+    /// What the answer holds: columns and their types, such as `{ topic = "utf8", score = "float64" }`, or a JSON Schema of an object, in which
+    /// what may be any object or list is JSON in a text. They become columns of the stage. An answer that doesn't fit is asked for once more, and then the row fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<AnswerSchema>,
     /// What is common to the verbs that ask.

@@ -99,15 +99,15 @@ impl RowFormat for Records {
         Ok((reader.build_decoder(), rows))
     }
 
-    fn decode((decoder, _): &mut (Decoder, usize), bytes: &[u8]) -> Result<usize, ArrowError> {
+    fn decode(&self, (decoder, _): &mut (Decoder, usize), bytes: &[u8]) -> Result<usize, ArrowError> {
         decoder.decode(bytes)
     }
 
-    fn taken((decoder, rows): &(Decoder, usize)) -> usize {
+    fn taken(&self, (decoder, rows): &(Decoder, usize)) -> usize {
         rows - decoder.capacity()
     }
 
-    fn flush((decoder, _): &mut (Decoder, usize)) -> Result<Option<RecordBatch>, ArrowError> {
+    fn flush(&self, (decoder, _): &mut (Decoder, usize)) -> Result<Option<RecordBatch>, ArrowError> {
         decoder.flush()
     }
 

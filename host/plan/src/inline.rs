@@ -6,12 +6,14 @@ use datafusion::arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     compute::cast,
     datatypes::{DataType, Field, Schema, SchemaRef},
-    json::{ReaderBuilder, reader::infer_json_schema_from_iterator},
+    json::reader::infer_json_schema_from_iterator,
 };
 use dflow_io::{IoError, Run, SourceBatch, SourceReader, Split};
 use dflow_pipeline::{BatchLimits, Row};
 use futures::{StreamExt, stream::BoxStream};
 use serde_json::Value;
+
+use crate::json_rows::decode_objects;
 
 /// Gives rows that are in memory; one split, whose identity is the stage's name.
 #[derive(Debug)]
@@ -36,13 +38,7 @@ impl InlineReader {
 
     /// Rows of JSON objects in the columns of a schema.
     pub fn of_json(values: &[Value], schema: &SchemaRef) -> Result<Self, String> {
-        let mut decoder = ReaderBuilder::new(schema.clone())
-            .with_batch_size(values.len().max(1))
-            .build_decoder()
-            .map_err(|e| e.to_string())?;
-        decoder.serialize(values).map_err(|e| e.to_string())?;
-        let rows =
-            decoder.flush().map_err(|e| e.to_string())?.unwrap_or_else(|| RecordBatch::new_empty(schema.clone()));
+        let rows = decode_objects(values, schema).map_err(|e| e.to_string())?;
         Ok(Self::new(rows))
     }
 

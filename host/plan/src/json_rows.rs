@@ -1,49 +1,188 @@
 //! Rows that are JSON objects, which follow each other or have a line each.
 
+use std::{cell::Cell, sync::Arc};
+
 use datafusion::arrow::{
-    array::RecordBatch,
-    datatypes::SchemaRef,
+    array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
+    compute::cast,
+    datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Schema, SchemaRef},
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
 };
 use serde::de::IgnoredAny;
 
-use crate::rows::{BadRow, RowFormat, short};
+use crate::rows::{BadRow, RowFormat, decoded, short};
+
+/// Integers beyond this one aren't all numbers of 64 bits with a point.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// How objects are taken.
-#[derive(Clone, Debug)]
+///
+/// Arrow cuts what stands behind the point where an integer is asked for (arrow-json 59.3). So integers are taken as numbers that may have
+/// a point, and looked at; where one is large they are taken as integers, too.
+#[derive(Debug)]
 pub(crate) struct Objects {
     /// The columns that are.
-    pub(crate) schema: SchemaRef,
+    schema: SchemaRef,
+    /// The same with numbers that may have a point.
+    pointed: SchemaRef,
     /// Whether a number or a truth where text is asked for is its text.
-    pub(crate) coerce: bool,
+    coerce: bool,
     /// Whether a member that isn't asked for is a mistake.
-    pub(crate) strict: bool,
+    strict: bool,
     /// Whether each has a line of its own, so that one that is no JSON doesn't hide the others.
-    pub(crate) lines: bool,
+    lines: bool,
+    /// Whether large integers were seen.
+    large: Cell<bool>,
 }
 
-impl RowFormat for Objects {
-    type Decoder = Decoder;
+impl Objects {
+    /// Those with columns of a schema.
+    pub(crate) fn new(schema: SchemaRef) -> Self {
+        let pointed = Arc::new(Schema::new(pointed_fields(schema.fields())));
+        Self { schema, pointed, coerce: false, strict: false, lines: false, large: Cell::new(false) }
+    }
 
-    fn decoder(&self, rows: usize) -> Result<Decoder, ArrowError> {
-        ReaderBuilder::new(self.schema.clone())
+    /// A number or a truth where text is asked for is its text.
+    pub(crate) fn coerced(self, coerce: bool) -> Self {
+        Self { coerce, ..self }
+    }
+
+    /// A member that isn't asked for is a mistake.
+    pub(crate) fn strict(self) -> Self {
+        Self { strict: true, ..self }
+    }
+
+    /// Each has a line of its own.
+    pub(crate) fn in_lines(self, lines: bool) -> Self {
+        Self { lines, ..self }
+    }
+
+    fn reader(&self, schema: &SchemaRef, rows: usize) -> Result<Decoder, ArrowError> {
+        ReaderBuilder::new(schema.clone())
             .with_batch_size(rows)
             .with_coerce_primitive(self.coerce)
             .with_strict_mode(self.strict)
             .build_decoder()
     }
+}
 
-    fn decode(decoder: &mut Decoder, bytes: &[u8]) -> Result<usize, ArrowError> {
-        decoder.decode(bytes)
+/// JSON objects in the columns of a schema.
+///
+/// # Errors
+/// One of them doesn't fit.
+pub fn decode_objects(objects: &[serde_json::Value], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let text: String = objects.iter().map(|object| format!("{object}\n")).collect();
+    let format = Objects::new(schema.clone());
+    let decode = || decoded(&format, text.as_bytes(), objects.len().max(1));
+    // Large integers are met by the first attempt.
+    let batch = decode().or_else(|error| if format.large.get() { decode() } else { Err(error) })?;
+    Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(schema.clone())))
+}
+
+/// Takes integers as numbers that may have a point, and as integers where there are large ones.
+pub(crate) struct Twofold {
+    pointed: Decoder,
+    whole: Option<Decoder>,
+}
+
+fn pointed_fields(fields: &Fields) -> Vec<FieldRef> {
+    let pointed = |field: &FieldRef| Arc::new(Field::clone(field).with_data_type(pointed(field.data_type())));
+    fields.iter().map(pointed).collect()
+}
+
+/// A type whose integers may have a point.
+fn pointed(of: &DataType) -> DataType {
+    let item = |item: &FieldRef| Arc::new(Field::clone(item).with_data_type(pointed(item.data_type())));
+    match of {
+        integer if integer.is_integer() => DataType::Float64,
+        DataType::Struct(fields) => DataType::Struct(pointed_fields(fields).into()),
+        DataType::List(of) => DataType::List(item(of)),
+        DataType::LargeList(of) => DataType::LargeList(item(of)),
+        other => other.clone(),
+    }
+}
+
+/// Whether all numbers of an array are those of a type, and whether there are large ones among them.
+fn check(array: &ArrayRef, to: &DataType, large: &Cell<bool>) -> Result<(), ArrowError> {
+    match (array.data_type(), to) {
+        (DataType::Float64, to) if to.is_integer() => {
+            let (least, most) = match to {
+                DataType::Int8 => (f64::from(i8::MIN), f64::from(i8::MAX)),
+                DataType::Int16 => (f64::from(i16::MIN), f64::from(i16::MAX)),
+                DataType::Int32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
+                DataType::UInt8 => (0.0, f64::from(u8::MAX)),
+                DataType::UInt16 => (0.0, f64::from(u16::MAX)),
+                DataType::UInt32 => (0.0, f64::from(u32::MAX)),
+                DataType::UInt64 => (0.0, f64::MAX),
+                _ => (f64::MIN, f64::MAX),
+            };
+            for value in array.as_primitive::<Float64Type>().iter().flatten() {
+                if value.fract() != 0.0 || value < least || value > most {
+                    return Err(ArrowError::JsonError(format!("expected {} got {value}", crate::type_text(to))));
+                }
+                if value.abs() >= EXACT {
+                    large.set(true);
+                }
+            }
+            Ok(())
+        }
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            let columns = array.as_struct().columns();
+            fields.iter().zip(columns).try_for_each(|(field, column)| check_field(column, field, large))
+        }
+        (DataType::List(_), DataType::List(item)) => check(array.as_list::<i32>().values(), item.data_type(), large),
+        (DataType::LargeList(_), DataType::LargeList(item)) => {
+            check(array.as_list::<i64>().values(), item.data_type(), large)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_field(array: &ArrayRef, field: &Field, large: &Cell<bool>) -> Result<(), ArrowError> {
+    check(array, field.data_type(), large).map_err(|error| {
+        let what = error.to_string();
+        let what = what.trim_start_matches("Json error: ");
+        ArrowError::JsonError(format!("whilst decoding field '{}': {what}", field.name()))
+    })
+}
+
+impl RowFormat for Objects {
+    type Decoder = Twofold;
+
+    fn decoder(&self, rows: usize) -> Result<Twofold, ArrowError> {
+        let whole = self.large.get().then(|| self.reader(&self.schema, rows)).transpose()?;
+        Ok(Twofold { pointed: self.reader(&self.pointed, rows)?, whole })
     }
 
-    fn taken(decoder: &Decoder) -> usize {
-        decoder.len()
+    fn decode(&self, decoder: &mut Twofold, bytes: &[u8]) -> Result<usize, ArrowError> {
+        let read = decoder.pointed.decode(bytes)?;
+        if let Some(whole) = &mut decoder.whole {
+            whole.decode(&bytes[..read])?;
+        }
+        Ok(read)
     }
 
-    fn flush(decoder: &mut Decoder) -> Result<Option<RecordBatch>, ArrowError> {
-        decoder.flush()
+    fn taken(&self, decoder: &Twofold) -> usize {
+        decoder.pointed.len()
+    }
+
+    fn flush(&self, decoder: &mut Twofold) -> Result<Option<RecordBatch>, ArrowError> {
+        let Some(batch) = decoder.pointed.flush()? else { return Ok(None) };
+        if self.schema == self.pointed {
+            return Ok(Some(batch));
+        }
+        let fields = self.schema.fields();
+        fields.iter().zip(batch.columns()).try_for_each(|(field, column)| check_field(column, field, &self.large))?;
+        if let Some(whole) = &mut decoder.whole {
+            return whole.flush();
+        }
+        if self.large.get() {
+            return Err(ArrowError::JsonError("there are large integers".to_owned()));
+        }
+        let columns = fields.iter().zip(batch.columns()).map(|(field, column)| cast(column, field.data_type()));
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &options)?))
     }
 
     fn end(&self, bytes: &[u8]) -> Option<usize> {
@@ -67,8 +206,12 @@ impl RowFormat for Objects {
     }
 
     fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow {
+        // What the decoder says of the types that were asked for is to the point.
+        let whole =
+            self.reader(&self.schema, 1).and_then(|mut decoder| decoder.decode(row).and_then(|_| decoder.flush()));
+        let message = said(whole.as_ref().err().unwrap_or(error));
         // Where what isn't JSON ends, nobody knows.
-        BadRow { message: said(error), last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
+        BadRow { message, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
     }
 }
 
@@ -111,9 +254,7 @@ mod tests {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let source = BufReader::with_capacity(piece, text.as_bytes());
         let (mut values, mut bad) = (Vec::new(), Vec::new());
-        for batch in
-            Rows::new(source, Objects { schema, coerce: false, strict: false, lines }, most_rows).expect("a decoder")
-        {
+        for batch in Rows::new(source, Objects::new(schema).in_lines(lines), most_rows).expect("a decoder") {
             match batch {
                 Ok(batch) => values.extend(batch.column(0).as_primitive::<Int64Type>().values()),
                 Err(row) => bad.push((values.len() + bad.len(), row.message, row.last)),
@@ -137,6 +278,11 @@ mod tests {
             assert_eq!((values.len(), bad.len(), bad[2].0), (999, 3, 1001), "{bad:?}");
             let (values, bad) = read(&format!("{text}{{\"a\": 1000"), false, rows, piece);
             assert_eq!((values.len(), bad[2].0, bad[2].2), (998, 1000, true), "{bad:?}");
+            // What stands behind a point isn't cut, and what is large is taken as it stands.
+            let pointed = text.replace("{\"a\": 8}", "{\"a\": 8.5}").replace("{\"a\": 9}", "{\"a\": 9007199254740993}");
+            let (values, bad) = read(&pointed, false, rows, piece);
+            assert_eq!((values.len(), values[7]), (997, 9_007_199_254_740_993), "{rows} {piece}");
+            assert_eq!(bad[1].1, "column `a`: expected int64, found 8.5");
             // A line that isn't JSON is one row.
             let broken = text.replace("{\"a\": 8}\n", "{\"a\": 8\n\n").replace("{\"a\": 999}", "\"x");
             let (values, bad) = read(&broken, true, rows, piece);

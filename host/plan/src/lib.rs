@@ -51,6 +51,7 @@ pub use edges::graph;
 pub use environment::Environment;
 pub use hashes::floats_alike;
 pub use inline::InlineReader;
+pub use json_rows::decode_objects;
 pub use parts::Again;
 pub use planner::{Plan, StagePlan, plan};
 pub use replay::{DEAD, Replay};

@@ -15,12 +15,12 @@ use datafusion::{
     optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule, push_down_filter::PushDownFilter},
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::{
-        ExecutionPlan,
-        limit::LocalLimitExec,
+        ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions,
+        limit::{GlobalLimitExec, LocalLimitExec},
         sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
     },
 };
-use dflow_operators::{MeterNode, OpenNode, OperatorNode};
+use dflow_operators::{MeterNode, OpenNode, OperatorExec, OperatorNode};
 
 use crate::{
     large_joins::SortLargeJoins,
@@ -54,6 +54,8 @@ pub(crate) fn physical_rules(memory: u64) -> Vec<Arc<dyn PhysicalOptimizerRule +
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown")).unwrap_or(rules.len());
     rules.insert(last, Arc::new(SortAllOfLongLimits));
     rules.insert(last, Arc::new(SortByAllKeys));
+    // When limits are where they stay.
+    rules.push(Arc::new(WantFew));
     rules
 }
 
@@ -160,6 +162,40 @@ fn read_names(plan: &LogicalPlan) -> Result<HashSet<String>> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(read)
+}
+
+/// What a limit reads directly is told how much of it is enough: rows that a model is asked about cost money.
+#[derive(Debug)]
+struct WantFew;
+
+impl PhysicalOptimizerRule for WantFew {
+    fn name(&self) -> &str {
+        "want_few"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|node| {
+            let global = node.downcast_ref::<GlobalLimitExec>();
+            let global = global.and_then(|limit| Some((limit.input(), limit.skip().saturating_add(limit.fetch()?))));
+            let local = node.downcast_ref::<LocalLimitExec>().map(|limit| (limit.input(), limit.fetch()));
+            let told = global.or(local).and_then(|(input, rows)| {
+                let operator = input.downcast_ref::<OperatorExec>()?;
+                Some(Arc::new(operator.wanting(rows)) as Arc<dyn ExecutionPlan>)
+            });
+            match told {
+                Some(told) => {
+                    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+                    node.replace_children(vec![told], options).map(Transformed::yes)
+                }
+                None => Ok(Transformed::no(node)),
+            }
+        })
+        .data()
+    }
 }
 
 /// A sort with a long limit sorts everything and cuts.

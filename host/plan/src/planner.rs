@@ -41,6 +41,7 @@ use crate::{
 const ROOMY: usize = 128 << 20;
 
 /// A planned pipeline.
+#[derive(Clone)]
 pub struct Plan {
     /// The pipeline.
     pub pipeline: Pipeline,

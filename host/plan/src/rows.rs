@@ -46,13 +46,13 @@ pub(crate) trait RowFormat {
     fn decoder(&self, rows: usize) -> Result<Self::Decoder, ArrowError>;
 
     /// Takes bytes, as many as it says; none at the text's end.
-    fn decode(decoder: &mut Self::Decoder, bytes: &[u8]) -> Result<usize, ArrowError>;
+    fn decode(&self, decoder: &mut Self::Decoder, bytes: &[u8]) -> Result<usize, ArrowError>;
 
     /// Rows that it has taken.
-    fn taken(decoder: &Self::Decoder) -> usize;
+    fn taken(&self, decoder: &Self::Decoder) -> usize;
 
     /// The batch of what it has taken.
-    fn flush(decoder: &mut Self::Decoder) -> Result<Option<RecordBatch>, ArrowError>;
+    fn flush(&self, decoder: &mut Self::Decoder) -> Result<Option<RecordBatch>, ArrowError>;
 
     /// Where the first row of some bytes ends, if its end is among them.
     fn end(&self, bytes: &[u8]) -> Option<usize>;
@@ -109,15 +109,15 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
                 }
             };
             let given = bytes.len();
-            let read = F::decode(&mut self.decoder, bytes);
+            let read = self.format.decode(&mut self.decoder, bytes);
             let count = *read.as_ref().unwrap_or(&given);
             self.taken.extend_from_slice(&bytes[..count]);
             self.source.consume(count);
-            if read? < given || given == 0 || F::taken(&self.decoder) >= self.rows {
+            if read? < given || given == 0 || self.format.taken(&self.decoder) >= self.rows {
                 break;
             }
         }
-        let batch = F::flush(&mut self.decoder)?;
+        let batch = self.format.flush(&mut self.decoder)?;
         if let Some(batch) = &batch {
             let row = self.taken.len().div_ceil(batch.num_rows()).max(1);
             self.taken.clear();
@@ -159,25 +159,27 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
         let begin = rows.start.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.taken[begin..self.ends[rows.end - 1]]
     }
+}
 
-    fn decode(&self, rows: &Range<usize>) -> Result<Option<RecordBatch>, ArrowError> {
-        let (bytes, mut at, mut batches) = (self.bytes(rows), 0, Vec::new());
-        let mut decoder = self.format.decoder(rows.len())?;
-        loop {
-            let read = F::decode(&mut decoder, &bytes[at..])?;
-            at += read;
-            if read == 0 || F::taken(&decoder) >= rows.len() {
-                batches.extend(F::flush(&mut decoder)?);
-                if at == bytes.len() {
-                    break;
-                }
+/// So many rows of a text, decoded together.
+pub(crate) fn decoded<F: RowFormat>(format: &F, bytes: &[u8], rows: usize) -> Result<Option<RecordBatch>, ArrowError> {
+    let (mut at, mut batches) = (0, Vec::new());
+    let mut decoder = format.decoder(rows)?;
+    loop {
+        let read = format.decode(&mut decoder, &bytes[at..])?;
+        at += read;
+        if read == 0 || format.taken(&decoder) >= rows {
+            batches.extend(format.flush(&mut decoder)?);
+            if at == bytes.len() {
+                break;
             }
         }
-        match batches.first() {
-            Some(first) => concat_batches(&first.schema(), &batches).and_then(fitting).map(Some),
-            None => Ok(None),
-        }
     }
+    let batch = match batches.as_slice() {
+        [] | [_] => batches.pop(),
+        [first, ..] => Some(concat_batches(&first.schema(), &batches)?),
+    };
+    batch.map(fitting).transpose()
 }
 
 /// Adds to what there is of a row that begins at `at`, up to a line's end, or about as much as there is of it already. Gives whether there was more.
@@ -252,7 +254,7 @@ impl<F: RowFormat, R: BufRead> Iterator for Rows<F, R> {
                 self.taken.clear();
                 continue;
             }
-            let decoded = self.decode(&rows);
+            let decoded = decoded(&self.format, self.bytes(&rows), rows.len());
             let bad = decoded.as_ref().err().map(|error| self.format.bad(self.bytes(&rows), error));
             if bad.is_some() && rows.len() > 1 {
                 let middle = rows.start.midpoint(rows.end);

@@ -76,6 +76,16 @@ pub struct Segment {
     pub early: BTreeSet<Name>,
     parts: Vec<Part>,
     state: SessionState,
+    /// What it was made of, where it has several ends.
+    group: Option<Arc<Group>>,
+}
+
+/// Sinks that run together, and what is known of their stages.
+struct Group {
+    ends: Vec<End>,
+    from: IndexMap<Name, Vec<Name>>,
+    plans: BTreeMap<Name, LogicalPlan>,
+    sources: BTreeMap<Name, SegmentSource>,
 }
 
 /// A plan of a segment as text.
@@ -118,6 +128,22 @@ impl Segment {
         }
         let ends: Vec<&Name> = group.iter().map(|end| &end.stage).collect();
         let (parts, again) = parts(&state, &stages, from, plans, &ends)?;
+        let own = |name: &Name| stages.contains(name);
+        let of_group = || Group {
+            ends: group.to_vec(),
+            from: from.iter().filter(|(name, _)| own(name)).map(|(name, from)| (name.clone(), from.clone())).collect(),
+            plans: plans
+                .iter()
+                .filter(|(name, _)| own(name))
+                .map(|(name, plan)| ((*name).clone(), (*plan).clone()))
+                .collect(),
+            sources: sources
+                .iter()
+                .filter(|(name, _)| own(name))
+                .map(|(name, of)| (name.clone(), of.clone()))
+                .collect(),
+        };
+        let made_of = (group.len() > 1).then(|| Arc::new(of_group()));
         let (mut scans, mut operators) = (0, Vec::new());
         for part in &parts {
             scans += count_sources(&part.plan)?;
@@ -144,7 +170,21 @@ impl Segment {
             early: parts.iter().filter(|part| part.early).flat_map(|part| part.stages.iter().cloned()).collect(),
             parts,
             state,
+            group: made_of,
         })
+    }
+
+    /// The segment of some of its ends alone, with no more than they read.
+    ///
+    /// # Errors
+    /// It can't be planned.
+    pub fn ending_in(&self, ends: &[&Name]) -> Result<Self> {
+        let Some(group) = self.group.as_ref().filter(|group| group.ends.iter().any(|end| !ends.contains(&&end.stage)))
+        else {
+            return Ok(self.clone());
+        };
+        let kept: Vec<End> = group.ends.iter().filter(|end| ends.contains(&&end.stage)).cloned().collect();
+        Self::new(&kept, &group.from, &group.plans.iter().collect(), &group.sources, self.state.clone())
     }
 
     /// Makes the plan physical for a task, whose splits are in its scope: a plan for each end. They must be driven together.
@@ -200,6 +240,13 @@ impl Segment {
     /// The saved stages that it reads, or whose dead rows.
     pub fn reads_saved(&self) -> impl Iterator<Item = &Name> {
         self.sources.iter().filter_map(|source| source.saved.as_ref())
+    }
+
+    /// Its stages without those whose saved rows it reads.
+    pub fn running(&self) -> impl Iterator<Item = &Name> {
+        let saved =
+            move |stage: &Name| self.sources.iter().any(|source| source.saved.is_some() && source.stage == *stage);
+        self.stages.iter().filter(move |stage| !saved(stage))
     }
 
     /// The names of the columns that it reads of a saved stage.

@@ -13,7 +13,7 @@ use datafusion::{
 };
 
 /// Functions that have a result for all values of their arguments' types.
-const TOTAL: [&str; 49] = [
+const TOTAL: [&str; 53] = [
     "abs",
     "array_has",
     "array_length",
@@ -36,12 +36,16 @@ const TOTAL: [&str; 49] = [
     "floor",
     "get_field",
     "greatest",
+    "id_of_child",
+    "id_of_values",
     "isnan",
     "iszero",
+    "key_of",
     "least",
     "left",
     "length",
     "levenshtein",
+    "lot_of",
     "lower",
     "lpad",
     "ltrim",

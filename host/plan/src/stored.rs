@@ -54,8 +54,7 @@ pub fn stored_rows(path: &Path, format: Format, codec: Codec, schema: &SchemaRef
             let content = content_of(path, codec)?;
             let content: Box<dyn std::io::Read> =
                 if format == Format::Json { Box::new(JsonDocument::new(content)) } else { Box::new(content) };
-            let lines = format == Format::Jsonl;
-            let objects = Objects { schema: Arc::clone(schema), coerce: false, strict: true, lines };
+            let objects = Objects::new(Arc::clone(schema)).strict().in_lines(format == Format::Jsonl);
             let rows = Rows::new(BufReader::with_capacity(1 << 20, content), objects, ROWS);
             Box::new(rows.map_err(|e| wrong(e.to_string()))?.map(|row| row.map_err(|bad| bad.message)))
         }

@@ -11,7 +11,7 @@ use std::{
 
 use datafusion::arrow::{
     array::RecordBatch,
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
 };
 use dflow_io::{BYTE_ORDER_MARK, Codec, IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
@@ -88,7 +88,7 @@ impl TabularReader {
         let wanted = Arc::new(self.schema.project(projection).map_err(failed)?);
         let rows = limits.rows as usize;
         let file = self.stores.reader(split, self.codec)?;
-        let objects = |lines| Objects { schema: wanted.clone(), coerce: self.pinned, strict: false, lines };
+        let objects = || Objects::new(wanted.clone()).coerced(self.pinned);
         let batches: Batches = match self.format {
             Format::Csv => {
                 let mut file = BufReader::with_capacity(BUFFER, file);
@@ -102,11 +102,11 @@ impl TabularReader {
             }
             Format::Json => {
                 let file = BufReader::with_capacity(BUFFER, JsonDocument::new(file));
-                Box::new(Rows::new(file, objects(false), rows).map_err(failed)?)
+                Box::new(Rows::new(file, objects(), rows).map_err(failed)?)
             }
             _ => {
                 let file = unmarked(file).map_err(|e| unreadable(split, self.format, &e.to_string()))?;
-                Box::new(Rows::new(file, objects(true), rows).map_err(failed)?)
+                Box::new(Rows::new(file, objects().in_lines(true), rows).map_err(failed)?)
             }
         };
         Ok(Box::new(batches.map(move |batch| Ok(fit(&batch?, &wanted)?))))
@@ -239,6 +239,7 @@ fn schema_of(
     let mut values = Vec::new();
     let failed = |split: &Split, e: String| unreadable(split, format, &e);
     let mut types = JsonTypes::default();
+    let (mut csv, mut seen, mut broken) = (Schema::empty(), 0, None);
     let mixed = |split: &Split, what: String| {
         failed(split, what).hint("pin the columns that are read with `schema = { column = \"utf8\" }`")
     };
@@ -265,13 +266,21 @@ fn schema_of(
                 }
             }
             Format::Csv => {
-                let (schema, _) = csv_rows::format(options)
+                let (found, count) = csv_rows::format(options)
                     .infer_schema(file, Some(INFERRED_FROM))
                     .map_err(|e| failed(split, e.to_string()))?;
-                if schema.fields().is_empty() {
-                    continue;
+                if csv.fields().is_empty() {
+                    csv = found;
+                } else {
+                    csv = with_types_of(&csv, &found);
                 }
-                return Ok(viewed(&schema));
+                seen += count;
+                // A column without values has the type that it shows in a later file.
+                if !csv.fields().is_empty()
+                    && (seen >= INFERRED_FROM || csv.fields().iter().all(|f| !f.data_type().is_null()))
+                {
+                    break;
+                }
             }
             _ => {
                 for (i, line) in unmarked(file).map_err(|e| failed(split, e.to_string()))?.lines().enumerate() {
@@ -279,11 +288,20 @@ fn schema_of(
                     if line.trim().is_empty() {
                         continue;
                     }
-                    let value: serde_json::Value =
-                        serde_json::from_str(&line).map_err(|e| failed(split, format!("line {}: {e}", i + 1)))?;
-                    if !value.is_object() {
-                        return Err(failed(split, format!("line {} is not a JSON object", i + 1)));
-                    }
+                    let value =
+                        serde_json::from_str::<serde_json::Value>(&line).map_err(|e| format!("line {}: {e}", i + 1));
+                    let value = match value {
+                        Ok(value) if value.is_object() => value,
+                        // It fails alone when it is read, if others can be.
+                        Ok(_) => {
+                            broken.get_or_insert_with(|| failed(split, format!("line {} is not a JSON object", i + 1)));
+                            continue;
+                        }
+                        Err(why) => {
+                            broken.get_or_insert_with(|| failed(split, why));
+                            continue;
+                        }
+                    };
                     types.row(i as u64 + 1, &value).map_err(|what| mixed(split, what))?;
                     values.push(value);
                     if values.len() >= INFERRED_FROM {
@@ -296,12 +314,32 @@ fn schema_of(
             }
         }
     }
+    if !csv.fields().is_empty() {
+        // Of a column without values nobody knows more than that they are text.
+        let texts = csv.fields().iter().map(|field| match field.data_type().is_null() {
+            true => Arc::new(Field::clone(field).with_data_type(DataType::Utf8)),
+            false => field.clone(),
+        });
+        return Ok(viewed(&Schema::new(texts.collect::<Vec<_>>())));
+    }
+    if let Some(broken) = broken.filter(|_| values.is_empty()) {
+        return Err(broken);
+    }
     if values.is_empty() {
         let names: Vec<_> = splits.iter().take(3).map(Split::uri).collect();
         return Err(IoError::new(Fault::Data, format!("no rows to infer columns from in `{}`", names.join("`, `")))
             .hint("pin them with `schema = { column = \"utf8\" }`"));
     }
     infer(&values).map_err(|e| IoError::new(Fault::Data, e))
+}
+
+/// The columns, those without values with the types that others of their names have.
+fn with_types_of(schema: &Schema, other: &Schema) -> Schema {
+    let typed = schema.fields().iter().map(|field| match other.field_with_name(field.name()) {
+        Ok(other) if field.data_type().is_null() => Arc::new(other.clone()),
+        _ => field.clone(),
+    });
+    Schema::new(typed.collect::<Vec<_>>())
 }
 
 /// A file's columns as ours.

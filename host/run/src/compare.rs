@@ -10,14 +10,14 @@ use std::{
 
 use datafusion::{
     arrow::{
-        array::RecordBatch,
-        datatypes::SchemaRef,
+        array::{Array, ArrayRef, AsArray, RecordBatch, StructArray},
+        datatypes::{DataType, Fields, SchemaRef},
         row::{RowConverter, SortField},
     },
     execution::SendableRecordBatchStream,
     physical_plan::execute_stream,
 };
-use dflow_operators::{StepError, TaskScope, step_error};
+use dflow_operators::{StepError, TaskScope, step_error, usage_type};
 use dflow_pipeline::{Codec, Draft, Fault, Format, Name, Pipeline, written};
 use dflow_plan::EndPlan;
 use xxhash_rust::xxh3::xxh3_128;
@@ -107,9 +107,8 @@ impl Engine {
                 if !same(&left, &right) {
                     let at = (0..rows).find(|i| !same(&left.slice(*i, 1), &right.slice(*i, 1))).unwrap_or_default();
                     let (left, right) = (left.slice(at, 1), right.slice(at, 1));
-                    let column = (0..left.num_columns())
-                        .find(|i| left.column(*i).to_data() != right.column(*i).to_data())
-                        .unwrap_or_default();
+                    let column =
+                        (0..left.num_columns()).find(|i| !equal(left.column(*i), right.column(*i))).unwrap_or_default();
                     let column = left.schema().field(column).name().clone();
                     return Ok(Some(Difference::Cell { row: row + at as u64, column }));
                 }
@@ -145,12 +144,13 @@ impl Engine {
         let work = async {
             let mut sum: Option<(String, u128)> = None;
             while let Some(batch) = side.batch(self).await? {
+                let columns: Vec<ArrayRef> = batch.columns().iter().map(told).collect();
                 let fields: Vec<SortField> =
-                    batch.columns().iter().map(|column| SortField::new(column.data_type().clone())).collect();
+                    columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
                 if !RowConverter::supports_fields(&fields) {
                     return Ok(None);
                 }
-                let hashed = RowConverter::new(fields).and_then(|rows| rows.convert_columns(batch.columns()));
+                let hashed = RowConverter::new(fields).and_then(|rows| rows.convert_columns(&columns));
                 let hashes = hashed.map_err(StepError::internal)?;
                 let (_, all) = sum.get_or_insert_with(|| (names(&batch.schema()), 0));
                 *all = hashes.iter().fold(*all, |all, row| all.wrapping_add(xxh3_128(row.as_ref())));
@@ -222,7 +222,31 @@ impl Side {
 }
 
 fn same(a: &RecordBatch, b: &RecordBatch) -> bool {
-    a.columns().iter().zip(b.columns()).all(|(a, b)| a.to_data() == b.to_data())
+    a.columns().iter().zip(b.columns()).all(|(a, b)| equal(a, b))
+}
+
+fn equal(a: &ArrayRef, b: &ArrayRef) -> bool {
+    told(a).to_data() == told(b).to_data()
+}
+
+/// A column; what answers took without where they are from, which in a repetition is the run that is repeated.
+fn told(column: &ArrayRef) -> ArrayRef {
+    const FROM: &str = "from";
+    let (Some(members), DataType::Struct(usage)) = (column.as_struct_opt(), usage_type()) else {
+        return column.clone();
+    };
+    // Members that are null everywhere may be missing from a file.
+    let is_usage = [FROM, "finish", "attempts"].iter().all(|name| members.column_by_name(name).is_some())
+        && members.fields().iter().all(|field| usage.find(field.name()).is_some());
+    if !is_usage {
+        return column.clone();
+    }
+    let kept = members.fields().iter().zip(members.columns()).filter(|(field, _)| field.name() != FROM);
+    let (fields, columns): (Vec<_>, Vec<_>) = kept.map(|(field, column)| (field.clone(), column.clone())).unzip();
+    match StructArray::try_new(Fields::from(fields), columns, members.nulls().cloned()) {
+        Ok(members) => Arc::new(members),
+        Err(_) => column.clone(),
+    }
 }
 
 /// The columns and their types.
@@ -230,4 +254,29 @@ fn names(schema: &SchemaRef) -> String {
     let names =
         schema.fields().iter().map(|field| format!("{} {}", field.name(), dflow_plan::type_text(field.data_type())));
     names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::{
+        array::{Int64Array, StringArray},
+        datatypes::Field,
+    };
+
+    use super::*;
+
+    #[test]
+    fn where_answers_are_from_makes_no_difference() {
+        let usage = |from: &str, attempts: i64, other: &str| -> ArrayRef {
+            let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+            let number: ArrayRef = Arc::new(Int64Array::from(vec![attempts]));
+            let members = [("from", text(from)), ("finish", text("stop")), ("attempts", number), (other, text("m"))];
+            let members =
+                members.map(|(name, column)| (Arc::new(Field::new(name, column.data_type().clone(), true)), column));
+            Arc::new(StructArray::from(members.to_vec()))
+        };
+        assert!(equal(&usage("asked", 1, "model"), &usage("row", 1, "model")));
+        assert!(!equal(&usage("asked", 1, "model"), &usage("row", 2, "model")));
+        assert!(!equal(&usage("asked", 1, "to"), &usage("row", 1, "to")), "it is something else");
+    }
 }

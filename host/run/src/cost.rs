@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use dflow_models::{
     Mode, Rehearsed,
     money::{Price, Usage, Usd},
+    records::Digest,
 };
 use dflow_operators::StepError;
-use dflow_pipeline::{Draft, Fault, Group, Mistakes, Name, Pipeline, Stage, Verb};
+use dflow_pipeline::{AnswerSchema, Draft, Fault, Group, Mistakes, Name, Pipeline, Prompt, Sql, Stage, Verb};
+use dflow_plan::Plan;
 use serde::Serialize;
 
 use crate::engine::Engine;
@@ -51,8 +53,10 @@ pub struct StageCost {
     pub model: Name,
     /// How many rows ask, about.
     pub rows: u64,
-    /// How many requests that will be.
+    /// How many requests that will be; of shared answers one for each question.
     pub requests: u64,
+    /// Whether that is known: not, where answers that nobody has given yet decide which rows ask.
+    pub known: bool,
     /// Tokens that go in; counted by the model's tokenizer, or estimated.
     pub input: Range<u64>,
     /// Whether they were counted.
@@ -65,9 +69,16 @@ pub struct StageCost {
 
 impl StageCost {
     /// Of a stage of whose rows some have asked this of a model, and all are so many times more.
-    fn of(pipeline: &Pipeline, (stage, resource): (&Name, &Name), asked: &[&Rehearsed], times: f64) -> Self {
+    fn of(
+        pipeline: &Pipeline,
+        (stage, resource): (&Name, &Name),
+        asked: &[&Rehearsed],
+        times: f64,
+        known: bool,
+    ) -> Self {
         let rows = (asked.len() as f64 * times).round() as u64;
-        let rows = most(pipeline, stage).map_or(rows, |most| rows.min(most));
+        let of_all = most(pipeline, stage).map_or(rows, |most| rows.min(most));
+        let (asked, rows) = distinct(asked, of_all);
         let model = pipeline.model.get(resource);
         let texts = model.and_then(|model| model.texts).unwrap_or(TEXTS);
         // Of vectors nothing comes out, and many are asked for at once.
@@ -101,8 +112,9 @@ impl StageCost {
                 high: of(input.high, 0.0, output.high),
             }
         });
+        let usd = usd.filter(|_| known);
         let (stage, model) = (stage.clone(), resource.clone());
-        Self { stage, model, rows, requests, input, counted, output, usd }
+        Self { stage, model, rows: of_all, requests, known, input, counted, output, usd }
     }
 }
 
@@ -161,12 +173,14 @@ impl Engine {
                 (looked_at, there) = (looked_at + of, there + all);
             }
             let times = if looked_at == 0 { 1.0 } else { there as f64 / looked_at as f64 };
+            let (asks_above, decides) = answers_above(&plan, name);
             for model in models {
                 let asked =
                     rehearsed.iter().filter(|asked| *asked.stage == *name.as_str() && model.as_str() == asked.model);
                 let asked: Vec<&Rehearsed> = asked.collect();
                 if !asked.is_empty() || stage.verb.asking().is_some() {
-                    stages.push(StageCost::of(pipeline, (name, model), &asked, times));
+                    let known = !decides && !(asked.is_empty() && asks_above && looked_at > 0);
+                    stages.push(StageCost::of(pipeline, (name, model), &asked, times, known));
                 }
             }
         }
@@ -232,6 +246,67 @@ fn most(pipeline: &Pipeline, stage: &Name) -> Option<u64> {
     least
 }
 
+/// The questions among some, those with a shared answer once, and how many there will be in so many rows: what was asked once only says
+/// how likely the next row has a question of its own (Good and Turing).
+fn distinct<'a>(asked: &[&'a Rehearsed], rows: u64) -> (Vec<&'a Rehearsed>, u64) {
+    let mut times: BTreeMap<Digest, u64> = BTreeMap::new();
+    asked.iter().filter_map(|asked| asked.question).for_each(|question| *times.entry(question).or_default() += 1);
+    let mut seen = BTreeSet::new();
+    let first = |asked: &&&Rehearsed| asked.question.is_none_or(|question| seen.insert(question));
+    let questions: Vec<&Rehearsed> = asked.iter().filter(first).copied().collect();
+    let alone = asked.iter().filter(|asked| asked.question.is_none_or(|question| times[&question] == 1)).count();
+    let more = rows.saturating_sub(asked.len() as u64) as f64 * alone as f64 / asked.len().max(1) as f64;
+    let all = (questions.len() as u64 + more.round() as u64).min(rows);
+    (questions, all)
+}
+
+/// Whether a stage's rows come from one that asks, and whether it depends on the answers which rows come.
+fn answers_above(plan: &Plan, stage: &Name) -> (bool, bool) {
+    let (mut asks, mut decides) = (false, false);
+    let (mut todo, mut seen) = (vec![(stage, Vec::new())], BTreeSet::new());
+    while let Some((at, filters)) = todo.pop() {
+        for from in plan.stages.get(at).into_iter().flat_map(|stage| &stage.from) {
+            let Some(written) = plan.pipeline.stage.get(from) else { continue };
+            let mut filters = filters.clone();
+            if let Verb::Filter(text) | Verb::Sql(Sql(text)) = &written.verb {
+                filters.push(text);
+            }
+            if !plan.pipeline.asked(written).is_empty() {
+                asks = true;
+                let made = answers(&written.verb);
+                let in_name = |c: char| c.is_alphanumeric() || c == '_';
+                let names =
+                    |text: &&String| text.split(|c: char| !in_name(c)).any(|word| made.iter().any(|it| it == word));
+                decides |= filters.iter().any(names);
+            }
+            if seen.insert((from, filters.len())) {
+                todo.push((from, filters));
+            }
+        }
+    }
+    (asks, decides)
+}
+
+/// The columns that answers become.
+fn answers(verb: &Verb) -> Vec<String> {
+    if let Verb::Prompt(Prompt { schema: Some(schema), .. }) = verb {
+        return match schema {
+            AnswerSchema::Columns(columns) => columns.keys().cloned().collect(),
+            AnswerSchema::Json(schema) => {
+                let members = schema.get("properties").and_then(serde_json::Value::as_object);
+                members.into_iter().flat_map(|members| members.keys().cloned()).collect()
+            }
+        };
+    }
+    let default = match verb {
+        Verb::Embed(_) => "embedding",
+        Verb::Classify(_) => "label",
+        _ => "answer",
+    };
+    let into = verb.asking().map(|asking| asking.into.clone().unwrap_or_else(|| default.to_owned()));
+    into.into_iter().collect()
+}
+
 /// The mean, and how far that of all rows may be from it: its standard error, when not all were looked at.
 fn mean(numbers: &[f64], sampled: bool) -> (f64, f64) {
     let count = numbers.len() as f64;
@@ -249,6 +324,28 @@ fn mean(numbers: &[f64], sampled: bool) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shared_questions_are_counted_once() {
+        let asked = |question: Option<u8>| Rehearsed {
+            stage: "s".into(),
+            model: "m".to_owned(),
+            input: 1,
+            cached: 0,
+            output: [0, 0, 0],
+            question: question.map(|question| Digest([question; 16])),
+        };
+        let count = |questions: &[Option<u8>], rows| {
+            let asked: Vec<Rehearsed> = questions.iter().copied().map(asked).collect();
+            let (distinct, all) = distinct(&asked.iter().collect::<Vec<_>>(), rows);
+            (distinct.len(), all)
+        };
+        assert_eq!(count(&[None, None], 100), (2, 100));
+        assert_eq!(count(&[Some(1), Some(2), Some(1), Some(2)], 100), (2, 2));
+        assert_eq!(count(&[Some(1), Some(2)], 100), (2, 100));
+        assert_eq!(count(&[Some(1), Some(1), Some(2), Some(3)], 104), (3, 53));
+        assert_eq!(count(&[], 0), (0, 0));
+    }
 
     #[test]
     fn the_mean_of_a_sample_may_be_off() {

@@ -3,7 +3,7 @@
 //! The driver alone writes the journal, which also says what earlier runs have done and needn't be done again. It talks to tasks through their specs and results, and to who watches through events.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +13,7 @@ use std::{
 use dflow_io::{Split, Stores};
 use dflow_models::{Mode, Models, money::Usd};
 use dflow_operators::{FirstRows, StepError};
-use dflow_pipeline::{Fault, Name, Verb, exit};
+use dflow_pipeline::{Fault, Name, Stage, Verb, exit};
 use dflow_plan::{Plan, Segment};
 use indexmap::IndexMap;
 
@@ -32,7 +32,7 @@ use crate::{
     reuse::Reuse,
     saved,
     segment::SegmentRun,
-    select::{selected, unknown},
+    select::{Chosen, chosen, unknown},
     sink::{Sink, own_files},
     specs::specs,
     totals::Totals,
@@ -96,9 +96,9 @@ impl Engine {
 
     async fn drive(&self, plan: &Arc<Plan>, observer: &dyn Observer) -> Result<RunReport, RunError> {
         let run = run_id();
-        let selected = selected(plan, &self.settings.select)?;
+        let chosen = chosen(plan, &self.settings.select)?;
         let mut journal = Journal::open(&self.settings.state, &run, &self.settings.faults)?;
-        let done = self.drive_with(plan, &run, &selected, &mut journal, observer).await;
+        let done = self.drive_with(plan, &run, &chosen, &mut journal, observer).await;
         landed(&plan.models).await;
         done
     }
@@ -107,7 +107,7 @@ impl Engine {
         &self,
         plan: &Arc<Plan>,
         run: &str,
-        selected: &[bool],
+        chosen: &[Chosen],
         journal: &mut Journal,
         observer: &dyn Observer,
     ) -> Result<RunReport, RunError> {
@@ -125,11 +125,13 @@ impl Engine {
         let remembered = Remembered { pipeline: plan.pipeline.clone(), made_of };
         let text = serde_json::to_string(&remembered).map_err(|e| StepError::new(Fault::Internal, e.to_string()))?;
         journal.begin_run(&Begun { pipeline, first: settings.first, parameters, made_of: Some(&text) })?;
+        let doing = chosen.iter().enumerate().filter(|(_, chosen)| chosen.is_selected());
+        let doing: Vec<&Segment> = doing.map(|(i, chosen)| &chosen.plan(plan).segments[i]).collect();
         if settings.first.is_none() {
-            self.print(plan, &fingerprints, journal)?;
+            let segments = plan.segments.iter().chain(doing.iter().copied());
+            self.print(segments, &fingerprints, journal)?;
             if settings.fresh {
-                let begun = plan.segments.iter().zip(selected).filter(|(_, selected)| **selected);
-                let begun: Vec<Fingerprint> = begun.map(|(segment, _)| fingerprints.of_segment(segment)).collect();
+                let begun: Vec<Fingerprint> = doing.iter().map(|segment| fingerprints.of_segment(segment)).collect();
                 journal.forget(&begun.iter().collect::<Vec<_>>())?;
             }
         }
@@ -137,37 +139,40 @@ impl Engine {
             Some(path) => Some(Arc::new(Recorded::read(path)?)),
             None => None,
         };
-        let before = begin_asking(plan, journal, settings.fresh, settings.answered.as_deref(), recorded.as_ref())?;
+        // First rows are of no sink: what all rows were answered isn't forgotten for them.
+        let fresh = settings.fresh && settings.first.is_none();
+        let before = begin_asking(plan, journal, &doing, fresh, settings.answered.as_deref(), recorded.as_ref())?;
         let mut work = Work { plan, run, fingerprints, stored: BTreeMap::new(), stores, first_rows: Arc::default() };
         // How much there is to do is known of what reads nothing that is saved; of the rest when that is there.
         let mut segments = Vec::new();
-        for ((segment, selected), sinks) in plan.segments.iter().zip(selected).zip(sinks) {
-            let ready = match segment.reads_saved().next() {
-                None if *selected => Ok(self.segment(&work, segment, sinks, journal)?),
+        for ((i, chosen), sinks) in chosen.iter().enumerate().zip(sinks) {
+            let ready = match plan.segments[i].reads_saved().next() {
+                None if chosen.is_selected() => Ok(self.ready(&work, i, chosen, sinks, journal)?),
                 _ => Err(sinks),
             };
-            segments.push((segment, *selected, ready));
+            segments.push((&chosen.plan(plan).segments[i], chosen, ready));
         }
-        let later = segments.iter().filter(|(_, selected, ready)| *selected && ready.is_err()).count();
+        let later = segments.iter().filter(|(_, chosen, ready)| chosen.is_selected() && ready.is_err()).count();
         let ready = segments.iter().filter_map(|(.., ready)| ready.as_ref().ok());
         observer.event(&started_event(plan, ready, later, run));
         let mut totals = Totals::new(started);
         let mut outcome = Outcome::default();
-        for (i, (segment, selected, ready)) in segments.into_iter().enumerate() {
+        for (i, (segment, chosen, ready)) in segments.into_iter().enumerate() {
+            let selected = chosen.is_selected();
             let needed =
                 || plan.segments[i..].iter().any(|other| other.reads_saved().any(|s| segment.ends.contains(s)));
             if !selected && !needed() {
                 continue;
             }
             if segment.reads_saved().any(|stage| !work.stored.contains_key(stage)) {
-                outcome.not_reached.extend(segment.ends.iter().filter(|_| selected).cloned());
+                outcome.not_reached.extend(chosen.ends.iter().cloned());
                 continue;
             }
             let done = async {
                 let ready = match ready {
                     Ok(ready) => ready,
                     Err(sinks) => {
-                        let ready = self.segment(&work, segment, sinks, journal)?;
+                        let ready = self.ready(&work, i, chosen, sinks, journal)?;
                         if selected {
                             observer.event(&planned_event(&ready));
                         }
@@ -189,9 +194,9 @@ impl Engine {
                         let splits = splits(&work.stores, files.iter().map(|file| &file.path))?;
                         work.stored.insert(dead.clone(), splits);
                     }
-                    outcome.done.extend(segment.ends.iter().filter(|_| selected).cloned());
+                    outcome.done.extend(chosen.ends.iter().cloned());
                 }
-                Ok(Some(_)) => outcome.done.extend(segment.ends.iter().cloned()),
+                Ok(Some(_)) => outcome.done.extend(chosen.ends.iter().cloned()),
                 Ok(None) => outcome.incomplete.extend(segment.ends.iter().cloned()),
                 Err(error) if self.cancel.is_interrupted() => {
                     drop(journal.fail_run(exit::INTERRUPTED, &error));
@@ -229,7 +234,10 @@ impl Engine {
             made_of: Some(remembered.made_of),
         };
         if let (Some(recorded), Some(path), Mode::Ask) = (&recorded, &settings.answers, settings.models) {
-            recorded.write(path)?;
+            // Where there was nothing to do nothing is known of what is needed.
+            if !recorded.is_unused() {
+                recorded.write(path)?;
+            }
         }
         journal.end_run(&report)?;
         observer.event(&Event::Finished { report: &report });
@@ -245,8 +253,13 @@ impl Engine {
     }
 
     /// Remembers what fingerprints are of.
-    fn print(&self, plan: &Plan, fingerprints: &Fingerprints, journal: &mut Journal) -> Result<(), StepError> {
-        let segments = plan.segments.iter().map(|segment| {
+    fn print<'a>(
+        &self,
+        segments: impl Iterator<Item = &'a Segment>,
+        fingerprints: &'a Fingerprints,
+        journal: &mut Journal,
+    ) -> Result<(), StepError> {
+        let segments = segments.map(|segment| {
             let reads =
                 fingerprints.ends(segment).into_iter().map(|end| Fingerprint::written(end.to_owned())).collect();
             let fingerprint = fingerprints.of_segment(segment);
@@ -256,15 +269,53 @@ impl Engine {
         journal.print(&stages.chain(segments).collect::<Vec<_>>())
     }
 
+    /// What there is to do of what is chosen of a segment.
+    fn ready<'a>(
+        &'a self,
+        work: &Work<'a>,
+        segment: usize,
+        chosen: &'a Chosen,
+        mut sinks: IndexMap<Name, Sink>,
+        journal: &mut Journal,
+    ) -> Result<SegmentRun<'a>, StepError> {
+        // What stands with all its ends isn't done again for some of them: then the others would have to be.
+        let plan = match &chosen.part {
+            Some(part) if !self.stands(work, &work.plan.segments[segment], &sinks, journal.known())? => {
+                sinks.retain(|name, _| chosen.ends.contains(name));
+                part
+            }
+            _ => work.plan,
+        };
+        self.segment(work, plan, &plan.segments[segment], sinks, journal)
+    }
+
+    /// Whether earlier runs have done all of a segment.
+    fn stands(
+        &self,
+        work: &Work<'_>,
+        segment: &Segment,
+        sinks: &IndexMap<Name, Sink>,
+        journal: Known<'_>,
+    ) -> Result<bool, StepError> {
+        let is_known = segment.reads_saved().all(|stage| work.stored.contains_key(stage));
+        if self.settings.fresh || self.settings.first.is_some() || !is_known {
+            return Ok(false);
+        }
+        let segment = reading(segment, &work.stored);
+        let reuse = Reuse::find(work.plan, &segment, sinks, &work.fingerprints.of_segment(&segment), journal)?;
+        Ok(reuse.left.is_none() && reuse.cuts.is_empty())
+    }
+
     /// What a segment has to do, beside what earlier runs have done.
     fn segment<'a>(
         &'a self,
         work: &Work<'a>,
+        plan: &'a Arc<Plan>,
         segment: &Segment,
         sinks: IndexMap<Name, Sink>,
         journal: &mut Journal,
     ) -> Result<SegmentRun<'a>, StepError> {
-        let (plan, first) = (work.plan, self.settings.first);
+        let first = self.settings.first;
         let segment = reading(segment, &work.stored);
         let fingerprint = first.is_none().then(|| work.fingerprints.of_segment(&segment));
         let mut reuse = match &fingerprint {
@@ -334,10 +385,12 @@ impl Engine {
     }
 }
 
-/// Says where answers of models are kept, if any are asked. Gives what was spent before by the runs that this one goes on with.
+/// Says where answers of models are kept, if any are asked, and which may be asked in the segments that are done (none, where only failed rows are
+/// tried again); what rows were answered there is forgotten when that is done `fresh`. Gives what was spent before by the runs that this one goes on with.
 pub(crate) fn begin_asking(
     plan: &Plan,
     journal: &mut Journal,
+    segments: &[&Segment],
     fresh: bool,
     other: Option<&Path>,
     recorded: Option<&Arc<Recorded>>,
@@ -345,11 +398,20 @@ pub(crate) fn begin_asking(
     if plan.models.is_empty() {
         return Ok(Usd(0));
     }
-    let asking = plan.pipeline.stage.iter().filter(|(_, stage)| !plan.pipeline.asked(stage).is_empty());
-    let stages: Vec<&str> = asking.map(|(name, _)| name.as_str()).collect();
-    // Who begins anew goes on with nothing.
-    let spent = if fresh { BTreeMap::new() } else { journal.spent()? };
-    let keeper = journal.answers(&stages, fresh, other)?;
+    let running = segments.iter().flat_map(|segment| segment.running());
+    let running = running.filter_map(|name| plan.pipeline.stage.get_key_value(name));
+    let asking: Vec<(&Name, &Stage)> = running.filter(|(_, stage)| !plan.pipeline.asked(stage).is_empty()).collect();
+    let asked = asking.iter().flat_map(|(_, stage)| plan.pipeline.may_ask(stage));
+    let asked: BTreeSet<&str> = asked.map(Name::as_str).collect();
+    journal.may_ask(&asked)?;
+    let mut spent = journal.spent()?;
+    let mut forgotten = Vec::new();
+    if fresh {
+        // Who begins anew goes on with nothing.
+        spent.retain(|model, _| !asked.contains(model.as_str()));
+        forgotten.extend(asking.iter().map(|(name, _)| name.as_str()));
+    }
+    let keeper = journal.answers(&forgotten, other)?;
     match recorded {
         Some(recorded) => {
             plan.models.begin(Arc::new(Recording { journal: keeper, recorded: recorded.clone() }), &spent)

@@ -51,7 +51,7 @@ pub use cut::Cut;
 pub use dead::{DeadGroup, DeadRows};
 pub use dflow_models::{Mode, money::Usd};
 pub use dflow_operators::{RowFailure, StageCounts, StepError, is_split};
-pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, graph, type_text};
+pub use dflow_plan::{Column, Columns, PartText, Plan, Segment, StagePlan, decode_objects, graph, type_text};
 pub use dflow_wasm::{
     Cancel, Description, OperatorDescription, Plugin, Profile, RowShape, Shipped, ship, shipped, shipped_names,
 };

@@ -100,6 +100,11 @@ impl Recorded {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether none was asked for, and none came.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used().is_empty()
+    }
+
     /// Writes those that were used.
     ///
     /// # Errors
@@ -155,6 +160,10 @@ impl Answers for Recorded {
         }
         async { Ok(()) }.boxed()
     }
+
+    fn lost(&self, _model: &str, _usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
+        async { Ok(()) }.boxed()
+    }
 }
 
 /// The journal's answers, and those of a file beside them.
@@ -200,6 +209,10 @@ impl Answers for Beside {
         }
         .boxed()
     }
+
+    fn lost(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
+        self.journal.lost(model, usd)
+    }
 }
 
 #[cfg(test)]
@@ -210,12 +223,9 @@ mod tests {
     async fn what_was_used_is_found_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("answers.jsonl");
-        let question = |text: &str| Question {
-            stage: "s".into(),
-            row: "r".to_owned(),
-            call: 0,
-            digest: Digest::of(&[text.as_bytes()]),
-            share: None,
+        let question = |text: &str| {
+            let digest = Digest::of(&[text.as_bytes()]);
+            Question { stage: "s".into(), row: "r".to_owned(), call: 0, digest, shared: digest, share: None }
         };
         let given = Given {
             content: Content::Text("hi".to_owned()),

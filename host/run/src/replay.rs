@@ -194,7 +194,7 @@ impl Engine {
                 let first = mistakes.list.first().map_or_else(String::new, |mistake| mistake.message.clone());
                 StepError::new(Fault::Internal, format!("rows that failed at `{stage}` can't be planned: {first}"))
             })?;
-            let before = begin_asking(&again, journal, false, None, None)?;
+            let before = begin_asking(&again, journal, &[], false, None, None)?;
             let of = Of { plan, segment, sinks, replay: &replay, fingerprint: &fingerprint };
             let tasks: Vec<ReplayTask<'_>> = dead
                 .into_iter()

@@ -1,8 +1,8 @@
-//! Which segments a run does, when not all of them.
+//! Which segments a run does, and of those with several ends which of these, when not all of them.
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
-use dflow_operators::StepError;
+use dflow_operators::{StepError, step_error};
 use dflow_pipeline::{Fault, Name};
 use dflow_plan::{Plan, Segment};
 
@@ -27,42 +27,87 @@ impl FromStr for Selection {
     }
 }
 
-/// Whether each of a plan's segments is selected: all of them, where nothing is said.
+/// What a run does of a segment.
+pub(crate) struct Chosen {
+    /// The ends that are selected; none, when it isn't done.
+    pub(crate) ends: Vec<Name>,
+    /// The plan in which the segment ends in no others, when it does in the pipeline.
+    pub(crate) part: Option<Arc<Plan>>,
+}
+
+impl Chosen {
+    /// Whether anything of it is done.
+    pub(crate) fn is_selected(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    /// The plan in which it is done.
+    pub(crate) fn plan<'a>(&'a self, whole: &'a Arc<Plan>) -> &'a Arc<Plan> {
+        self.part.as_ref().unwrap_or(whole)
+    }
+}
+
+/// What is done of each of a plan's segments: all of it, where nothing is said.
 ///
 /// # Errors
 /// A name that is neither a saved stage nor a sink (fault `Pipeline`).
-pub(crate) fn selected(plan: &Plan, selections: &[Selection]) -> Result<Vec<bool>, StepError> {
+pub(crate) fn chosen(plan: &Plan, selections: &[Selection]) -> Result<Vec<Chosen>, StepError> {
     if selections.is_empty() {
-        return Ok(vec![true; plan.segments.len()]);
+        return Ok(plan.segments.iter().map(|segment| Chosen { ends: segment.ends.clone(), part: None }).collect());
     }
-    let mut selected = vec![false; plan.segments.len()];
+    let selected = selected(plan, selections)?;
+    let chosen =
+        plan.segments.iter().zip(selected).enumerate().map(|(i, (segment, selected))| -> Result<Chosen, StepError> {
+            let ends: Vec<&Name> = segment.ends.iter().filter(|end| selected.contains(end)).collect();
+            let part = match ends.is_empty() || ends.len() == segment.ends.len() {
+                true => None,
+                false => {
+                    let mut part = plan.clone();
+                    part.segments[i] = ending_in(segment, &ends)?;
+                    Some(Arc::new(part))
+                }
+            };
+            Ok(Chosen { ends: ends.into_iter().cloned().collect(), part })
+        });
+    chosen.collect()
+}
+
+/// The ends of each of a plan's segments that are selected.
+fn selected<'a>(plan: &'a Plan, selections: &[Selection]) -> Result<Vec<BTreeSet<&'a Name>>, StepError> {
+    let mut selected: Vec<BTreeSet<&'a Name>> = vec![BTreeSet::new(); plan.segments.len()];
     for selection in selections {
-        let at =
-            plan.segments.iter().position(|segment| segment.ends.iter().any(|end| end.as_str() == selection.stage));
-        let at = at.ok_or_else(|| unknown(plan, &selection.stage))?;
-        let mut marked = vec![false; selected.len()];
-        marked[at] = true;
-        // Each segment comes after those whose rows it reads.
+        let named = |segment: &'a Segment| segment.ends.iter().find(|end| end.as_str() == selection.stage);
+        let found = plan.segments.iter().enumerate().find_map(|(i, segment)| Some((i, named(segment)?)));
+        let (at, end) = found.ok_or_else(|| unknown(plan, &selection.stage))?;
+        selected[at].insert(end);
         if selection.needs {
-            let mut needed = marked.clone();
-            for (i, segment) in plan.segments.iter().enumerate().rev().filter(|(i, _)| *i <= at) {
-                if needed[i] {
-                    reads(plan, segment).for_each(|below| needed[below] = true);
+            let mut needed: Vec<usize> = reads(plan, &ending_in(&plan.segments[at], &[end])?).collect();
+            let mut seen = BTreeSet::new();
+            while let Some(below) = needed.pop() {
+                if seen.insert(below) {
+                    selected[below].extend(&plan.segments[below].ends);
+                    needed.extend(reads(plan, &plan.segments[below]));
                 }
             }
-            marked.iter_mut().zip(needed).for_each(|(marked, needed)| *marked |= needed);
         }
         if selection.needed_by {
-            let mut above = vec![false; selected.len()];
-            above[at] = true;
+            let mut above = BTreeSet::from([end]);
+            // Each segment comes after those whose rows it reads.
             for (i, segment) in plan.segments.iter().enumerate() {
-                above[i] |= reads(plan, segment).any(|below| above[below]);
+                for other in &segment.ends {
+                    if ending_in(segment, &[other])?.reads_saved().any(|stage| above.contains(&stage)) {
+                        above.insert(other);
+                        selected[i].insert(other);
+                    }
+                }
             }
-            marked.iter_mut().zip(above).for_each(|(marked, above)| *marked |= above);
         }
-        selected.iter_mut().zip(marked).for_each(|(selected, marked)| *selected |= marked);
     }
     Ok(selected)
+}
+
+fn ending_in(segment: &Segment, ends: &[&Name]) -> Result<Segment, StepError> {
+    segment.ending_in(ends).map_err(|e| step_error(&e))
 }
 
 /// The segments whose rows a segment reads.

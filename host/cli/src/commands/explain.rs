@@ -60,6 +60,12 @@ fn cost(cost: &Cost, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
     let mut sum = Range { low: Usd(0), likely: Usd(0), high: Usd(0) };
     for stage in &cost.stages {
         let about = if stage.counted { "" } else { "about " };
+        if !stage.known {
+            let unknown = || "not known".to_owned();
+            let (name, model) = (stage.stage.to_string(), stage.model.to_string());
+            table.row([name, model, unknown(), unknown(), unknown(), unknown(), unknown()]);
+            continue;
+        }
         table.row([
             stage.stage.to_string(),
             stage.model.to_string(),
@@ -81,6 +87,12 @@ fn cost(cost: &Cost, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
     let mut text = String::new();
     if cost.stages.iter().any(|stage| stage.usd.is_some()) {
         text.push_str(&format!("\nin all {}\n", money(&sum)));
+    }
+    if let Some(stage) = cost.stages.iter().find(|stage| !stage.known) {
+        text.push_str(&format!(
+            "which rows `{}` asks about depends on answers; what that costs isn't in it\n",
+            stage.stage
+        ));
     }
     let sampled = cost.sampled.iter().map(|(source, (of, all))| match of == all {
         true => format!("all {} of `{source}`", words::plural(*all, "row")),

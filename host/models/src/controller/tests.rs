@@ -5,10 +5,10 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use super::*;
 
 const MINUTE: Duration = Duration::from_mins(1);
-const UNSTATED: Limits = Limits { requests_per_minute: None, tokens_per_minute: None, in_flight: 64 };
+const UNSTATED: Limits = Limits { requests_per_minute: None, tokens_per_minute: None, in_flight: Some(64) };
 
 fn limits(requests: u64, tokens: u64, in_flight: u32) -> Limits {
-    Limits { requests_per_minute: Some(requests), tokens_per_minute: Some(tokens), in_flight }
+    Limits { requests_per_minute: Some(requests), tokens_per_minute: Some(tokens), in_flight: Some(in_flight) }
 }
 
 /// The most within any minute.
@@ -149,9 +149,21 @@ fn what_no_minute_has_is_refused_at_once() {
     assert_eq!(state.admit(1_001, MINUTE), Err(Refused::TooLarge { tokens: 1_001, most: 1_000 }));
 }
 
+#[test]
+fn of_limits_that_are_stated_twice_the_stricter_ones_hold() {
+    let mut state = State::new(Limits { requests_per_minute: Some(60), ..Limits::default() });
+    assert_eq!(state.most, 16);
+    state.restrict(Limits { in_flight: Some(64), tokens_per_minute: Some(100), ..Limits::default() }, Duration::ZERO);
+    assert_eq!((state.most, state.may), (64, 64.0), "nothing was stated before");
+    state.restrict(limits(600, 1_000, 8), Duration::ZERO);
+    assert_eq!((state.most, state.may), (8, 8.0));
+    let allowed = |allowance: &Option<Allowance>| allowance.as_ref().map(Allowance::per_minute);
+    assert_eq!((allowed(&state.requests), allowed(&state.tokens)), (Some(60), Some(100)));
+}
+
 #[tokio::test]
 async fn a_request_that_nobody_waits_for_gives_its_place_back() {
-    let controller = Controller::new(Limits { in_flight: 1, ..UNSTATED });
+    let controller = Controller::new(Limits { in_flight: Some(1), ..UNSTATED });
     let first = controller.permit(1).await.expect("nothing is stated");
     let mut second = std::pin::pin!(controller.permit(1));
     assert!(tokio::time::timeout(Duration::from_millis(20), &mut second).await.is_err());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::arrow::datatypes::{DataType, Fields};
 use dflow_models::{exchange::Finish, records::Given};
 use dflow_pipeline::Fault;
 use jsonschema::Validator;
@@ -38,6 +38,12 @@ pub(crate) struct Misfit {
 }
 
 impl Misfit {
+    /// Of an answer that isn't what its columns hold.
+    pub(crate) fn of_columns(why: impl fmt::Display, attempts: u32) -> Self {
+        let message = format!("the answer doesn't fit its columns: {why}");
+        Self { kind: "schema-violation", message, attempts }
+    }
+
     /// What the model is told.
     pub(crate) fn repair(&self) -> String {
         format!("This answer doesn't fit: {}. Answer again, with nothing but JSON that fits the schema.", self.message)
@@ -197,42 +203,16 @@ pub(crate) fn object_of(fields: &Fields) -> Option<Value> {
     Some(json!({ "type": "object", "required": required, "additionalProperties": false, "properties": properties }))
 }
 
-/// The type of values of a JSON Schema; text where it could be anything, which then is JSON.
-pub fn type_of(schema: &Value) -> DataType {
-    match schema["type"]
-        .as_str()
-        .or_else(|| schema["type"].as_array()?.iter().filter_map(Value::as_str).find(|t| *t != "null"))
-    {
-        Some("integer") => DataType::Int64,
-        Some("number") => DataType::Float64,
-        Some("boolean") => DataType::Boolean,
-        Some("array") if schema["items"].is_object() => {
-            DataType::List(Field::new_list_field(plain(type_of(&schema["items"])), true).into())
-        }
-        Some("object") => match schema["properties"].as_object().filter(|members| !members.is_empty()) {
-            Some(members) => {
-                let members = members.iter().map(|(name, schema)| Field::new(name, plain(type_of(schema)), true));
-                DataType::Struct(members.collect())
-            }
-            None => DataType::Utf8View,
-        },
-        _ => DataType::Utf8View,
-    }
-}
-
-/// Text within lists and structs.
-fn plain(data_type: DataType) -> DataType {
-    if data_type == DataType::Utf8View { DataType::Utf8 } else { data_type }
-}
-
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::Field;
     use dflow_models::{
         money::Usage,
         records::{Content, Given},
     };
 
     use super::*;
+    use crate::asker::columns_of;
 
     fn given(finish: Finish) -> Given {
         let (content, usage) = (Content::Text(String::new()), Usage { output: 7, ..Usage::default() });
@@ -284,10 +264,9 @@ mod tests {
         for data_type in
             [DataType::Utf8View, DataType::Int64, DataType::Float64, DataType::Boolean, item(DataType::Utf8)]
         {
-            assert_eq!(type_of(&schema_of(&data_type).expect("JSON has it")), data_type);
+            let schema = json!({ "properties": { "a": schema_of(&data_type).expect("JSON has it") } });
+            assert_eq!(columns_of(&schema), [("a".to_owned(), Ok(data_type))]);
         }
-        assert_eq!(type_of(&json!({ "type": ["null", "integer"] })), DataType::Int64);
-        assert_eq!(type_of(&json!({ "anyOf": [] })), DataType::Utf8View);
         assert!(schema_of(&DataType::Binary).is_none());
     }
 

@@ -1,6 +1,6 @@
 //! What a chat model says to each row.
 
-use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use dflow_models::{
     Mode, Taken, Unanswered,
     exchange::{Finish, Part, Prompt},
@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     Answer, Asker, Wanted,
     answer::{self, Misfit},
+    columns,
     prefixes::Turn,
 };
 use crate::{
@@ -73,7 +74,7 @@ impl Asker {
         while let Some((row, answer)) = next(&mut waiting, &mut look, cancel).await? {
             answers[row] = Some(match answer {
                 Ok(answer) => Ok(answer),
-                Err(Why::Lost(lost)) => Err(lost),
+                Err(Why::Lost(lost)) => Err(self.desk.masked(lost)),
                 Err(Why::Unanswered(unanswered)) => Err(self.desk.lost(unanswered)?),
                 Err(Why::Ended(error)) => return Err(error),
             });
@@ -89,23 +90,25 @@ impl Asker {
                 Some(Part::Text(text)) if matches!(turn, Turn::After(_)) => model.tokens(&text[..prompt.shared]),
                 _ => 0,
             };
-            return Ok(self.rehearsed(prompt_tokens(model, &prompt), shared));
+            return Ok(self.rehearsed(prompt_tokens(model, &prompt), shared, question.digest));
         }
         turn.comes().await;
         let (given, from) = self.desk.complete(taken, &prompt).await?;
         drop(turn);
         let wrong = match self.read(&given).map_err(Why::Lost)? {
-            Ok(value) => return Ok(Answer { value, vector: Vec::new(), given, from }),
+            Ok((value, object)) => return Ok(Answer { value, object, vector: Vec::new(), given, from }),
             Err(wrong) => wrong,
         };
         let Content::Text(said) = &given.content else { return Err(Why::Lost(wrong.lost())) };
         let again = Prompt { repair: Some((said.clone(), wrong.repair())), ..prompt };
-        let question = Question { call: question.call + 1, digest: prompt_digest(model, &again), ..question };
+        let Question { row, call, share, .. } = question;
+        let question = self.desk.question(prompt_digest(model, &again), row, call + 1, share);
         let taken = self.desk.take(vec![Some(question)]).await.map_err(Why::Ended)?.pop().flatten();
         let (second, again) = self.desk.complete(taken.ok_or(Unanswered::Closed)?, &again).await?;
         match self.read(&second).map_err(Why::Lost)? {
-            Ok(value) => Ok(Answer {
+            Ok((value, object)) => Ok(Answer {
                 value,
+                object,
                 vector: Vec::new(),
                 given: sum(given, second),
                 from: if again == From::Asked { again } else { from },
@@ -115,7 +118,7 @@ impl Asker {
     }
 
     /// What an answer says, or why it doesn't fit.
-    fn read(&self, given: &Given) -> Result<Result<Value, Misfit>, Lost> {
+    fn read(&self, given: &Given) -> Result<Result<(Value, Option<RecordBatch>), Misfit>, Lost> {
         let Content::Text(text) = &given.content else {
             return Err(lost(Fault::Internal, "answer", "a vector where a text was asked for", given.attempts));
         };
@@ -125,9 +128,14 @@ impl Asker {
         }
         let shape = match &self.ask.wanted {
             Wanted::Object(shape) | Wanted::Label(shape) => shape,
-            _ => return Ok(Ok(Value::String(text.clone()))),
+            _ => return Ok(Ok((Value::String(text.clone()), None))),
         };
-        Ok(shape.read(text, given))
+        Ok(shape.read(text, given).and_then(|value| {
+            let object =
+                matches!(self.ask.wanted, Wanted::Object(_)).then(|| columns::object(&self.ask, shape, &value));
+            let object = object.transpose().map_err(|why| Misfit::of_columns(why, given.attempts))?;
+            Ok((value, object))
+        }))
     }
 }
 

@@ -37,8 +37,9 @@ impl Asker {
             })
             .collect();
         if self.desk.models.mode() == Mode::Rehearse {
-            let rehearsed = texts.into_iter().map(|text| Ok(self.rehearsed(model.tokens(&text?), 0)));
-            return Ok(rehearsed.collect());
+            let rehearsed =
+                |text: String| self.rehearsed(model.tokens(&text), 0, text_digest(model, &text, dimensions));
+            return Ok(texts.into_iter().map(|text| text.map(rehearsed)).collect());
         }
         if let Wanted::Closest(labels) = &self.ask.wanted {
             self.closest.get_or_try_init(|| self.labels(labels, cancel)).await?;
@@ -59,10 +60,18 @@ impl Asker {
                 answer::normalize(&mut vector);
             }
             let value = match (&self.ask.wanted, self.closest.get()) {
+                (Wanted::Closest(_), Some(of)) if of.iter().any(|other| other.len() != vector.len()) => {
+                    let what = format!(
+                        "model `{}` gives vectors of {} numbers, and of other lengths to labels",
+                        given.model,
+                        vector.len()
+                    );
+                    return Err(lost(Fault::Outside, "wrong-length", what, given.attempts));
+                }
                 (Wanted::Closest(labels), Some(of)) => Value::String(labels[answer::closest(&vector, of)].0.clone()),
                 _ => Value::Null,
             };
-            Ok(Answer { value, vector, given, from })
+            Ok(Answer { value, object: None, vector, given, from })
         });
         Ok(answers.collect())
     }

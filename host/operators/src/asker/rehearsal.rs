@@ -5,7 +5,7 @@ use std::time::Duration;
 use dflow_models::{
     exchange::Finish,
     money::Usage,
-    records::{Content, From, Given},
+    records::{Content, Digest, From, Given},
 };
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use super::{Answer, Asker, Wanted, answer};
 
 impl Asker {
     /// An answer that nobody gave: what would have been asked is noted.
-    pub(super) fn rehearsed(&self, input: u64, cached: u64) -> Answer {
+    pub(super) fn rehearsed(&self, input: u64, cached: u64, question: Digest) -> Answer {
         let most = self.ask.max_tokens.map(u64::from);
         let [least, likely, highest] = match &self.ask.wanted {
             Wanted::Vector { .. } | Wanted::Closest(_) => [0, 0, 0],
@@ -26,7 +26,7 @@ impl Asker {
         };
         let highest = most.map_or(highest, |most| highest.min(most));
         let output = [least.min(highest), likely.min(highest), highest];
-        self.desk.rehearse(input, cached, output);
+        self.desk.rehearse(input, cached, output, self.ask.share.map(|_| question));
         let words = "word ".repeat(output[1] as usize * 4 / 5);
         let (value, vector) = match &self.ask.wanted {
             Wanted::Vector { length, .. } => (Value::Null, vec![0.0; *length as usize]),
@@ -49,6 +49,6 @@ impl Asker {
             latency: Duration::ZERO,
             attempts: 1,
         };
-        Answer { value, vector, given, from: From::Asked }
+        Answer { value, object: None, vector, given, from: From::Asked }
     }
 }

@@ -75,6 +75,14 @@ impl Pipeline {
         }
     }
 
+    /// The models that a stage may ask, and those that take their place.
+    pub fn may_ask<'a>(&'a self, stage: &'a Stage) -> impl Iterator<Item = &'a Name> {
+        self.asked(stage).iter().flat_map(move |name| {
+            let fallback = self.model.get(name).map_or(&[][..], |model| &model.fallback);
+            [name].into_iter().chain(fallback)
+        })
+    }
+
     /// The name of the plugin that a stage calls: of its operator, or of what interprets its function. A flow's file may say the
     /// limits of that one for its own stages.
     pub fn plugin_of<'a>(&self, stage: &'a Stage) -> Option<Cow<'a, str>> {

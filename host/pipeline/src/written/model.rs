@@ -110,12 +110,17 @@ fn address(table: &Table<'_>, endpoint: &str, has_key: bool, found: &mut Vec<Mis
     } else if host.contains('@') || endpoint.contains(['?', '#']) {
         let mistake = Mistake::new(at, "the `endpoint` of this model has a name, a query or a fragment in it");
         found.push(mistake.hint("the key is in the environment variable that `key_env` names"));
-    } else if endpoint.starts_with("http://")
-        && has_key
-        && !is_here(host.rsplit_once(':').map_or(host, |(host, _)| host))
-    {
+    } else if endpoint.starts_with("http://") && has_key && !is_here(without_port(host)) {
         let mistake = Mistake::new(at, format!("the key would go to `{endpoint}` for everybody on the way to read"));
         found.push(mistake.hint("write `https://`"));
+    }
+}
+
+/// `[::1]:8080` is `[::1]`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        _ => host,
     }
 }
 

@@ -13,8 +13,8 @@ use dflow_models::{
     records::Share,
 };
 use dflow_operators::{
-    AnswerShape, Ask, Asker, Desk, Health, OperatorNode, OperatorSpec, Reads, Template, Wanted, Worker, schema_of,
-    token_counter, type_of, usage_type,
+    AnswerShape, Ask, Asker, Desk, Health, OperatorNode, OperatorSpec, Reads, Template, Wanted, Worker, columns_of,
+    schema_of, token_counter, usage_type,
 };
 use dflow_pipeline::{
     AnswerSchema, At, BatchLimits, ClassifyBy, Fault, Mistake, Name, OnError, Pipeline, Provider, Stage, Verb,
@@ -33,8 +33,6 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a request is sent again.
 const RETRIES: u32 = 5;
-/// Requests under way at a time.
-const IN_FLIGHT: u32 = 16;
 /// Texts of one request for vectors, and their tokens: what OpenAI takes is 2,048 and 300,000.
 const TEXTS: (u32, u64) = (128, 200_000);
 
@@ -76,6 +74,17 @@ impl Step {
                 format!("model `{}` is Anthropic's, and there are none that embed", asking.model),
             );
             mistakes.push(mistake.hint("name one with `provider = \"openai\"`"));
+        }
+        if let Some((first, others)) = asked.split_first().filter(|_| embeds)
+            && let Some(other) = others.iter().find(|other| other.name != first.name)
+        {
+            let what = format!(
+                "vectors of `{}` don't compare with those of `{}`, so model `{}` can't take the place of `{}` for `{name}`",
+                other.name, first.name, other.resource, first.resource
+            );
+            let at = At::new(["model", asking.model.as_str()]).key("fallback");
+            mistakes
+                .push(Mistake::new(at, what).hint("a fallback of a model that embeds has the same `model`, elsewhere"));
         }
         if anthropic {
             asking.max_tokens = asking.max_tokens.or(Some(anthropic::MAX_TOKENS));
@@ -219,8 +228,16 @@ fn asks<'a>(
                 None => (Wanted::Text, vec![(into("answer"), DataType::Utf8View)]),
                 Some(AnswerSchema::Json(schema)) => {
                     let schema = Value::Object(schema.clone());
-                    let members = schema["properties"].as_object();
-                    let fields = members.into_iter().flatten().map(|(name, of)| (name.clone(), type_of(of))).collect();
+                    let fields = columns_of(&schema).into_iter().filter_map(|(name, data_type)| match data_type {
+                        Ok(data_type) => Some((name, data_type)),
+                        Err(what) => {
+                            let place = at.key("schema").key("properties").key(name);
+                            let hint = "give it one type, or leave it free (`{}`): then it is JSON in a text";
+                            mistakes.push(Mistake::new(place, what).hint(hint));
+                            None
+                        }
+                    });
+                    let fields = fields.collect();
                     (Wanted::Object(shape(schema, mistakes)?), fields)
                 }
                 Some(AnswerSchema::Columns(columns)) => {
@@ -378,7 +395,7 @@ fn open(pipeline: &Pipeline, environment: &Environment, name: &Name) -> Result<A
         limits: Limits {
             requests_per_minute: written.limits.requests_per_minute,
             tokens_per_minute: written.limits.tokens_per_minute,
-            in_flight: written.limits.in_flight.unwrap_or(IN_FLIGHT),
+            in_flight: written.limits.in_flight,
         },
         price,
         most: written.max_usd.and_then(Usd::of),

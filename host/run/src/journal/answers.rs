@@ -4,7 +4,7 @@
 //! those that come soon after it together.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, mem,
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -76,9 +76,11 @@ impl Queue {
     }
 }
 
-/// Answers that are to be kept, and who is told when they are.
+/// What is to be kept, and who is told when it is.
 struct Kept {
     answers: Vec<(Question, Given, From)>,
+    /// What was spent on a model beside, without an answer.
+    lost: Option<(String, Usd)>,
     told: oneshot::Sender<Result<(), Unkept>>,
 }
 
@@ -95,18 +97,13 @@ impl fmt::Debug for Keeper {
 }
 
 impl Journal {
-    /// What keeps the answers of this run. A `fresh` run doesn't know what rows were answered before.
+    /// What keeps the answers of this run. What rows were answered before at some stages is forgotten.
     /// What it doesn't know is looked for in `other`, the state folder of another run.
-    pub(crate) fn answers(
-        &mut self,
-        stages: &[&str],
-        fresh: bool,
-        other: Option<&Path>,
-    ) -> Result<Arc<Keeper>, StepError> {
-        if fresh {
+    pub(crate) fn answers(&mut self, forgotten: &[&str], other: Option<&Path>) -> Result<Arc<Keeper>, StepError> {
+        if !forgotten.is_empty() {
             self.with(|db| {
                 let forget = db.transaction()?;
-                for stage in stages {
+                for stage in forgotten {
                     forget.execute("DELETE FROM answered WHERE stage = ?", [stage])?;
                 }
                 forget.commit()?;
@@ -126,16 +123,29 @@ impl Journal {
         Ok(Arc::new(Keeper { queue, thread: Some(thread) }))
     }
 
-    /// What the runs have spent that this one goes on with, by model: those since the last one that came to its end.
+    /// Says which models the run may ask about all rows: that it comes to its end is the end of what was spent on them, and on no others.
+    pub(crate) fn may_ask(&mut self, models: &BTreeSet<&str>) -> Result<(), StepError> {
+        let run = self.run.clone();
+        self.lazily(|db| {
+            let note = db.transaction()?;
+            for model in models {
+                note.execute("INSERT OR IGNORE INTO spent VALUES (?, ?, 0, 1)", params![model, run])?;
+            }
+            note.commit()?;
+            Ok(())
+        })
+    }
+
+    /// What was spent that this run goes on with, by model: since the last run that might ask it and came to its end.
     pub(crate) fn spent(&mut self) -> Result<BTreeMap<String, Usd>, StepError> {
         let run = self.run.clone();
         self.with(|db| {
             let mut spent = db.prepare(
-                "SELECT answer.model, sum(answer.usd) FROM answer JOIN run ON run.id = answer.run
-                 WHERE run.pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND run.id < ?1 AND answer.usd IS NOT NULL
-                 AND run.id > coalesce((SELECT max(done.id) FROM run AS done
-                     WHERE done.pipeline = run.pipeline AND done.id < ?1 AND done.exit IN (0, 4) AND done.first IS NULL), '')
-                 GROUP BY answer.model",
+                "WITH runs AS (SELECT id, exit, first FROM run WHERE pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND id <= ?1),
+                 done AS (SELECT model, max(run) AS run FROM spent JOIN runs ON runs.id = spent.run
+                     WHERE spent.ends AND runs.id < ?1 AND runs.exit IN (0, 4) AND runs.first IS NULL GROUP BY model)
+                 SELECT spent.model, sum(spent.usd) FROM spent JOIN runs ON runs.id = spent.run LEFT JOIN done ON done.model = spent.model
+                 WHERE spent.run > coalesce(done.run, '') GROUP BY spent.model HAVING sum(spent.usd) > 0",
             )?;
             let spent = spent.query_map([run], |row| Ok((row.get(0)?, Usd(uint(row.get(1)?)))))?;
             Ok(spent.collect::<Result<_, _>>()?)
@@ -179,7 +189,12 @@ impl Answers for Keeper {
     }
 
     fn keep(&self, answers: Vec<(Question, Given, From)>) -> BoxFuture<'static, Result<(), Unkept>> {
-        self.tell(|waiting, told| waiting.keep.push(Kept { answers, told }))
+        self.tell(|waiting, told| waiting.keep.push(Kept { answers, lost: None, told }))
+    }
+
+    fn lost(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
+        let lost = Some((model.to_owned(), usd));
+        self.tell(|waiting, told| waiting.keep.push(Kept { answers: Vec::new(), lost, told }))
     }
 }
 
@@ -223,8 +238,23 @@ fn serve(mut db: Connection, other: Option<Connection>, path: &Path, run: &str, 
 
 fn write(db: &mut Connection, run: &str, keep: &[Kept]) -> Result<(), Broken> {
     let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for (question, given, from) in keep.iter().flat_map(|kept| &kept.answers) {
-        keep_one(&write, run, question, given, *from)?;
+    let mut spent: BTreeMap<&str, u64> = BTreeMap::new();
+    for Kept { answers, lost, .. } in keep {
+        for (question, given, from) in answers {
+            keep_one(&write, run, question, given, *from)?;
+            if let (From::Asked, Some(cost)) = (from, given.cost) {
+                *spent.entry(&given.model).or_default() += cost.0;
+            }
+        }
+        if let Some((model, usd)) = lost {
+            *spent.entry(model).or_default() += usd.0;
+        }
+    }
+    for (model, usd) in spent {
+        let mut add = write.prepare_cached(
+            "INSERT INTO spent VALUES (?, ?, ?, 0) ON CONFLICT (model, run) DO UPDATE SET usd = usd + excluded.usd",
+        )?;
+        add.execute(params![model, run, int(usd)])?;
     }
     write.commit()?;
     Ok(())
@@ -236,7 +266,7 @@ fn keep_one(write: &Transaction<'_>, run: &str, question: &Question, given: &Giv
     let known: Option<i64> = match from {
         From::Shared => {
             let mut shared = write.prepare_cached("SELECT answer FROM shared WHERE request = ?")?;
-            shared.query_row([request], |row| row.get(0)).optional()?
+            shared.query_row([question.shared.0.as_slice()], |row| row.get(0)).optional()?
         }
         _ => None,
     };
@@ -270,7 +300,9 @@ fn keep_one(write: &Transaction<'_>, run: &str, question: &Question, given: &Giv
             ])?;
             let id = write.last_insert_rowid();
             if question.share.is_some() {
-                write.prepare_cached("INSERT OR REPLACE INTO shared VALUES (?, ?)")?.execute(params![request, id])?;
+                write
+                    .prepare_cached("INSERT OR REPLACE INTO shared VALUES (?, ?)")?
+                    .execute(params![question.shared.0.as_slice(), id])?;
             }
             id
         }
@@ -310,6 +342,7 @@ fn find(db: &Connection, questions: &[Question]) -> Result<Found, Broken> {
         found.push(match (own, question.share) {
             (None, Some(share)) => {
                 let since = share.ttl.map_or(0, |ttl| now().saturating_sub(ttl.as_millis() as u64));
+                let request = question.shared.0.as_slice();
                 of_others.query_row(params![request, int(since)], given).optional()?.map(|given| (given, From::Shared))
             }
             (own, _) => own,
@@ -456,7 +489,7 @@ mod tests {
 
     fn question(row: &str, request: &str, share: bool) -> Question {
         let (digest, share) = (Digest::of(&[request.as_bytes()]), share.then_some(Share { ttl: None }));
-        Question { stage: "s".into(), row: row.to_owned(), call: 0, digest, share }
+        Question { stage: "s".into(), row: row.to_owned(), call: 0, digest, shared: digest, share }
     }
 
     fn text(text: &str, usd: u64) -> Given {
@@ -475,7 +508,7 @@ mod tests {
     async fn answers_are_found_by_row_and_by_question() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut open = journal(folder.path(), "1");
-        let keeper = open.answers(&["s"], false, None).expect("a keeper");
+        let keeper = open.answers(&[], None).expect("a keeper");
         let (own, shared) = (question("a", "q", false), question("a", "r", true));
         let vector = Given { content: Content::Vector(vec![1.5, -2.0]), ..text("", 5) };
         keeper
@@ -499,23 +532,32 @@ mod tests {
         ];
         assert_eq!(found.await.expect("found"), expected);
         keeper.keep(vec![(other.clone(), vector.clone(), From::Shared)]).await.expect("kept");
+        keeper.lost("m", Usd(4)).await.expect("kept");
+        keeper.lost("other", Usd(1)).await.expect("kept");
         assert_eq!(keeper.find(vec![other.clone()]).await.expect("found"), [Some((vector.clone(), From::Row))]);
         drop(keeper);
         drop(open);
         // Another run goes on with what this one has spent, and finds its answers, if it isn't told to begin anew.
+        let (other_spent, of_m) = (("other".to_owned(), Usd(1)), ("m".to_owned(), Usd(19)));
+        let both = BTreeMap::from([of_m, other_spent.clone()]);
         let mut open = journal(folder.path(), "2");
-        assert_eq!(open.spent().expect("known"), BTreeMap::from([("m".to_owned(), Usd(15))]));
+        open.may_ask(&BTreeSet::from(["m"])).expect("noted");
+        drop(open);
+        let mut open = journal(folder.path(), "3");
+        assert_eq!(open.spent().expect("known"), both);
         // One of some first rows that came to its end ends nothing.
-        open.with(|db| Ok(db.execute("UPDATE run SET exit = 0, first = 3 WHERE id = '1'", [])?)).expect("written");
-        assert_eq!(open.spent().expect("known"), BTreeMap::from([("m".to_owned(), Usd(15))]));
-        open.with(|db| Ok(db.execute("UPDATE run SET exit = 0, first = NULL WHERE id = '1'", [])?)).expect("written");
-        assert_eq!(open.spent().expect("known"), BTreeMap::new());
-        let keeper = open.answers(&["s"], true, None).expect("a keeper");
+        open.with(|db| Ok(db.execute("UPDATE run SET exit = 0, first = 3 WHERE id = '2'", [])?)).expect("written");
+        assert_eq!(open.spent().expect("known"), both);
+        // One that might not ask a model ends nothing of that one's.
+        open.with(|db| Ok(db.execute("UPDATE run SET exit = 0, first = NULL WHERE id = '2'", [])?)).expect("written");
+        assert_eq!(open.spent().expect("known"), BTreeMap::from([other_spent.clone()]));
+        let keeper = open.answers(&["s"], None).expect("a keeper");
         let found = keeper.find(vec![own, other.clone()]).await.expect("found");
         assert_eq!(found, [None, Some((vector, From::Shared))]);
         drop(keeper);
         let (answers, _) = open.collect_answers(None, None).expect("collected");
         assert_eq!(answers, 1, "nobody has the first one any more");
+        assert_eq!(open.spent().expect("known"), BTreeMap::from([other_spent]), "money isn't forgotten with answers");
         drop(open);
         let history = History::open(folder.path()).expect("read").expect("a journal");
         let kept = history.answers().expect("known");

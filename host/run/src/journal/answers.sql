@@ -31,6 +31,6 @@ CREATE TABLE answered (
 
 -- Answers that count for every row with the same question.
 CREATE TABLE shared (
-    request BLOB PRIMARY KEY,
+    request BLOB PRIMARY KEY,                 -- as above; elsewhere than at the provider's own endpoint a digest of that and of the endpoint
     answer  INTEGER NOT NULL REFERENCES answer (id)
 ) STRICT, WITHOUT ROWID;

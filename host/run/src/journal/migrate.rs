@@ -5,8 +5,13 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::open::{Broken, Why};
 
 /// What leads from each version to the next one; the first makes all of it.
-pub(super) const STEPS: [&str; 4] =
-    [include_str!("schema.sql"), include_str!("handing.sql"), include_str!("splits.sql"), include_str!("answers.sql")];
+pub(super) const STEPS: [&str; 5] = [
+    include_str!("schema.sql"),
+    include_str!("handing.sql"),
+    include_str!("splits.sql"),
+    include_str!("answers.sql"),
+    include_str!("spent.sql"),
+];
 
 /// The version of a journal.
 ///
@@ -57,5 +62,28 @@ mod tests {
             db.query_row("SELECT made_of FROM run WHERE id = '1'", [], |row| row.get(0)).expect("the run is there");
         assert_eq!(made_of, None);
         migrate(&mut db).expect("a second time does nothing");
+    }
+
+    #[test]
+    fn what_answers_have_cost_stays_spent() {
+        let mut db = Connection::open_in_memory().expect("memory is there");
+        for step in &STEPS[..4] {
+            db.execute_batch(step).expect("the schema is right");
+        }
+        db.pragma_update(None, "user_version", 4).expect("it can be written");
+        db.execute_batch(
+            "INSERT INTO run (id, pipeline, host, pid, started, exit, parameters)
+             VALUES ('1', 'p', '0', 1, 1, 0, '{}'), ('2', 'p', '0', 1, 2, 7, '{}');
+             INSERT INTO answer (run, stage, model, text, finish, input_tokens, cached_tokens, output_tokens, usd, millis, attempts, at)
+             VALUES ('2', 's', 'm', '', 'stop', 1, 0, 1, 3, 1, 1, 1), ('2', 's', 'm', '', 'stop', 1, 0, 1, 4, 1, 1, 1),
+                    ('2', 's', 'free', '', 'stop', 1, 0, 1, NULL, 1, 1, 1);",
+        )
+        .expect("answers");
+        migrate(&mut db).expect("it can be brought up to date");
+        let mut spent = db.prepare("SELECT model, run, usd FROM spent ORDER BY model, run").expect("it is there");
+        let spent = spent.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("rows");
+        let spent: Vec<(String, String, i64)> = spent.collect::<Result<_, _>>().expect("rows");
+        let expected = [("free", "1", 0), ("m", "1", 0), ("m", "2", 7)];
+        assert_eq!(spent, expected.map(|(model, run, usd)| (model.to_owned(), run.to_owned(), usd)));
     }
 }

@@ -6,9 +6,8 @@ use arrow::{
     array::{ArrayRef, BinaryViewArray, RecordBatch, StringViewArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
-    json::ReaderBuilder,
 };
-use dflow_run::{Columns, type_text};
+use dflow_run::{Columns, decode_objects, type_text};
 use serde_json::Value;
 
 use crate::{failure::Failure, outside::Outside, settings::Given, words};
@@ -101,10 +100,12 @@ fn object(text: &str, schema: &SchemaRef) -> Result<Value, String> {
 }
 
 fn of_objects(objects: &[Value], schema: &SchemaRef, word: &str) -> Result<RecordBatch, Failure> {
-    decode(objects, schema).map_err(|whole| {
+    decode_objects(objects, schema).map_err(|whole| {
         // The decoder doesn't say in which row; so each is tried alone.
-        let wrong =
-            objects.iter().enumerate().find_map(|(i, o)| Some((i, decode(std::slice::from_ref(o), schema).err()?)));
+        let wrong = objects
+            .iter()
+            .enumerate()
+            .find_map(|(i, o)| Some((i, decode_objects(std::slice::from_ref(o), schema).err()?)));
         let (row, error) = wrong.unwrap_or((0, whole));
         let text = error.to_string();
         let text = text.strip_prefix("Json error: ").unwrap_or(&text);
@@ -112,12 +113,6 @@ fn of_objects(objects: &[Value], schema: &SchemaRef, word: &str) -> Result<Recor
             schema.fields().iter().map(|field| format!("{} {}", field.name(), type_text(field.data_type()))).collect();
         in_row(word, row, format!("{text} (the columns are {})", types.join(", ")))
     })
-}
-
-fn decode(objects: &[Value], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let mut decoder = ReaderBuilder::new(schema.clone()).with_batch_size(objects.len().max(1)).build_decoder()?;
-    decoder.serialize(objects)?;
-    Ok(decoder.flush()?.unwrap_or_else(|| RecordBatch::new_empty(schema.clone())))
 }
 
 fn in_row(word: &str, row: usize, message: String) -> Failure {
