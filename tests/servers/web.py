@@ -8,6 +8,7 @@ A URL is SITE/MODE/PATH, where PATH is a file's in FOLDER and MODE says how it i
 
     good          with ranges, ETag, Last-Modified and If-Match
     noranges      the whole file, whatever was asked for
+    nohead        as good, but for HEAD
     chunked       without a length, in chunks, no ranges, no HEAD
     dav           as good, and lists its files (WebDAV)
     403 404 …     with this status
@@ -16,7 +17,8 @@ A URL is SITE/MODE/PATH, where PATH is a file's in FOLDER and MODE says how it i
     short         half of the file, then the connection is closed
     broken-once   as short for the first request of a file, then good
     broken-plain  the same without ETag and ranges
-    broken-whole  the same without ranges
+    broken-run    the same for the first four requests
+    broken-whole  as broken-once without ranges
     broken-other  the same without ETag and ranges, and then it is another file
     wrong-range   parts, but always from the start of the file
     long-range    parts that are the whole file
@@ -125,13 +127,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {"ETag": etag, "Last-Modified": email.utils.formatdate(1_700_000_000, usegmt=True)}
         half = body[: len(body) // 2]
         broken = mode.startswith("broken-")
-        if mode in ("short", "broken-plain", "broken-other") and self.command == "GET":
+        if mode in ("short", "broken-plain", "broken-run", "broken-other") and self.command == "GET":
             del headers["ETag"]
         if mode == "changing":
             return self.answer(200, headers, body)
+        if mode in ("nohead", "chunked") and self.command == "HEAD":
+            return self.answer(405, {})
         if mode == "chunked":
-            if self.command == "HEAD":
-                return self.answer(405, {})
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
@@ -142,7 +144,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("If-Match") not in (None, etag):
             return self.answer(412, {})
         if self.command == "GET":
-            if mode == "short" or (broken and seen(self.path) == 0):
+            if mode == "short" or (broken and seen(self.path) < (4 if mode == "broken-run" else 1)):
                 return self.answer(200, headers, half, len(body))
             if mode == "broken-other":
                 body = body.swapcase()

@@ -32,6 +32,14 @@ pub(crate) fn watch(cancel: Cancel, terminal: Arc<Terminal>) -> Result<(), Failu
         .map_err(|e| Failure::outside(format!("can't watch for signals: {e}")))
 }
 
+/// What came of planning, unless it was interrupted.
+pub(crate) fn unless_raised<T, E: Into<Failure>>(cancel: &Cancel, planned: Result<T, E>) -> Result<T, Failure> {
+    match cancel.is_raised() {
+        true => Err(Failure::Interrupted { goes_on: false }),
+        false => planned.map_err(Into::into),
+    }
+}
+
 /// The signals that ask a process to end.
 #[cfg(unix)]
 struct Signals {

@@ -53,12 +53,13 @@ pub fn assemble<W: Write + Send>(format: Format, codec: Codec, parts: &[PathBuf]
     Ok(into)
 }
 
-fn open(part: &Path) -> Result<File, IoError> {
+/// Opens a file to read it.
+pub(crate) fn open(part: &Path) -> Result<File, IoError> {
     File::open(part).map_err(|error| IoError::os("read", part, error))
 }
 
 /// The output's error: with its path if it said so, as a staged file does.
-fn unwritten(error: io::Error) -> IoError {
+pub(crate) fn unwritten(error: io::Error) -> IoError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<IoError>()) {
         Some(named) => named.clone(),
         None => IoError::new(Fault::Outside, format!("can't write the output: {error}")).because(error),

@@ -12,7 +12,7 @@ use std::{
 
 use bzip2::bufread::MultiBzDecoder;
 use dflow_pipeline::{Codec, Fault};
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use liblzma::{bufread::XzDecoder, stream};
 use tokio::runtime::Handle;
 
@@ -43,7 +43,7 @@ impl Content {
     pub(crate) fn new(codec: Codec, stored: Box<dyn Read + Send>, io: Option<Handle>) -> io::Result<Self> {
         let reader: Box<dyn Read + Send> = match codec {
             Codec::None => stored,
-            Codec::Gzip => Box::new(MultiGzDecoder::new(begun(stored)?)),
+            Codec::Gzip => Box::new(Members { member: Some(GzDecoder::new(begun(stored)?)) }),
             Codec::Zstd => match io {
                 Some(io) => Box::new(Frames::new(io, begun(stored)?)),
                 None => Box::new(zstd::stream::read::Decoder::with_buffer(begun(stored)?)?),
@@ -86,6 +86,45 @@ pub fn content_of(path: &Path, codec: Codec) -> Result<impl Read + Send + use<>,
         let (fault, message) = describe(codec, &path.display().to_string(), "", error);
         IoError::new(fault, message)
     })
+}
+
+/// The members of a gzip file, one after the other. Zeros behind the last of them fill up a block of a tape or a disk, and mean
+/// nothing; `flate2` would take them for a member.
+struct Members {
+    /// None after the last.
+    member: Option<GzDecoder<BufReader<Stored>>>,
+}
+
+impl Read for Members {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(into)?;
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+            let over = only_zeros(member.get_mut())?;
+            self.member = self.member.take().filter(|_| !over).map(|member| GzDecoder::new(member.into_inner()));
+        }
+        Ok(0)
+    }
+}
+
+/// Whether nothing but zeros follows, if anything; those are taken. It is an error if something else is behind them.
+fn only_zeros(stored: &mut impl BufRead) -> io::Result<bool> {
+    if stored.fill_buf()?.first().is_some_and(|byte| *byte != 0) {
+        return Ok(false);
+    }
+    loop {
+        let bytes = stored.fill_buf()?;
+        let (zeros, all) = (bytes.iter().take_while(|byte| **byte == 0).count(), bytes.len());
+        if all == 0 {
+            return Ok(true);
+        }
+        stored.consume(zeros);
+        if zeros < all {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "invalid gzip header"));
+        }
+    }
 }
 
 /// An xz decoder that gives what it made before it failed.

@@ -1,7 +1,6 @@
 //! Some rows of files, as another file of the same format: what is left of a table when a part of its input has changed.
 
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader, Write},
     ops::Range,
     path::{Path, PathBuf},
@@ -12,7 +11,9 @@ use dflow_pipeline::{Codec, Fault, Format};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 
 use crate::{
-    Encoder, IoError, content_of,
+    Encoder, IoError,
+    assemble::{open, unwritten},
+    content_of,
     encoder::document::{CLOSE, OPEN},
     packing::Packing,
 };
@@ -57,13 +58,6 @@ pub fn copy_rows<W: Write + Send>(format: Format, codec: Codec, excerpts: &[Exce
     }
 }
 
-fn unwritten(error: io::Error) -> IoError {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<IoError>()) {
-        Some(named) => named.clone(),
-        None => IoError::new(Fault::Outside, format!("can't write the output: {error}")).because(error),
-    }
-}
-
 fn broken(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> IoError {
     IoError::new(Fault::Outside, format!("can't read `{}`: {error}", path.display())).because(error)
 }
@@ -71,10 +65,6 @@ fn broken(path: &Path, error: impl std::error::Error + Send + Sync + 'static) ->
 fn too_few(path: &Path) -> IoError {
     IoError::internal(format!("`{}` has fewer rows than were written to it", path.display()))
         .hint("`dflow-host run --fresh` does everything again")
-}
-
-fn open(path: &Path) -> Result<File, IoError> {
-    File::open(path).map_err(|error| IoError::os("read", path, error))
 }
 
 fn copy_parquet<W: Write + Send>(codec: Codec, first: &Excerpt, excerpts: &[Excerpt], into: W) -> Result<W, IoError> {

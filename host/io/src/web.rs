@@ -113,7 +113,7 @@ impl Web {
         let mut answer = self.store.get_opts(&location, options).await;
         // Not every server answers HEAD; the content that comes instead isn't read.
         if let (false, Err(error)) = (content, &answer)
-            && status(error).is_some_and(|status| status.starts_with("405") || status.starts_with("501"))
+            && knows_no_head(error)
         {
             answer = self.store.get_opts(&location, GetOptions::default()).await;
         }
@@ -269,6 +269,11 @@ fn status(error: &object_store::Error) -> Option<String> {
     let text = innermost(error).to_string();
     let status = text.strip_prefix("Server returned non-2xx status code: ")?;
     Some(status.split(": ").next().unwrap_or(status).to_owned())
+}
+
+/// Whether a server doesn't answer HEAD.
+fn knows_no_head(error: &object_store::Error) -> bool {
+    status(error).is_some_and(|status| status.starts_with("405") || status.starts_with("501"))
 }
 
 /// Whether there is no server at all.

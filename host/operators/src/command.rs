@@ -14,7 +14,6 @@ use datafusion::arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     compute::cast,
     datatypes::{DataType, SchemaRef},
-    error::ArrowError,
 };
 use dflow_pipeline::{Bytes, CommandRows, Fault, Millis, Name};
 use dflow_wasm::{Processed, RowShape};
@@ -126,7 +125,7 @@ impl Program {
                 Err(_) => return Err(Failed::Otherwise(self.silent(process, limit).await)),
             },
         };
-        let answer = match answered.map_err(|e| Failed::Otherwise(internal(&e)))? {
+        let answer = match answered.map_err(|e| Failed::Otherwise(StepError::internal(e)))? {
             Ok(Some(answer)) => answer,
             Ok(None) => {
                 let what = format!("ended its answers, and had a batch of {} to answer", rows(batch.num_rows()));
@@ -161,7 +160,7 @@ impl Program {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let plain =
             columns.and_then(|columns| RecordBatch::try_new_with_options(self.input.clone(), columns, &options));
-        plain.map_err(|e| internal(&e))
+        plain.map_err(StepError::internal)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Process>> {
@@ -252,10 +251,6 @@ impl Drop for Program {
             thread::sleep(Duration::from_millis(2));
         }
     }
-}
-
-pub(crate) fn internal(error: &ArrowError) -> StepError {
-    StepError::new(Fault::Internal, error.to_string())
 }
 
 fn rows(rows: usize) -> String {

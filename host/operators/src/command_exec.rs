@@ -24,7 +24,6 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    command::internal,
     command_messages::Broken,
     command_node::{CommandSpec, shown},
     command_process::{Input, Process},
@@ -191,12 +190,12 @@ async fn feed(work: Arc<Work>, mut rows: SendableRecordBatchStream, mut input: I
         let batch = batch?;
         work.counters.add(&StageCounts { rows_in: batch.num_rows() as u64, ..StageCounts::default() });
         if listens {
-            let bytes = input.encoded(&work.ports(&batch)?).map_err(|e| internal(&e))?;
+            let bytes = input.encoded(&work.ports(&batch)?).map_err(StepError::internal)?;
             listens = written(&mut input, &bytes, limit).await;
         }
     }
     if listens {
-        let bytes = input.finished().map_err(|e| internal(&e))?;
+        let bytes = input.finished().map_err(StepError::internal)?;
         written(&mut input, &bytes, limit).await;
     }
     Ok(())

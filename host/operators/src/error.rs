@@ -28,6 +28,11 @@ impl StepError {
         Self { fault, message: message.into(), hint: None, row: None }
     }
 
+    /// What can't be, unless we made a mistake.
+    pub fn internal(error: impl fmt::Display) -> Self {
+        Self::new(Fault::Internal, error.to_string())
+    }
+
     /// With a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

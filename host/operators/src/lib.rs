@@ -11,6 +11,7 @@ mod asker;
 mod audit;
 mod blobs;
 mod by_split;
+mod carried;
 mod command;
 mod command_answer;
 mod command_exec;

@@ -6,11 +6,11 @@ use datafusion::{
     arrow::{
         array::{
             Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions, StringViewArray,
-            TimestampMillisecondArray, UInt32Array, UInt64Array, make_view,
+            TimestampMillisecondArray, UInt64Array, make_view,
         },
         buffer::{Buffer, NullBuffer},
-        compute::{cast, take},
-        datatypes::{DataType, FieldRef, Schema},
+        compute::cast,
+        datatypes::{FieldRef, Schema},
     },
     common::{Result, internal_err, tree_node::TreeNodeRecursion},
     config::ConfigOptions,
@@ -34,9 +34,10 @@ use futures::{
 
 use crate::{
     alone::wait,
+    carried::Carried,
     error::StepError,
     open_node::{FilePart, OpenSpec, names},
-    reads::Reads,
+    reads::{Reads, texts},
     scope::{Failed, RowFailure, StageCounters, StageCounts, TaskScope},
 };
 
@@ -317,13 +318,8 @@ impl Work {
     /// The rows that waited, with what is wanted of their files.
     fn made(&self, batch: &RecordBatch, waiting: &Waiting) -> Result<RecordBatch> {
         let rows = waiting.rows.len();
-        let first = waiting.rows.first().map_or(0, |row| *row as usize);
-        let consecutive = waiting.rows.iter().enumerate().all(|(i, row)| *row as usize == first + i);
-        let positions = UInt32Array::from(waiting.rows.clone());
-        let carry = |column: &ArrayRef| -> Result<ArrayRef> {
-            Ok(if consecutive { column.slice(first, rows) } else { take(column, &positions, None)? })
-        };
-        let mut columns = batch.columns().iter().map(carry).collect::<Result<Vec<_>>>()?;
+        let carried = Carried::of(&waiting.rows);
+        let mut columns = batch.columns().iter().map(|column| carried.column(column)).collect::<Result<Vec<_>>>()?;
         let files = || waiting.files.iter().map(Option::as_ref);
         let mut buffer = Vec::with_capacity(if self.content { waiting.bytes as usize } else { 0 });
         files().flatten().for_each(|file| buffer.extend_from_slice(&file.content));
@@ -365,9 +361,4 @@ fn contents<'a>(
     }
     let nulls = NullBuffer::from(valid);
     Ok(BinaryViewArray::try_new(views.into(), vec![buffer.clone()], Some(nulls).filter(|n| n.null_count() > 0))?)
-}
-
-/// A column as text.
-fn texts(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
-    Ok(cast(&expr.evaluate(batch)?.into_array(batch.num_rows())?, &DataType::Utf8View)?)
 }

@@ -294,6 +294,10 @@ fn stands_for(data_type: &DataType) -> DataType {
 /// # Errors
 /// It can't be read, or isn't Parquet.
 pub async fn parquet_metadata(stores: &Stores, split: &Split, runtime: &RuntimeEnv) -> Result<Arc<ParquetMetaData>> {
+    if split.size == 0 && stores.local_path(split).is_none() {
+        let what = "it is empty, isn't there, or its server doesn't say how large it is";
+        return Err(DataFusionError::Execution(what.to_owned()));
+    }
     let (store, meta) = object(stores, split)?;
     let cache = runtime.cache_manager.get_file_metadata_cache();
     let reader = DFParquetMetadata::new(store.as_ref(), &meta).with_file_metadata_cache(Some(cache));

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use datafusion::{
     arrow::{
-        array::{AsArray, RecordBatch, UInt32Array},
-        datatypes::UInt32Type,
+        array::{ArrayRef, AsArray, RecordBatch, UInt32Array},
+        compute::cast,
+        datatypes::{DataType, UInt32Type},
     },
     common::{Result, internal_err},
     physical_expr::PhysicalExpr,
@@ -46,6 +47,11 @@ impl<E> Reads<E> {
         }
         Ok(made)
     }
+}
+
+/// A column as text.
+pub(crate) fn texts(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
+    Ok(cast(&expr.evaluate(batch)?.into_array(batch.num_rows())?, &DataType::Utf8View)?)
 }
 
 impl Reads<Arc<dyn PhysicalExpr>> {

@@ -8,7 +8,7 @@ use dflow_operators::MeterNode;
 use dflow_pipeline::{At, Mistake};
 
 /// Functions over several rows whose value depends on the rows' order.
-const BY_ORDER: [&str; 10] = [
+pub(crate) const BY_ORDER: [&str; 10] = [
     "row_number",
     "lag",
     "lead",

@@ -32,6 +32,7 @@ use crate::{
     problems::of_sql,
     selection::spell_out,
     steps::Step,
+    verbs::grouped_by_nothing,
 };
 
 /// A parsed query: the stages it names, and the system columns that it asks for.
@@ -114,6 +115,9 @@ pub(crate) async fn plan(
     {
         let what = "a subquery depends on the rows of the query around it in a way that can't be run";
         return Err(vec![Mistake::new(at.clone(), what).hint("write it as a join")]);
+    }
+    if let Some(what) = grouped_by_nothing(&planned).map_err(failed)? {
+        return Err(vec![Mistake::new(at.clone(), what).hint("leave it out")]);
     }
     let planned = unique_names(planned).map_err(|what| vec![Mistake::new(at.clone(), what).hint("name it with AS")])?;
     match (inputs, bases.as_slice()) {

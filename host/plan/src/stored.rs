@@ -2,12 +2,20 @@
 
 use std::{fs::File, io::BufReader, path::Path, sync::Arc};
 
-use datafusion::arrow::{array::RecordBatch, csv, datatypes::SchemaRef};
+use datafusion::arrow::{
+    array::RecordBatch,
+    csv,
+    datatypes::{DataType, SchemaRef},
+};
 use dflow_io::{Codec, IoError, content_of};
+use dflow_operators::differs;
 use dflow_pipeline::{Fault, Format};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::{arrow_file::arrow_batches, inline::fit, json_document::JsonDocument, json_rows::Objects, rows::Rows};
+use crate::{
+    arrow_file::arrow_batches, inline::fit, json_document::JsonDocument, json_rows::Objects, rows::Rows,
+    types::type_text,
+};
 
 /// Rows of a batch.
 const ROWS: usize = 8192;
@@ -26,9 +34,21 @@ pub fn stored_rows(path: &Path, format: Format, codec: Codec, schema: &SchemaRef
         IoError::new(Fault::Data, format!("`{name}` can't be merged with as {}: {why}", format.as_str()))
             .hint("`mode = \"replace\"` writes everything anew")
     };
-    let only = |found: &SchemaRef| match found.fields().iter().find(|f| schema.field_with_name(f.name()).is_err()) {
-        Some(more) => Err(format!("its column `{}` isn't written any more", more.name())),
-        None => Ok(()),
+    let only = |found: &SchemaRef| {
+        for field in found.fields() {
+            let Ok(written) = schema.field_with_name(field.name()) else {
+                return Err(format!("its column `{}` isn't written any more", field.name()));
+            };
+            // Files that stay as they are would have other types than those beside them. How nested types are told differs, and what
+            // has been null until now may become anything.
+            let (was, is) = (field.data_type(), written.data_type());
+            let told = |data_type: &DataType| !data_type.is_nested() && !data_type.is_null();
+            if told(was) && told(is) && differs(found, written).is_some() {
+                let (was, is) = (type_text(was), type_text(is));
+                return Err(format!("its column `{}` is {was}, and is written as {is} now", field.name()));
+            }
+        }
+        Ok(())
     };
     let batches: Box<dyn Iterator<Item = Result<RecordBatch, String>>> = match format {
         Format::Parquet => {

@@ -288,6 +288,21 @@ const INTERVALS: &[(&str, IntervalUnit)] = &[
     ("month_day_nano", IntervalUnit::MonthDayNano),
 ];
 
+/// Whether the values of a type have nothing in them, which DataFusion's groups stumble on.
+pub(crate) fn is_void(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::FixedSizeBinary(0) | DataType::FixedSizeList(_, 0) => true,
+        DataType::Struct(members) => members.is_empty() || members.iter().any(|member| is_void(member.data_type())),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => is_void(item.data_type()),
+        DataType::Dictionary(_, value) => is_void(value),
+        _ => false,
+    }
+}
+
 /// Whether the values of a type can be read from csv.
 pub(crate) fn in_csv(data_type: &DataType) -> bool {
     match data_type {
@@ -407,6 +422,20 @@ mod tests {
         ];
         for (written, name) in same {
             assert_eq!(parse_type(written).map(|t| type_text(&t)).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn types_without_anything_in_them_are_known() {
+        for (text, void) in [
+            ("struct<>", true),
+            ("fixed_size_binary(0)", true),
+            ("list<struct<a: int8, b: fixed_size_list<utf8, 0>>>", true),
+            ("fixed_size_binary(1)", false),
+            ("struct<a: list<utf8>>", false),
+            ("null", false),
+        ] {
+            assert_eq!(parse_type(text).map(|data_type| is_void(&data_type)), Some(void), "{text}");
         }
     }
 

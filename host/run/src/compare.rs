@@ -12,7 +12,6 @@ use datafusion::{
     arrow::{
         array::{Array, ArrayRef, AsArray, RecordBatch, StructArray},
         datatypes::{DataType, Fields, SchemaRef},
-        error::ArrowError,
         row::{RowConverter, SortField},
     },
     execution::SendableRecordBatchStream,
@@ -142,7 +141,6 @@ impl Engine {
     /// What rows add up to, each by its hash, and their columns; `None` where there are none, or of a type that can't be hashed.
     fn sum(&self, rows: &Rows<'_>, files: &[PathBuf]) -> Result<Option<(String, u128)>, StepError> {
         let mut side = self.side(rows, files)?;
-        let internal = |e: ArrowError| StepError::new(Fault::Internal, e.to_string());
         let work = async {
             let mut sum: Option<(String, u128)> = None;
             while let Some(batch) = side.batch(self).await? {
@@ -153,7 +151,7 @@ impl Engine {
                     return Ok(None);
                 }
                 let hashed = RowConverter::new(fields).and_then(|rows| rows.convert_columns(&columns));
-                let hashes = hashed.map_err(internal)?;
+                let hashes = hashed.map_err(StepError::internal)?;
                 let (_, all) = sum.get_or_insert_with(|| (names(&batch.schema()), 0));
                 *all = hashes.iter().fold(*all, |all, row| all.wrapping_add(xxh3_128(row.as_ref())));
             }

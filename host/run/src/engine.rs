@@ -15,7 +15,7 @@ use dflow_wasm::{Cancel, Sandbox, SandboxSettings};
 use indexmap::IndexMap;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{faults::Faults, journal::History, memory::Memory, select::Selection};
+use crate::{faults::Faults, journal::History, memory::Memory, select::Selection, task::LOOK};
 
 /// How an engine is made.
 #[derive(Clone, Debug)]
@@ -206,7 +206,21 @@ impl Engine {
         // Planning compiles and runs guests, so it computes.
         self.io.block_on(async {
             let _compute = self.compute.enter();
-            plan(&environment, draft, target).await
+            tokio::select! {
+                planned = plan(&environment, draft, target) => planned,
+                // A server may take its time to say which files there are.
+                () = self.interrupted() => {
+                    let interrupted = Mistake::new(dflow_pipeline::At::default(), "interrupted").fault(Fault::Outside);
+                    Err(Mistakes { source: draft.text.clone(), list: vec![interrupted] })
+                }
+            }
         })
+    }
+
+    /// Waits until the user ends what runs.
+    async fn interrupted(&self) {
+        while !self.cancel.is_interrupted() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }

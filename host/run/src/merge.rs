@@ -46,10 +46,11 @@ pub(crate) struct Merged {
 impl Keys {
     pub(crate) fn new(sink: &Name, names: &[String], schema: &Schema, format: Format) -> Result<Self, StepError> {
         let types = names.iter().map(|name| Ok(schema.field_with_name(name)?.data_type()));
-        let types = types.collect::<Result<Vec<_>, ArrowError>>().map_err(internal)?;
+        let types = types.collect::<Result<Vec<_>, ArrowError>>().map_err(StepError::internal)?;
         let empty = types.iter().map(|data_type| empty(format, data_type)).collect::<Result<Vec<_>, ArrowError>>();
         let fields = types.into_iter().map(|data_type| SortField::new(data_type.clone())).collect();
-        let (empty, converter) = (empty.map_err(internal)?, RowConverter::new(fields).map_err(internal)?);
+        let (empty, converter) =
+            (empty.map_err(StepError::internal)?, RowConverter::new(fields).map_err(StepError::internal)?);
         Ok(Self { sink: sink.clone(), names: names.to_vec(), empty, converter, seen: HashSet::new() })
     }
 
@@ -64,8 +65,8 @@ impl Keys {
             }
             _ => floats_alike(&column),
         });
-        let columns = parts.collect::<Result<Vec<_>, ArrowError>>().map_err(internal)?;
-        let rows = self.converter.convert_columns(&columns).map_err(internal)?;
+        let columns = parts.collect::<Result<Vec<_>, ArrowError>>().map_err(StepError::internal)?;
+        let rows = self.converter.convert_columns(&columns).map_err(StepError::internal)?;
         let nulls: Vec<_> = columns.iter().filter_map(|column| column.logical_nulls()).collect();
         let keys = rows.iter().enumerate().map(|(i, row)| {
             let whole = !nulls.iter().any(|nulls| nulls.is_null(i));
@@ -81,7 +82,7 @@ impl Keys {
         for (row, key) in keys.into_iter().enumerate() {
             if key.is_some_and(|key| !self.seen.insert(key)) {
                 let parts = self.names.iter().zip(&columns).map(|(name, column)| {
-                    let value = text(column, row).map_err(internal)?.unwrap_or_default();
+                    let value = text(column, row).map_err(StepError::internal)?.unwrap_or_default();
                     Ok(format!("`{name}` = {value}"))
                 });
                 let parts = parts.collect::<Result<Vec<_>, StepError>>()?.join(", ");
@@ -108,7 +109,7 @@ impl Keys {
         let partitions: &[String] = if let Files::Partitioned(columns) = &output.files { columns } else { &[] };
         let stored: Vec<usize> =
             (0..schema.fields().len()).filter(|i| !partitions.contains(schema.field(*i).name())).collect();
-        let written = Arc::new(schema.project(&stored).map_err(internal)?);
+        let written = Arc::new(schema.project(&stored).map_err(StepError::internal)?);
         for (number, path) in merge.files.iter().enumerate() {
             let below = path.strip_prefix(&merge.root).unwrap_or(path);
             let folders = below.parent().filter(|_| !single).unwrap_or(Path::new(""));
@@ -125,7 +126,7 @@ impl Keys {
                 let batch = batch?;
                 let keep = self.keep(&whole(&batch, &values, schema)?)?;
                 dropped |= keep.has_false();
-                encoder.write(&filter_record_batch(&batch, &keep).map_err(internal)?)?;
+                encoder.write(&filter_record_batch(&batch, &keep).map_err(StepError::internal)?)?;
             }
             let rows = encoder.rows();
             if single || (dropped && rows > 0) {
@@ -161,7 +162,7 @@ fn values(below: &Path, partitions: &[String], schema: &Schema) -> Result<Vec<(S
             return Err(wrong(format!("it is in no folder `{name}=…`")));
         };
         let text: ArrayRef = Arc::new(StringArray::from(vec![value.as_deref()]));
-        let data_type = schema.field_with_name(name).map_err(internal)?.data_type();
+        let data_type = schema.field_with_name(name).map_err(StepError::internal)?.data_type();
         let options = CastOptions { safe: false, ..CastOptions::default() };
         let value = cast_with_options(&text, data_type, &options).map_err(|e| wrong(e.to_string()))?;
         Ok((name.clone(), value))
@@ -181,10 +182,6 @@ fn whole(batch: &RecordBatch, values: &[(String, ArrayRef)], schema: &SchemaRef)
     });
     // Folders may say null where the new rows never are.
     let fields: Vec<_> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(internal)?;
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(internal)
-}
-
-fn internal(error: ArrowError) -> StepError {
-    StepError::new(Fault::Internal, error.to_string())
+    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(StepError::internal)?;
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(StepError::internal)
 }

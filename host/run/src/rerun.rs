@@ -67,7 +67,7 @@ pub struct Compared {
     pub rows_then: u64,
     /// Rows now.
     pub rows_now: u64,
-    /// Where the first difference is, or why it can't be compared.
+    /// Where the first difference is, that they are in another order, or why it can't be compared.
     pub note: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use datafusion::{
-    arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError},
+    arrow::{array::RecordBatch, datatypes::SchemaRef},
     execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
     physical_plan::execute_stream,
 };
@@ -195,22 +195,21 @@ pub(crate) fn computing<'a>(pipeline: &Pipeline, segment: Option<&'a Segment>) -
 const ENCODED: usize = 16;
 
 /// How often a task that gives nothing looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
-/// The next rows of a plan. Guests and sources end by themselves when the run is cancelled; what only regroups rows is left.
+/// The next rows of a plan. Guests and sources end by themselves when the run is cancelled; what only regroups rows is left, and
+/// what gives rows for ever.
 pub(crate) async fn next(
     stream: &mut SendableRecordBatchStream,
     cancel: &Cancel,
 ) -> Result<Option<RecordBatch>, StepError> {
-    loop {
+    while !cancel.is_raised() {
         tokio::select! {
             batch = stream.next() => return batch.transpose().map_err(|e| step_error(&e)),
             () = tokio::time::sleep(LOOK) => {}
         }
-        if cancel.is_raised() {
-            return Err(StepError::new(Fault::Outside, "interrupted"));
-        }
     }
+    Err(StepError::new(Fault::Outside, "interrupted"))
 }
 
 /// Runs a task as often as it fails at a row that it can do without: the next attempt leaves it out. `begun` is told of each attempt's scope.
@@ -327,11 +326,10 @@ async fn write(
     let Some(output) = spec.outputs.get(&stage) else {
         return Err(StepError::new(Fault::Internal, format!("the task has no place for what `{stage}` writes")));
     };
-    let internal = |e: ArrowError| StepError::new(Fault::Internal, e.to_string());
     // Which split rows come from is followed, and not written.
     let all = plan.schema();
     let kept: Vec<usize> = (0..all.fields().len()).filter(|i| split_column(&all) != Some(*i)).collect();
-    let schema: SchemaRef = Arc::new(all.project(&kept).map_err(internal)?);
+    let schema: SchemaRef = Arc::new(all.project(&kept).map_err(StepError::internal)?);
     let mut writer = SinkWriter::create(&stage, output, schema.clone())?;
     let merge = output.merge.as_ref();
     let mut keys = merge.map(|merge| Keys::new(&stage, &merge.key, &schema, output.format)).transpose()?;
@@ -347,7 +345,7 @@ async fn write(
     let on_error = form.map(|stage| stage.on_error).unwrap_or_default();
     while let Some(whole) = next(&mut stream, &scope.cancel).await? {
         let started = Instant::now();
-        let (batch, splits) = (whole.project(&kept).map_err(internal)?, splits_of(&whole));
+        let (batch, splits) = (whole.project(&kept).map_err(StepError::internal)?, splits_of(&whole));
         if let Some(keys) = &mut keys {
             keys.add(&batch)?;
         }

@@ -31,10 +31,7 @@ pub(crate) fn replay(
     let engine = Engine::new(settings.engine.clone())?;
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
     let planned = engine.plan(&draft, None, None);
-    if engine.cancel().is_raised() {
-        return Err(Failure::Interrupted { goes_on: false });
-    }
-    let plan = planned?;
+    let plan = interrupt::unless_raised(engine.cancel(), planned)?;
     if settings.watch == Watch::Person {
         warn(&plan, terminal);
     }

@@ -13,7 +13,7 @@ pub(crate) fn export(settings: &PackSettings, outside: &Outside, terminal: &Arc<
     let draft = settings.kept.pipeline.read(outside)?;
     let engine = Engine::new(settings.kept.engine.clone())?;
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
-    let plan = engine.plan(&draft, None, None)?;
+    let plan = interrupt::unless_raised(engine.cancel(), engine.plan(&draft, None, None))?;
     let exported = engine.export(&plan, &settings.stages, &settings.pack);
     if engine.cancel().is_raised() {
         return Err(Failure::Interrupted { goes_on: false });

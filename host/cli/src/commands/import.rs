@@ -14,7 +14,7 @@ pub(crate) fn import(settings: &PackSettings, outside: &Outside, terminal: &Arc<
     let engine = Engine::new(settings.kept.engine.clone())?;
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
     let sources = engine.packed_sources(&settings.pack)?;
-    let plan = engine.plan_remembering(&draft, sources)?;
+    let plan = interrupt::unless_raised(engine.cancel(), engine.plan_remembering(&draft, sources))?;
     let imported = engine.import(&plan, &settings.pack, settings.stale);
     if engine.cancel().is_raised() {
         return Err(Failure::Interrupted { goes_on: false });

@@ -74,7 +74,8 @@ fn written_to(
     let state: PathBuf = settings.kept.engine.state.join("tmp").join(format!("load-{}", std::process::id()));
     let engine = Engine::new(EngineSettings { state: state.clone(), ..settings.kept.engine.clone() })?;
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
-    let plan = Arc::new(engine.plan(&Draft::from(pipeline), None, None)?);
+    let planned = engine.plan(&Draft::from(pipeline), None, None);
+    let plan = Arc::new(interrupt::unless_raised(engine.cancel(), planned)?);
     let report = engine.run(&plan, &Silent);
     drop(std::fs::remove_dir_all(&state));
     let report = report?;

@@ -20,7 +20,8 @@ pub(crate) fn rerun(settings: &RerunSettings, terminal: &Arc<Terminal>) -> Resul
     let again = EngineSettings { state: place.clone(), answered: Some(state.clone()), ..settings.engine.clone() };
     let engine = Engine::new(again)?;
     interrupt::watch(engine.cancel().clone(), terminal.clone())?;
-    let plan = Arc::new(engine.plan(&Draft::from(recorded.elsewhere(&place)), None, None)?);
+    let planned = engine.plan(&Draft::from(recorded.elsewhere(&place)), None, None);
+    let plan = Arc::new(interrupt::unless_raised(engine.cancel(), planned)?);
     engine.run(&plan, &Silent)?;
     let rerun = engine.compare(&plan, &recorded, state)?;
     let text = match settings.json {

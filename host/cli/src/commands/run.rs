@@ -52,10 +52,7 @@ fn finish(settings: &RunSettings, outside: &Outside, terminal: &Arc<Terminal>) -
         let _wait = live.then(|| Wait::new("planning", terminal.clone()));
         engine.plan(&draft, None, None)
     };
-    if engine.cancel().is_raised() {
-        return Err(Failure::Interrupted { goes_on: false });
-    }
-    let plan = Arc::new(planned?);
+    let plan = Arc::new(interrupt::unless_raised(engine.cancel(), planned)?);
     if settings.watch == Watch::Person {
         warn(&plan, terminal);
     }

@@ -80,6 +80,18 @@ fn every_codec_gives_back_what_was_compressed() {
 }
 
 #[test]
+fn zeros_behind_gzip_mean_nothing() {
+    let text = text(30_000);
+    let padded = |zeros: usize| [compress(Codec::Gzip, &text), vec![0; zeros]].concat();
+    for zeros in [1, 511, 200_000] {
+        assert!(read(Codec::Gzip, padded(zeros)) == (text.clone(), None), "{zeros} zeros");
+    }
+    let (got, why) = read(Codec::Gzip, [padded(9), compress(Codec::Gzip, &text)].concat());
+    assert!(got == text);
+    assert_eq!(why.as_deref(), Some("`x` can't be decompressed as gzip: invalid gzip header"));
+}
+
+#[test]
 fn what_is_broken_says_so_after_what_is_good() {
     let text = text(30_000);
     for codec in CODECS {

@@ -132,7 +132,13 @@ fn what_a_format_can_t_hold_is_refused_by_name() {
     let whole = batch();
     let union = DataType::Union(UnionFields::from_fields([Field::new("a", DataType::Int64, true)]), UnionMode::Dense);
     let union = Arc::new(Schema::new(vec![Field::new("either", union, true)]));
+    let nothing = Arc::new(Schema::new(vec![Field::new("nothing", DataType::FixedSizeBinary(0), true)]));
     for (format, schema, message) in [
+        (
+            Format::Parquet,
+            nothing,
+            "parquet can't hold the column `nothing`, of type FixedSizeBinary(0)\n  hint: cast it to text, or leave it out with `columns`",
+        ),
         (
             Format::Csv,
             schema(whole.clone()),

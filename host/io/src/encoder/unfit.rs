@@ -49,7 +49,7 @@ fn unknown_to_json(field: &Field) -> bool {
 /// Parquet has no word for a few types; its writer meets some of them with a panic.
 fn unknown_to_parquet(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Union(..) | DataType::Interval(IntervalUnit::MonthDayNano) => true,
+        DataType::Union(..) | DataType::Interval(IntervalUnit::MonthDayNano) | DataType::FixedSizeBinary(0) => true,
         DataType::List(field)
         | DataType::LargeList(field)
         | DataType::ListView(field)

@@ -90,7 +90,10 @@ impl Body {
     /// Asks for the rest. What broke it off is told where there is none.
     async fn go_on(&mut self, broken: object_store::Error) -> Result<()> {
         while self.breaks < RETRIES {
-            sleep(PAUSE * 2u32.pow(self.breaks as u32)).await;
+            // Where it is the run that ends, so does the runtime, whose timers wait no more: then the task is lost.
+            if tokio::spawn(sleep(PAUSE * 2u32.pow(self.breaks as u32))).await.is_err() {
+                break;
+            }
             self.breaks += 1;
             if let Ok(rest) = self.rest().await {
                 self.stream = rest.ok_or_else(|| wrong(Lie::new("it has changed while it was read")))?;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use dflow_pipeline::{Codec, Fault};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::{UNKNOWN, Web, explain, manifest::Entry, unreachable};
+use super::{UNKNOWN, Web, explain, knows_no_head, manifest::Entry, unreachable};
 use crate::{
     IoError, Split, Stores,
     listing::glob,
@@ -137,7 +137,20 @@ impl Web {
     /// Asks the server about a file.
     async fn ask(&self, path: &str) -> Result<Split, IoError> {
         let (location, store) = (self.location(path)?, self.store());
-        let meta = self.io.spawn(async move { store.head(&location).await }).await.map_err(IoError::lost)?;
+        let asking = async move {
+            let head = store.head(&location).await;
+            let told = match &head {
+                Ok(meta) => meta.size != UNKNOWN,
+                Err(error) => !knows_no_head(error),
+            };
+            if told {
+                return head;
+            }
+            // With a part of a file a server says how large it is.
+            let part = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+            store.get_opts(&location, part).await.map(|part| part.meta).or(head)
+        };
+        let meta = self.io.spawn(asking).await.map_err(IoError::lost)?;
         match meta {
             Ok(meta) => Ok(self.split(path.to_owned(), Some(meta))),
             Err(error) if unreachable(&error) => {

@@ -14,7 +14,7 @@ use dflow_wasm::{Operator, Piece, Processed, Stopped, WasmError};
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::mpsc;
 
-use super::{Part, Results, Siblings, Work};
+use super::{Part, Results, Work, joined::Siblings};
 use crate::{
     alone::{Lost, wait},
     error::StepError,

@@ -47,7 +47,7 @@ pub(super) fn expand(entry: &Entry, found: &mut Vec<Mistake>) -> Vec<Entry> {
             &[]
         }
     };
-    let (mut taken, mut sound) = (HashSet::new(), !listed.is_empty());
+    let (mut taken, mut sound, mut some_fail) = (HashSet::new(), !listed.is_empty(), false);
     for (i, item) in listed.iter().enumerate() {
         let Some((mut name, mut step)) = step(item, i + 1, found) else {
             sound = false;
@@ -60,6 +60,7 @@ pub(super) fn expand(entry: &Entry, found: &mut Vec<Mistake>) -> Vec<Entry> {
         }
         let flow = step.iter().any(|key| key.key == "flow");
         let failing = step.iter().any(|key| NULLABLE.contains(&key.key.as_str()));
+        some_fail |= flow || failing;
         for shared in keys.iter().filter(|key| SHARED.contains(&key.key.as_str())) {
             let meant = failing || shared.key != "on_error";
             if !flow && meant && !step.iter().any(|key| key.key == shared.key) {
@@ -72,6 +73,14 @@ pub(super) fn expand(entry: &Entry, found: &mut Vec<Mistake>) -> Vec<Entry> {
         last = Some(Entry { key: "from".to_owned(), span: item.span.clone(), node: from });
         let node = Node { shape: Shape::Table(step), ..item.clone() };
         made.push(Entry { key, span: item.span.clone(), node });
+    }
+    if let Some(key) = keys.iter().find(|key| key.key == "on_error")
+        && sound
+        && !some_fail
+        && !matches!(&key.node.shape, Shape::Text(word) if word == "fail")
+    {
+        let what = "no row fails by itself at these steps, so `on_error` has none to drop or to keep";
+        found.push(Mistake::new(key.node.at.clone(), what).hint("leave it out"));
     }
     let list = made.iter().map(|step| Node { shape: Shape::Text(step.key.clone()), ..step.node.clone() }).collect();
     own_keys.retain(|key| !SHARED.contains(&key.key.as_str()) && !["from", "steps"].contains(&key.key.as_str()));

@@ -6,7 +6,7 @@ use datafusion::{
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     execution::session_state::SessionState,
-    logical_expr::{Expr, LogicalPlanBuilder, expr::AggregateFunction},
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, expr::AggregateFunction},
 };
 use dflow_pipeline::{At, Group, Mistake, Name};
 use indexmap::IndexMap;
@@ -16,12 +16,11 @@ use crate::{
     columns::{Column, Columns, SYSTEM, flat},
     expression::expression,
     hashes::id_of_values,
+    open::BY_ORDER,
     order::{Order, upwards},
     steps::{Planned, Step, planning},
+    types::{is_void, type_text},
 };
-
-/// Functions whose result depends on the order of their rows.
-const ORDERED: [&str; 5] = ["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
 
 impl Step {
     /// `group = { by = ["site"], set = { pages = "count(*)" } }`
@@ -97,6 +96,9 @@ impl Step {
             .and_then(LogicalPlanBuilder::build)
             .map_err(&failed)?;
 
+        if let Some(what) = grouped_by_nothing(&plan).map_err(&failed)? {
+            return Err(vec![Mistake::new(at.key("by"), what).hint("leave it out")]);
+        }
         let mut all = Vec::new();
         let mut add = |columns: &mut Columns, shown: &str, expr: Expr| -> PlanResult<Column> {
             let (column, expr) = made(plan.schema(), &columns.flat_name(shown), expr)?;
@@ -118,6 +120,20 @@ impl Step {
         let plan = LogicalPlanBuilder::from(plan).project(all).and_then(LogicalPlanBuilder::build).map_err(failed)?;
         Ok(Self { plan, columns })
     }
+}
+
+/// What a plan groups by though there is nothing in its values, as a phrase.
+pub(crate) fn grouped_by_nothing(plan: &LogicalPlan) -> PlanResult<Option<String>> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        let LogicalPlan::Aggregate(aggregate) = node else { return Ok(TreeNodeRecursion::Continue) };
+        let mut keys = aggregate.schema.fields().iter().take(aggregate.group_expr_len()?);
+        let void = keys.find(|key| is_void(key.data_type()));
+        found = void
+            .map(|key| format!("rows can't be grouped by {}, in which there is nothing", type_text(key.data_type())));
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 /// The aggregate functions of a stage's expressions, each once, by the names of their results in the plan.
@@ -147,7 +163,7 @@ impl Aggregates<'_> {
 
 fn depends_on_order(expr: &Expr) -> bool {
     matches!(expr, Expr::AggregateFunction(AggregateFunction { func, params })
-        if ORDERED.contains(&func.name()) && params.order_by.is_empty())
+        if BY_ORDER.contains(&func.name()) && params.order_by.is_empty())
 }
 
 /// A function whose result depends on the order of rows sees them in theirs; of distinct values, in the values'.

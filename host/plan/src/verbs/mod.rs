@@ -27,6 +27,7 @@ use crate::{
     steps::Step,
 };
 
+pub(crate) use group::grouped_by_nothing;
 pub(crate) use join::join;
 pub(crate) use union::union;
 

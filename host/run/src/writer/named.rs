@@ -37,10 +37,9 @@ impl Named {
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch, splits: Option<&[u32]>) -> Result<Failed, StepError> {
-        let failed = |e: datafusion::arrow::error::ArrowError| StepError::new(Fault::Internal, e.to_string());
         let text = |name: &str| {
             let column = batch.column_by_name(name);
-            column.map(|column| cast(column, &DataType::Utf8View)).transpose().map_err(failed)
+            column.map(|column| cast(column, &DataType::Utf8View)).transpose().map_err(StepError::internal)
         };
         let (ids, uris) = (text(named::ID)?, text(named::URI)?);
         let of = |column: &Option<std::sync::Arc<dyn Array>>, row: usize| {
@@ -49,7 +48,7 @@ impl Named {
         };
         let content = batch.column_by_name(named::CONTENT);
         let content = content.ok_or_else(|| StepError::new(Fault::Internal, "a blob without content"))?;
-        let content = cast(content, &DataType::BinaryView).map_err(failed)?;
+        let content = cast(content, &DataType::BinaryView).map_err(StepError::internal)?;
         let content = content.as_binary_view();
         let read: Vec<usize> = batch
             .schema_ref()
@@ -59,7 +58,8 @@ impl Named {
             .filter(|(_, field)| !field.name().starts_with('#'))
             .map(|(i, _)| i)
             .collect();
-        let names = self.template.render(&batch.project(&read).map_err(failed)?).map_err(failed)?;
+        let names =
+            self.template.render(&batch.project(&read).map_err(StepError::internal)?).map_err(StepError::internal)?;
         let (mut failures, mut lost) = (Vec::new(), Vec::new());
         for (row, name) in names.into_iter().enumerate() {
             let id = of(&ids, row);
@@ -107,7 +107,7 @@ impl Named {
         let leading = lost.iter().enumerate().take_while(|(i, row)| *i == **row as usize).count();
         let of = batch.num_rows();
         let rows = (!lost.is_empty()).then(|| take_record_batch(batch, &UInt32Array::from(lost))).transpose();
-        Ok(Failed { failures, rows: rows.map_err(failed)?, leading, of })
+        Ok(Failed { failures, rows: rows.map_err(StepError::internal)?, leading, of })
     }
 
     pub(super) fn finish(self) -> Result<Vec<Prepared>, StepError> {

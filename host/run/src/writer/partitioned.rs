@@ -69,10 +69,13 @@ struct Partition {
 
 impl Partitioned {
     pub(super) fn create(output: &TaskOutput, columns: &[String], schema: &SchemaRef) -> Result<Self, StepError> {
-        let by =
-            columns.iter().map(|column| schema.index_of(column)).collect::<Result<Vec<_>, _>>().map_err(internal)?;
+        let by = columns
+            .iter()
+            .map(|column| schema.index_of(column))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StepError::internal)?;
         let rest: Vec<usize> = (0..schema.fields().len()).filter(|i| !by.contains(i)).collect();
-        let written = Arc::new(schema.project(&rest).map_err(internal)?);
+        let written = Arc::new(schema.project(&rest).map_err(StepError::internal)?);
         // A format that can't hold the columns is found out before anything is read.
         drop(Encoder::new(output.format, Arc::clone(&written), Vec::new())?);
         let fields = by.iter().map(|i| SortField::new(schema.field(*i).data_type().clone())).collect();
@@ -86,7 +89,7 @@ impl Partitioned {
             rest,
             columns: columns.to_vec(),
             schema: written,
-            converter: RowConverter::new(fields).map_err(internal)?,
+            converter: RowConverter::new(fields).map_err(StepError::internal)?,
             known: HashMap::new(),
             partitions: Vec::new(),
             pending: Vec::new(),
@@ -98,7 +101,7 @@ impl Partitioned {
 
     pub(super) fn write(&mut self, batch: &RecordBatch, splits: Option<&[u32]>) -> Result<(), StepError> {
         let values: Vec<ArrayRef> = self.by.iter().map(|i| Arc::clone(batch.column(*i))).collect();
-        let rows = self.converter.convert_columns(&values).map_err(internal)?;
+        let rows = self.converter.convert_columns(&values).map_err(StepError::internal)?;
         let mut parts: Vec<usize> = Vec::with_capacity(batch.num_rows());
         for i in 0..batch.num_rows() {
             let part = match parts.last() {
@@ -125,7 +128,7 @@ impl Partitioned {
             parts.push(part);
         }
         self.pending_bytes += row_sizes(batch.columns(), batch.num_rows()).iter().sum::<u64>() as usize;
-        let rows = batch.project(&self.rest).map_err(internal)?;
+        let rows = batch.project(&self.rest).map_err(StepError::internal)?;
         self.pending.push(Pending { rows, parts, splits: splits.map(<[u32]>::to_vec) });
         if self.pending_bytes >= PENDING {
             self.deal()?;
@@ -137,7 +140,7 @@ impl Partitioned {
     fn folder(&self, values: &[ArrayRef], row: usize) -> Result<String, StepError> {
         let mut folders = Vec::with_capacity(values.len());
         for (column, values) in self.columns.iter().zip(values) {
-            let folder = partition_folder(column, text(values, row).map_err(internal)?.as_deref());
+            let folder = partition_folder(column, text(values, row).map_err(StepError::internal)?.as_deref());
             if let Some(why) = dflow_pipeline::refuse_name(&folder) {
                 return Err(StepError::new(Fault::Data, format!("the folder `{folder}` {why}"))
                     .hint("partition by something shorter"));
@@ -175,7 +178,8 @@ impl Partitioned {
                     let of: Vec<u32> = rows.iter().map(|row| of[*row as usize]).collect();
                     push_splits(splits, &of);
                 }
-                encoder.write(&take_record_batch(&waiting.rows, &UInt32Array::from(rows)).map_err(internal)?)?;
+                encoder
+                    .write(&take_record_batch(&waiting.rows, &UInt32Array::from(rows)).map_err(StepError::internal)?)?;
             }
             self.relieve()?;
         }
@@ -265,8 +269,4 @@ pub(crate) fn text(values: &ArrayRef, row: usize) -> Result<Option<String>, Arro
     let one = if *one.data_type() == DataType::Date64 { cast(&one, &DataType::Date32)? } else { one };
     let options = FormatOptions::default();
     Ok(Some(ArrayFormatter::try_new(one.as_ref(), &options)?.value(0).to_string()))
-}
-
-fn internal(error: ArrowError) -> StepError {
-    StepError::new(Fault::Internal, error.to_string())
 }
