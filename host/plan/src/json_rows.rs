@@ -15,6 +15,8 @@ use crate::rows::{BadRow, RowFormat, decoded, short};
 
 /// Integers beyond this one aren't all numbers of 64 bits with a point.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+/// What is said when the first one is met.
+const LARGE: &str = "there are large integers";
 
 /// How objects are taken.
 ///
@@ -73,10 +75,7 @@ impl Objects {
 /// One of them doesn't fit.
 pub fn decode_objects(objects: &[serde_json::Value], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let text: String = objects.iter().map(|object| format!("{object}\n")).collect();
-    let format = Objects::new(schema.clone());
-    let decode = || decoded(&format, text.as_bytes(), objects.len().max(1));
-    // Large integers are met by the first attempt.
-    let batch = decode().or_else(|error| if format.large.get() { decode() } else { Err(error) })?;
+    let batch = decoded(&Objects::new(schema.clone()), text.as_bytes(), objects.len().max(1))?;
     Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(schema.clone())))
 }
 
@@ -178,7 +177,7 @@ impl RowFormat for Objects {
             return whole.flush();
         }
         if self.large.get() {
-            return Err(ArrowError::JsonError("there are large integers".to_owned()));
+            return Err(ArrowError::JsonError(LARGE.to_owned()));
         }
         let columns = fields.iter().zip(batch.columns()).map(|(field, column)| cast(column, field.data_type()));
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -203,6 +202,10 @@ impl RowFormat for Objects {
             }
         }
         None
+    }
+
+    fn has_learned(&self, error: &ArrowError) -> bool {
+        matches!(error, ArrowError::JsonError(what) if what == LARGE)
     }
 
     fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow {

@@ -57,6 +57,11 @@ pub(crate) trait RowFormat {
     /// Where the first row of some bytes ends, if its end is among them.
     fn end(&self, bytes: &[u8]) -> Option<usize>;
 
+    /// Whether what failed will not fail again, since a new decoder knows more.
+    fn has_learned(&self, _error: &ArrowError) -> bool {
+        false
+    }
+
     /// What is wrong with a row.
     fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow;
 }
@@ -163,6 +168,13 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
 
 /// So many rows of a text, decoded together.
 pub(crate) fn decoded<F: RowFormat>(format: &F, bytes: &[u8], rows: usize) -> Result<Option<RecordBatch>, ArrowError> {
+    match once(format, bytes, rows) {
+        Err(error) if format.has_learned(&error) => once(format, bytes, rows),
+        decoded => decoded,
+    }
+}
+
+fn once<F: RowFormat>(format: &F, bytes: &[u8], rows: usize) -> Result<Option<RecordBatch>, ArrowError> {
     let (mut at, mut batches) = (0, Vec::new());
     let mut decoder = format.decoder(rows)?;
     loop {

@@ -124,7 +124,8 @@ impl TabularReader {
         for (i, split) in splits.iter().enumerate() {
             let mut position = 0u64;
             let failure = |position: u64, e: IoError| {
-                let failed = vec![SourceFailure { split: i as u32, position, fault: e.fault, message: e.message }];
+                let fault = if self.stores.broke_off(split) { Fault::Outside } else { e.fault };
+                let failed = vec![SourceFailure { split: i as u32, position, fault, message: e.message }];
                 let rows =
                     RecordBatch::new_empty(wanted.as_ref().cloned().unwrap_or_else(|_| Arc::new(Schema::empty())));
                 SourceBatch { rows, runs: Vec::new(), failed }
