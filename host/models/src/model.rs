@@ -190,8 +190,8 @@ pub(crate) fn headers(dialect: Dialect, key: Option<&Key>) -> HeaderMap {
 struct Received {
     /// The body of an answer.
     body: Result<Bytes, Failed>,
-    /// Whether it was answered without an error, wherever the answer broke off.
-    answered: bool,
+    /// Whether it may have been paid for: it was answered without an error, wherever the answer broke off, or too late.
+    paid: bool,
     /// What was told of limits beside.
     told: Told,
 }
@@ -251,13 +251,13 @@ impl Model {
         reserved: Reserved,
     ) -> Result<Vec<Given>, (Failed, Usd)> {
         let sent = Instant::now();
-        let Received { body, mut answered, told } = self.once(request).await;
+        let Received { body, mut paid, told } = self.once(request).await;
         let latency = sent.elapsed();
         let read = body.and_then(|body| {
             let read = self.read(request, &body);
             match read.is_err().then(|| error_within(&body)).flatten() {
                 Some(status) => {
-                    answered = false;
+                    paid = false;
                     Err(self.refused(status, "with an error", &String::from_utf8_lossy(&body)))
                 }
                 None => Ok(read),
@@ -266,8 +266,7 @@ impl Model {
         let read = match read {
             Ok(read) => read,
             Err(failed) => {
-                // What broke off may well have been paid for.
-                let lost = if answered { self.most(request) } else { Usd(0) };
+                let lost = if paid { self.most(request) } else { Usd(0) };
                 reserved.spend(lost);
                 let ended = if let Failed::Again(ended, ..) = &failed { *ended } else { Ended::Answered(None) };
                 permit.end(ended, told);
@@ -342,11 +341,14 @@ impl Model {
         *sent.body_mut() = Some(request.body.clone().into());
         let response = match self.client.execute(sent).await {
             Ok(response) => response,
-            Err(error) => return Received { body: Err(self.unsent(&error)), answered: false, told: Told::default() },
+            Err(error) => {
+                // Whether what came too late was made is known to the provider alone.
+                let paid = error.is_timeout() && !error.is_connect();
+                return Received { body: Err(self.unsent(&error)), paid, told: Told::default() };
+            }
         };
         let (status, now) = (response.status(), SystemTime::now());
-        let answered = status.is_success();
-        if answered {
+        if status.is_success() {
             let told = told(response.headers(), None, now);
             let body = body(response).await;
             let body = body.map_err(|why| {
@@ -354,14 +356,14 @@ impl Model {
                 let what = format!("the answer of {} broke off: {}", self.place(), innermost(&why));
                 Failed::Again(Ended::Failed, kind, what)
             });
-            return Received { body, answered, told };
+            return Received { body, paid: true, told };
         }
         let headers = response.headers().clone();
         let body = body(response).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
         let refusal = (status == StatusCode::TOO_MANY_REQUESTS).then_some(text.as_ref());
         let told = told(&headers, refusal, now);
-        Received { body: Err(self.refused(status, &status.to_string(), &text)), answered, told }
+        Received { body: Err(self.refused(status, &status.to_string(), &text)), paid: false, told }
     }
 
     /// `model `writer` (`http://…`)`, in messages.

@@ -49,6 +49,7 @@ mod stage_models;
 mod tee;
 mod tee_exec;
 mod template;
+mod unchanged;
 mod unique;
 mod window;
 mod worker;

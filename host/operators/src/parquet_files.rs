@@ -37,6 +37,7 @@ use crate::{
     held::Held,
     partitions::Partitions,
     scope::{StageCounters, StageCounts},
+    unchanged::Unchanged,
 };
 
 /// Files that are opened ahead of the one that is read.
@@ -309,7 +310,7 @@ fn object(stores: &Stores, split: &Split) -> Result<(Arc<dyn ObjectStore>, Objec
     let (store, location) = stores.object(split).map_err(StepError::from)?;
     let last_modified = DateTime::from_timestamp_millis(split.modified).unwrap_or_default();
     let meta = ObjectMeta { location, last_modified, size: split.size, e_tag: Some(split.etag.clone()), version: None };
-    Ok((store, meta))
+    Ok((Unchanged::of(store, &split.etag), meta))
 }
 
 fn names(schema: &Schema, columns: &[usize]) -> Vec<String> {

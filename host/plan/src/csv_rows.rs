@@ -22,31 +22,34 @@ pub(crate) struct Records {
     schema: SchemaRef,
     /// Which of that is read.
     projection: Vec<usize>,
+    /// Finds where rows end.
+    record: csv_core::Reader,
     delimiter: u8,
 }
 
 impl Records {
-    /// Those columns of a text that a projection of `schema` names, found by its header, which is taken from it. Without a header the
-    /// columns are those of the schema.
+    /// Those columns of a text that a projection of `schema` names, by their places.
+    pub(crate) fn by_place(options: &CsvOptions, schema: &SchemaRef, projection: &[usize]) -> Self {
+        let record = ReaderBuilder::new().delimiter(options.delimiter as u8).build();
+        Self { schema: schema.clone(), projection: projection.to_vec(), record, delimiter: options.delimiter as u8 }
+    }
+
+    /// Those columns of a text that a projection of `schema` names, found by its header, and the text behind that.
     ///
     /// # Errors
     /// The text can't be read, or the header doesn't name a column.
-    pub(crate) fn of(
-        source: &mut impl BufRead,
+    pub(crate) fn by_name<R: BufRead>(
+        source: R,
         options: &CsvOptions,
         schema: &SchemaRef,
         projection: &[usize],
-    ) -> Result<Self, String> {
-        let delimiter = options.delimiter as u8;
-        let by_place = Self { schema: schema.clone(), projection: projection.to_vec(), delimiter };
-        if !options.header {
-            return Ok(by_place);
-        }
-        let header = first_row(source, &by_place).map_err(|e| e.to_string())?;
+    ) -> Result<(Self, impl BufRead + use<R>), String> {
+        let by_place = Self::by_place(options, schema, projection);
+        let (header, rows) = first_row(source, &by_place).map_err(|e| e.to_string())?;
         let (header, _) = format(options).infer_schema(&header[..], Some(0)).map_err(|e| e.to_string())?;
         if header.fields().is_empty() {
             // Nothing is in it, and no row misses a column.
-            return Ok(by_place);
+            return Ok((by_place, rows));
         }
         let place = |column: &usize| {
             let name = schema.field(*column).name();
@@ -61,12 +64,13 @@ impl Records {
             Err(_) => Field::new(field.name(), DataType::Utf8, true),
         };
         let schema = Arc::new(Schema::new(header.fields().iter().map(field).collect::<Vec<_>>()));
-        Ok(Self { schema, projection, delimiter })
+        Ok((Self { schema, projection, ..by_place }, rows))
     }
 
     /// Where the first row ends, if its end is there, and how many values there are until then.
     fn record(&self, bytes: &[u8]) -> (Option<usize>, usize) {
-        let mut reader = ReaderBuilder::new().delimiter(self.delimiter).build();
+        // It is made once: that takes longer than a row.
+        let mut reader = self.record.clone();
         let (mut values, mut ends) = ([0; 1024], [0; 64]);
         let (mut at, mut count) = (0, 0);
         while at < bytes.len() {
@@ -147,8 +151,9 @@ mod tests {
 
     fn read(text: &str, columns: &[&str], most_rows: usize, piece: usize) -> Result<(Vec<i64>, Vec<BadRow>), String> {
         let fields: Vec<_> = columns.iter().map(|name| Field::new(*name, DataType::Int64, true)).collect();
-        let mut source = std::io::BufReader::with_capacity(piece, text.as_bytes());
-        let records = Records::of(&mut source, &CsvOptions::default(), &Arc::new(Schema::new(fields)), &[0])?;
+        let source = std::io::BufReader::with_capacity(piece, text.as_bytes());
+        let schema = Arc::new(Schema::new(fields));
+        let (records, source) = Records::by_name(source, &CsvOptions::default(), &schema, &[0])?;
         let (mut values, mut bad) = (Vec::new(), Vec::new());
         for batch in Rows::new(source, records, most_rows).expect("a decoder") {
             match batch {
@@ -185,5 +190,9 @@ mod tests {
         assert_eq!(read("", &["a"], 10, 10), Ok((vec![], vec![])));
         assert_eq!(read("a\n\n", &["a"], 10, 10), Ok((vec![], vec![])));
         assert_eq!(read("a", &["a"], 10, 10), Ok((vec![], vec![])));
+        assert_eq!(read("b,a\rx,1\ry,2\r", &["a"], 10, 10), Ok((vec![1, 2], vec![])));
+        let (values, bad) =
+            read(&format!("a\n1\nx\n\"{}", "2\n".repeat(200_000)), &["a"], 100, 1000).expect("a header");
+        assert_eq!((values, bad.len()), (vec![1], 2));
     }
 }

@@ -4,7 +4,7 @@
 //! again by halves.
 
 use std::{
-    io::{self, BufRead},
+    io::{self, BufRead, Read},
     ops::Range,
 };
 
@@ -194,22 +194,41 @@ fn once<F: RowFormat>(format: &F, bytes: &[u8], rows: usize) -> Result<Option<Re
     batch.map(fitting).transpose()
 }
 
-/// Adds to what there is of a row that begins at `at`, up to a line's end, or about as much as there is of it already. Gives whether there was more.
+/// Adds to what there is of a row that begins at `at`: to a line's end while it is short, then as much as there is of it already, so that
+/// looking for its end again and again takes no more than twice the time. Gives whether there was more.
 fn more(source: &mut impl BufRead, taken: &mut Vec<u8>, at: usize) -> io::Result<bool> {
-    let most = PIECE.max(taken.len() - at);
-    let bytes = source.fill_buf()?;
-    let bytes = &bytes[..bytes.len().min(most)];
-    let length = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-    taken.extend_from_slice(&bytes[..length]);
-    source.consume(length);
-    Ok(length > 0)
+    let short = taken.len() - at < PIECE;
+    let (before, most) = (taken.len(), taken.len() + PIECE.max(taken.len() - at));
+    while taken.len() < most {
+        let bytes = source.fill_buf()?;
+        let bytes = &bytes[..bytes.len().min(most - taken.len())];
+        let line = memchr::memchr(b'\n', bytes).filter(|_| short).map(|end| end + 1);
+        let length = line.unwrap_or(bytes.len());
+        taken.extend_from_slice(&bytes[..length]);
+        source.consume(length);
+        if line.is_some() || length == 0 {
+            break;
+        }
+    }
+    Ok(taken.len() > before)
 }
 
-/// The first row of a text, which is taken from it; less, if the text ends within.
-pub(crate) fn first_row(source: &mut impl BufRead, format: &impl RowFormat) -> io::Result<Vec<u8>> {
+/// The first row of a text, and the text behind it. The row isn't whole if the text ends within.
+pub(crate) fn first_row<R: BufRead, F: RowFormat>(
+    mut source: R,
+    format: &F,
+) -> io::Result<(Vec<u8>, impl BufRead + use<R, F>)> {
     let mut row = Vec::new();
-    while format.end(&row).is_none() && more(source, &mut row, 0)? {}
-    Ok(row)
+    let end = loop {
+        if let Some(end) = format.end(&row) {
+            break end;
+        }
+        if !more(&mut source, &mut row, 0)? {
+            break row.len();
+        }
+    };
+    let behind = row.split_off(end);
+    Ok((row, io::Cursor::new(behind).chain(source)))
 }
 
 /// The batch without the memory that nothing is in: with arrow-json 59.3 a column of views has room for a view for each byte of its

@@ -91,10 +91,15 @@ impl TabularReader {
         let objects = || Objects::new(wanted.clone()).coerced(self.pinned);
         let batches: Batches = match self.format {
             Format::Csv => {
-                let mut file = BufReader::with_capacity(BUFFER, file);
-                let records = Records::of(&mut file, &self.csv, &self.schema, projection);
-                let records = records.map_err(|e| unreadable(split, self.format, &e))?;
-                Box::new(Rows::new(file, records, rows).map_err(failed)?)
+                let file = BufReader::with_capacity(BUFFER, file);
+                if self.csv.header {
+                    let records = Records::by_name(file, &self.csv, &self.schema, projection);
+                    let (records, file) = records.map_err(|e| unreadable(split, self.format, &e))?;
+                    Box::new(Rows::new(file, records, rows).map_err(failed)?)
+                } else {
+                    let records = Records::by_place(&self.csv, &self.schema, projection);
+                    Box::new(Rows::new(file, records, rows).map_err(failed)?)
+                }
             }
             Format::Arrow => {
                 let batches = arrow_batches(file, &wanted, self.pinned, rows);
