@@ -101,6 +101,11 @@ impl Flight {
         }
     }
 
+    /// Leaves without an answer: the others ask for themselves.
+    pub(crate) fn pass(&self) {
+        self.leave();
+    }
+
     fn leave(&self) -> Option<(oneshot::Sender<Outcome>, Option<Others>)> {
         let sender = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some((sender, self.flights.entries().remove(&self.key)))

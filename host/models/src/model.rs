@@ -342,8 +342,8 @@ impl Model {
         let response = match self.client.execute(sent).await {
             Ok(response) => response,
             Err(error) => {
-                // Whether what came too late was made is known to the provider alone.
-                let paid = error.is_timeout() && !error.is_connect();
+                // Whether what came too late, or was cut off, was made is known to the provider alone.
+                let paid = !error.is_connect() && !error.is_builder();
                 return Received { body: Err(self.unsent(&error)), paid, told: Told::default() };
             }
         };

@@ -310,6 +310,11 @@ impl Models {
         for place in &mut taken {
             let Some(flight) = place.ours() else { continue };
             let Some((given, from)) = found.next().flatten() else { continue };
+            if from == From::Own {
+                flight.pass();
+                *place = Taken::Known(given, From::Row);
+                continue;
+            }
             flight.end(&Ok(given.clone()));
             if from == From::Shared {
                 shared.push((flight.question.clone(), given.clone(), from));

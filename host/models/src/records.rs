@@ -101,6 +101,8 @@ pub enum From {
     Asked,
     /// It was given to this row before.
     Row,
+    /// As [`Row`](Self::Row), though who shares answers gives it to no other row: it is too old, or of another endpoint.
+    Own,
     /// It was given to somebody with the same question.
     Shared,
 }

@@ -89,6 +89,11 @@ impl OperatorExec {
         Self { spec, reads, input, projection, wanted: None, properties: Arc::new(properties) }
     }
 
+    /// Whether it asks a model.
+    pub(crate) fn asks(&self) -> bool {
+        matches!(self.spec.operator, Worker::Asker(_))
+    }
+
     /// The same, of which so many rows are enough. It may give more.
     #[must_use]
     pub fn wanting(&self, rows: usize) -> Self {

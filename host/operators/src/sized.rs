@@ -47,6 +47,7 @@ use futures::{
 
 use crate::{
     cut::row_sizes,
+    operator_exec::OperatorExec,
     scope::TaskScope,
     shared::{Shared, shared_columns},
 };
@@ -57,6 +58,8 @@ const GATHERED: u64 = 4;
 const BATCHES: u64 = 512;
 /// Memory is short when this part of it is taken, one of so many.
 const USED: u64 = 8;
+/// The rows of a batch that a model was asked about.
+const FEW: usize = 16;
 /// A memory of fewer bytes is always short.
 const SMALL: u64 = 1 << 30;
 
@@ -65,19 +68,29 @@ pub fn gathered_bytes(batch: Bytes, memory: u64) -> u64 {
     (batch.0 * GATHERED).min(memory / BATCHES).max(1)
 }
 
+/// Whether a model is asked below.
+fn asks(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<OperatorExec>().is_some_and(OperatorExec::asks) || plan.children().into_iter().any(asks)
+}
+
 /// Lets the nodes of a plan that gather rows look at their first ones before they say how many make a batch.
 pub fn sized(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let sized = plan.transform_up(|node| {
         if let (Some(merge), [input]) = (node.downcast_ref::<SortPreservingMergeExec>(), &node.children()[..])
-            && let Some(SizedExec { node, merge: None }) = input.downcast_ref::<SizedExec>()
+            && let Some(SizedExec { node, merge: None, .. }) = input.downcast_ref::<SizedExec>()
             && node.is::<SortExec>()
         {
             // The merge makes batches as well, and sees what the sort sees.
             let merge = Some(Arc::new(merge.clone()));
-            return Ok(Transformed::yes(Arc::new(SizedExec { node: node.clone(), merge }) as Arc<dyn ExecutionPlan>));
+            return Ok(Transformed::yes(
+                Arc::new(SizedExec { node: node.clone(), merge, few: false }) as Arc<dyn ExecutionPlan>
+            ));
         }
         Ok(match gathers(node.as_ref()) {
-            true => Transformed::yes(Arc::new(SizedExec { node, merge: None }) as Arc<dyn ExecutionPlan>),
+            true => {
+                let few = node.is::<FilterExec>() && asks(&node);
+                Transformed::yes(Arc::new(SizedExec { node, merge: None, few }) as Arc<dyn ExecutionPlan>)
+            }
             false => Transformed::no(node),
         })
     })?;
@@ -100,6 +113,8 @@ fn gathers(node: &dyn ExecutionPlan) -> bool {
 struct SizedExec {
     node: Arc<dyn ExecutionPlan>,
     merge: Option<Arc<SortPreservingMergeExec>>,
+    /// Whether it gives few rows at a time: those that a model was asked about come slowly, and cost money.
+    few: bool,
 }
 
 impl DisplayAs for SizedExec {
@@ -131,7 +146,8 @@ impl ExecutionPlan for SizedExec {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        Ok(Arc::new(Self { node: self.node.clone().replace_children(children, options)?, merge: self.merge.clone() }))
+        let node = self.node.clone().replace_children(children, options)?;
+        Ok(Arc::new(Self { node, merge: self.merge.clone(), few: self.few }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -148,7 +164,7 @@ impl ExecutionPlan for SizedExec {
         let part = || MemoryConsumer::new(node.name()).with_can_spill(true).register(context.memory_pool());
         let kept: Vec<_> = partitions.clone().filter(|_| !node.is::<FilterExec>()).map(|_| part()).collect();
         let pool = Memory::of(&context);
-        let most = scope.batch.rows.max(1) as usize;
+        let most = if self.few { FEW } else { scope.batch.rows.max(1) as usize };
         let target = gathered_bytes(scope.batch.bytes, pool.limit);
         let first = partitions.map(|partition| {
             let rest = input.execute(partition, context.clone())?.fuse();

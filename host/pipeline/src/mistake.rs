@@ -83,7 +83,7 @@ pub struct Mistake {
     /// Characters within the text of its file that are meant, when they are narrower than the key's value.
     pub span: Option<Range<usize>>,
     /// What is meant of the key's text, where only that is known.
-    pub within: Option<Within>,
+    pub within: Option<Box<Within>>,
     /// A lowercase phrase without a full stop.
     pub message: String,
     /// What to do.
@@ -122,7 +122,7 @@ impl Mistake {
     /// Pointing at a part of the text that its key holds.
     #[must_use]
     pub fn within(mut self, within: Within) -> Self {
-        self.within = Some(within);
+        self.within = Some(Box::new(within));
         self
     }
 

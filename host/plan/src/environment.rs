@@ -109,6 +109,8 @@ impl Environment {
             .with_physical_optimizer_rules(optimize::physical_rules(memory))
             .with_query_planner(Arc::new(StepQueryPlanner))
             .build();
+        // `now()` is that of the run.
+        state.mark_start_execution();
         let types = TypeNames { parse: parse_type, known: type_names };
         for function in functions(&self.folder, types) {
             // Registering fails only in registries that refuse functions; this one doesn't.

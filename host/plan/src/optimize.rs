@@ -24,7 +24,7 @@ use dflow_operators::{MeterNode, OpenNode, OperatorExec, OperatorNode};
 
 use crate::{
     large_joins::SortLargeJoins,
-    steady::{can_fail, steady},
+    steady::{can_fail, fails_often, steady},
 };
 
 /// From how many rows on, sorting all and cutting is quicker than keeping the first ones while reading. A study of DataFusion 55.2
@@ -85,9 +85,11 @@ impl OptimizerRule for PushDownSteadyFilter {
             _ => false,
         };
         let ours = matches!(filter.input.as_ref(), LogicalPlan::Extension(_));
+        let at_source = matches!(filter.input.as_ref(), LogicalPlan::TableScan(_));
         let stays = |part: &Expr| {
+            let schema = filter.input.schema();
             (ours && (part.is_volatile() || part.column_refs().is_empty()))
-                || (!moves && can_fail(part, filter.input.schema()))
+                || (!moves && if at_source { fails_often(part, schema) } else { can_fail(part, schema) })
         };
         let (stay, sink): (Vec<Expr>, Vec<Expr>) =
             split_conjunction_owned(filter.predicate).into_iter().partition(stays);

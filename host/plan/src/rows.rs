@@ -68,7 +68,7 @@ pub(crate) trait RowFormat {
 
 /// The batches of a text.
 pub(crate) struct Rows<F: RowFormat, R> {
-    source: R,
+    source: Ahead<R>,
     format: F,
     most_rows: usize,
     decoder: F::Decoder,
@@ -90,7 +90,7 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
     pub(crate) fn new(source: R, format: F, most_rows: usize) -> Result<Self, ArrowError> {
         let rows = FIRST_ROWS.min(most_rows).max(1);
         Ok(Self {
-            source,
+            source: Ahead { bytes: io::Cursor::default(), rest: source },
             decoder: format.decoder(rows)?,
             format,
             most_rows: most_rows.max(1),
@@ -135,7 +135,7 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
         batch.map(fitting).transpose()
     }
 
-    /// Cuts what was taken into rows, the last of which may not be there whole yet.
+    /// Cuts what was taken into rows. The beginning of one behind them is read again, so that no more is held than there was.
     fn cut(&mut self) {
         self.ends.clear();
         let mut at = 0;
@@ -143,20 +143,23 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
             if let Some(end) = self.format.end(&self.taken[at..]) {
                 at += end;
                 self.ends.push(at);
-                continue;
-            }
-            match &self.broken {
-                None => match more(&mut self.source, &mut self.taken, at) {
-                    Ok(true) => continue,
-                    Ok(false) => self.ends.push(self.taken.len()),
-                    Err(error) => self.broken = Some(said(&error.to_string())),
-                },
+            } else if at > 0 {
+                self.source.put_back(self.taken.split_off(at));
+            } else if self.broken.is_some() {
                 // A part of a row isn't one.
-                Some(_) => {}
+                break;
+            } else {
+                match more(&mut self.source, &mut self.taken) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        at = self.taken.len();
+                        self.ends.push(at);
+                    }
+                    Err(error) => self.broken = Some(said(&error.to_string())),
+                }
             }
-            break;
         }
-        self.again = vec![0..self.ends.len()];
+        self.again.push(0..self.ends.len());
     }
 
     /// What some rows of those that were cut are.
@@ -194,23 +197,56 @@ fn once<F: RowFormat>(format: &F, bytes: &[u8], rows: usize) -> Result<Option<Re
     batch.map(fitting).transpose()
 }
 
-/// Adds to what there is of a row that begins at `at`: to a line's end while it is short, then as much as there is of it already, so that
-/// looking for its end again and again takes no more than twice the time. Gives whether there was more.
-fn more(source: &mut impl BufRead, taken: &mut Vec<u8>, at: usize) -> io::Result<bool> {
-    let short = taken.len() - at < PIECE;
-    let (before, most) = (taken.len(), taken.len() + PIECE.max(taken.len() - at));
-    while taken.len() < most {
+/// Adds to what there is of a row: to a line's end while it is short, then as much as there is of it already, so that looking for its
+/// end again and again takes no more than twice the time. Gives whether there was more.
+fn more(source: &mut impl BufRead, row: &mut Vec<u8>) -> io::Result<bool> {
+    let (before, short) = (row.len(), row.len() < PIECE);
+    let most = before + before.max(PIECE);
+    while row.len() < most {
         let bytes = source.fill_buf()?;
-        let bytes = &bytes[..bytes.len().min(most - taken.len())];
+        let bytes = &bytes[..bytes.len().min(most - row.len())];
         let line = memchr::memchr(b'\n', bytes).filter(|_| short).map(|end| end + 1);
         let length = line.unwrap_or(bytes.len());
-        taken.extend_from_slice(&bytes[..length]);
+        row.extend_from_slice(&bytes[..length]);
         source.consume(length);
         if line.is_some() || length == 0 {
             break;
         }
     }
-    Ok(taken.len() > before)
+    Ok(row.len() > before)
+}
+
+/// A text of which something was put back.
+struct Ahead<R> {
+    bytes: io::Cursor<Vec<u8>>,
+    rest: R,
+}
+
+impl<R> Ahead<R> {
+    fn left(&self) -> &[u8] {
+        &self.bytes.get_ref()[self.bytes.position() as usize..]
+    }
+
+    fn put_back(&mut self, mut bytes: Vec<u8>) {
+        bytes.extend_from_slice(self.left());
+        self.bytes = io::Cursor::new(bytes);
+    }
+}
+
+impl<R: BufRead> Read for Ahead<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.left().is_empty() { self.rest.read(into) } else { self.bytes.read(into) }
+    }
+}
+
+impl<R: BufRead> BufRead for Ahead<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left().is_empty() { self.rest.fill_buf() } else { self.bytes.fill_buf() }
+    }
+
+    fn consume(&mut self, count: usize) {
+        if self.left().is_empty() { self.rest.consume(count) } else { self.bytes.consume(count) }
+    }
 }
 
 /// The first row of a text, and the text behind it. The row isn't whole if the text ends within.
@@ -223,7 +259,7 @@ pub(crate) fn first_row<R: BufRead, F: RowFormat>(
         if let Some(end) = format.end(&row) {
             break end;
         }
-        if !more(&mut source, &mut row, 0)? {
+        if !more(&mut source, &mut row)? {
             break row.len();
         }
     };

@@ -199,6 +199,11 @@ impl Step {
             DataType::Struct(fields) => Some(fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>()),
             _ => None,
         });
+        // What is within a member is found when it is read.
+        let (member, name) = match member.split_once('.') {
+            Some((member, _)) => (member, &name[..first.len() + 1 + member.len()]),
+            None => (member, name),
+        };
         let is_member = members.as_ref().is_some_and(|members| members.contains(&member));
         match (own, self.columns.of_stage(first, member)) {
             (Some(_), Some(_)) if is_member => {

@@ -13,8 +13,7 @@ use datafusion::{
 };
 
 /// Functions that have a result for all values of their arguments' types.
-const TOTAL: [&str; 53] = [
-    "abs",
+const TOTAL: [&str; 57] = [
     "array_has",
     "array_length",
     "ascii",
@@ -38,6 +37,7 @@ const TOTAL: [&str; 53] = [
     "greatest",
     "id_of_child",
     "id_of_values",
+    "initcap",
     "isnan",
     "iszero",
     "key_of",
@@ -45,9 +45,11 @@ const TOTAL: [&str; 53] = [
     "left",
     "length",
     "levenshtein",
+    "ln",
+    "log10",
+    "log2",
     "lot_of",
     "lower",
-    "lpad",
     "ltrim",
     "md5",
     "nullif",
@@ -59,15 +61,19 @@ const TOTAL: [&str; 53] = [
     "round",
     "rtrim",
     "sha256",
+    "signum",
     "sin",
     "sqrt",
     "starts_with",
     "strpos",
-    "substr",
     "token_count",
+    "translate",
     "trim",
+    "trunc",
     "upper",
 ];
+/// Those that have one for all values of their first argument, when the others are given.
+const TOTAL_OF_FIRST: [&str; 6] = ["lpad", "regexp_like", "regexp_replace", "rpad", "split_part", "substr"];
 
 /// The filter, marked as one that stays where it is.
 pub(crate) fn steady(filter: Expr) -> Expr {
@@ -89,7 +95,26 @@ pub(crate) fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
             Expr::Cast(cast) => {
                 !cast.expr.get_type(schema).is_ok_and(|from| always_fits(&from, cast.field.data_type()))
             }
-            Expr::ScalarFunction(call) => !TOTAL.contains(&call.name()),
+            Expr::ScalarFunction(call) => {
+                let given = || call.args.iter().skip(1).all(|argument| matches!(argument, Expr::Literal(..)));
+                !(TOTAL.contains(&call.name()) || TOTAL_OF_FIRST.contains(&call.name()) && given())
+            }
+            _ => false,
+        })
+    });
+    found.unwrap_or(true)
+}
+
+/// Whether it does for values that are common in files: zero, and a text that is no number. What no stage keeps away from a filter may be
+/// met by the reader, which leaves out what can't pass.
+pub(crate) fn fails_often(expr: &Expr, schema: &DFSchema) -> bool {
+    let found = expr.exists(|part| {
+        Ok(match part {
+            Expr::BinaryExpr(BinaryExpr { op: Operator::Divide | Operator::Modulo, .. }) => can_fail(part, schema),
+            Expr::Cast(cast) => {
+                let from = cast.expr.get_type(schema);
+                !cast.field.data_type().is_string() && !from.is_ok_and(|from| !from.is_string())
+            }
             _ => false,
         })
     });

@@ -179,7 +179,7 @@ impl Engine {
                     rehearsed.iter().filter(|asked| *asked.stage == *name.as_str() && model.as_str() == asked.model);
                 let asked: Vec<&Rehearsed> = asked.collect();
                 if !asked.is_empty() || stage.verb.asking().is_some() {
-                    let known = !decides && !(asked.is_empty() && asks_above && looked_at > 0);
+                    let known = !(decides || asked.is_empty() && asks_above && looked_at > 0);
                     stages.push(StageCost::of(pipeline, (name, model), &asked, times, known));
                 }
             }

@@ -403,7 +403,18 @@ pub(crate) fn begin_asking(
     let asking: Vec<(&Name, &Stage)> = running.filter(|(_, stage)| !plan.pipeline.asked(stage).is_empty()).collect();
     let asked = asking.iter().flat_map(|(_, stage)| plan.pipeline.may_ask(stage));
     let asked: BTreeSet<&str> = asked.map(Name::as_str).collect();
-    journal.may_ask(&asked)?;
+    // What a model has cost counts on until all stages that ask it have come to their end in one run.
+    let may_ask = |name: &Name, model: &str| {
+        plan.pipeline
+            .stage
+            .get(name)
+            .is_some_and(|stage| plan.pipeline.may_ask(stage).any(|other| other.as_str() == model))
+    };
+    let whole = |model: &&str| {
+        let mut all = plan.segments.iter().flat_map(|segment| segment.running());
+        all.all(|name| !may_ask(name, model) || asking.iter().any(|(running, _)| *running == name))
+    };
+    journal.may_ask(&asked.iter().copied().filter(|model| whole(model)).collect())?;
     let mut spent = journal.spent()?;
     let mut forgotten = Vec::new();
     if fresh {

@@ -95,7 +95,7 @@ impl Answers {
                 "model": given.model,
                 "from": match from {
                     From::Asked => "asked",
-                    From::Row => "row",
+                    From::Row | From::Own => "row",
                     From::Shared => "shared",
                 },
             }));

@@ -34,10 +34,13 @@ const GATHER: Duration = Duration::from_millis(25);
 /// How many answers are waited for at most.
 const MOST: usize = 4096;
 
+/// What is looked for, and who is told what was found.
+type Asked = (Vec<Question>, oneshot::Sender<Result<Found, Unkept>>);
+
 /// What waits for the thread. Nobody has more here than is under way.
 #[derive(Default)]
 struct Waiting {
-    find: Vec<(Vec<Question>, oneshot::Sender<Result<Found, Unkept>>)>,
+    find: Vec<Asked>,
     keep: Vec<Kept>,
     /// Nothing more comes, or nobody does it any more.
     ended: bool,
@@ -335,17 +338,19 @@ fn find(db: &Connection, questions: &[Question]) -> Result<Found, Broken> {
     let mut found = Vec::with_capacity(questions.len());
     for question in questions {
         let request = question.digest.0.as_slice();
-        let own = of_row
-            .query_row(params![&*question.stage, question.row, question.call, request], given)
-            .optional()?
-            .map(|given| (given, From::Row));
-        found.push(match (own, question.share) {
-            (None, Some(share)) => {
+        let own =
+            of_row.query_row(params![&*question.stage, question.row, question.call, request], given).optional()?;
+        let mut of_all = || match question.share {
+            Some(share) => {
                 let since = share.ttl.map_or(0, |ttl| now().saturating_sub(ttl.as_millis() as u64));
-                let request = question.shared.0.as_slice();
-                of_others.query_row(params![request, int(since)], given).optional()?.map(|given| (given, From::Shared))
+                of_others.query_row(params![question.shared.0.as_slice(), int(since)], given).optional()
             }
-            (own, _) => own,
+            None => Ok(None),
+        };
+        found.push(match own {
+            Some(own) if question.share.is_some() && of_all()?.is_none() => Some((own, From::Own)),
+            Some(own) => Some((own, From::Row)),
+            None => of_all()?.map(|given| (given, From::Shared)),
         });
     }
     Ok(found)
