@@ -1,6 +1,6 @@
 //! Rows of csv, whose columns are found by the names in its header.
 
-use std::{io::BufRead, sync::Arc};
+use std::{cell::RefCell, io::BufRead, sync::Arc};
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 use datafusion::arrow::{
@@ -23,14 +23,14 @@ pub(crate) struct Records {
     /// Which of that is read.
     projection: Vec<usize>,
     /// Finds where rows end.
-    record: csv_core::Reader,
+    record: RefCell<csv_core::Reader>,
     delimiter: u8,
 }
 
 impl Records {
     /// Those columns of a text that a projection of `schema` names, by their places.
     pub(crate) fn by_place(options: &CsvOptions, schema: &SchemaRef, projection: &[usize]) -> Self {
-        let record = ReaderBuilder::new().delimiter(options.delimiter as u8).build();
+        let record = RefCell::new(ReaderBuilder::new().delimiter(options.delimiter as u8).build());
         Self { schema: schema.clone(), projection: projection.to_vec(), record, delimiter: options.delimiter as u8 }
     }
 
@@ -69,8 +69,9 @@ impl Records {
 
     /// Where the first row ends, if its end is there, and how many values there are until then.
     fn record(&self, bytes: &[u8]) -> (Option<usize>, usize) {
-        // It is made once: that takes longer than a row.
-        let mut reader = self.record.clone();
+        // It is made once, which takes longer than a row; its clones (csv-core 0.1.13) lack what it has learned of the delimiter.
+        let mut reader = self.record.borrow_mut();
+        reader.reset();
         let (mut values, mut ends) = ([0; 1024], [0; 64]);
         let (mut at, mut count) = (0, 0);
         while at < bytes.len() {
