@@ -212,7 +212,12 @@ impl ExecutionPlan for SizedExec {
                 }
                 _ => {
                     let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
-                    node.clone().replace_children(vec![given.clone()], options)?
+                    let node = node.clone().replace_children(vec![given.clone()], options)?;
+                    // It doesn't ask the context.
+                    match node.downcast_ref::<FilterExec>() {
+                        Some(filter) => Arc::new(filter.with_batch_size(size)?) as Arc<dyn ExecutionPlan>,
+                        None => node,
+                    }
                 }
             };
             let context = Arc::new(with_batch_size(&context, size));
