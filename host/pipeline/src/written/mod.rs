@@ -282,6 +282,15 @@ impl Reader<'_> {
         let only = if let [only] = model_names.as_slice() { Some(*only) } else { None };
         let known_models = ask::Models { names: &model_names, default: default_model.as_deref().or(only) };
         let max_usd = table.entry("max_usd").and_then(|entry| model::usd(&entry.node, found));
+        if within.is_some() && max_usd.is_some() {
+            found.push(
+                Mistake::new(
+                    document.at.key("max_usd"),
+                    "`max_usd` is of a whole run, and a flow's file is a part of one",
+                )
+                .hint("write it in the pipeline, or in the `[model.NAME]` here"),
+            );
+        }
         let plugins = resource::entries(node("plugin"), found);
         let written = resource::entries(node("stage"), found);
         if within.is_some() {
