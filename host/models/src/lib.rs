@@ -15,10 +15,10 @@ mod models;
 pub mod money;
 pub mod openai;
 pub mod records;
+mod request;
 pub mod told;
 
 pub use flights::{Awaited, Flight};
 pub use model::{Count, Dialect, Key, Model, Request, UNREACHABLE, Unanswered, estimated};
-pub use models::{
-    Mode, Models, Rehearsed, Settings, Taken, completion, prompt_digest, prompt_tokens, text_digest, vectors,
-};
+pub use models::{Mode, Models, Rehearsed, Settings, Taken};
+pub use request::{completion, prompt_digest, prompt_tokens, text_digest, vectors};

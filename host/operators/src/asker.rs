@@ -31,7 +31,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 pub use self::answer::{AnswerShape, schema_of};
-pub use self::columns::usage_type;
+pub use self::columns::{EXACT, usage_type};
 pub use self::json_schema::columns_of;
 use self::{columns::Answers, prefixes::Prefixes};
 use crate::{

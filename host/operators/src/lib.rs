@@ -55,7 +55,7 @@ mod window;
 mod worker;
 
 pub use alone::Health;
-pub use asker::{AnswerShape, Ask, Asker, Wanted, columns_of, schema_of, usage_type};
+pub use asker::{AnswerShape, Ask, Asker, EXACT, Wanted, columns_of, schema_of, usage_type};
 pub use blobs::Parts;
 pub use by_split::{BySplit, SplitCounts};
 pub use command::Program;

@@ -172,7 +172,8 @@ impl ExecutionPlan for SizedExec {
         });
         let mut first = first.collect::<Result<Vec<_>>>()?;
         let stream = stream::once(async move {
-            poll_fn(|task| poll_first(&mut first, most, target, task)).await?;
+            let mut seen = (0, 0);
+            poll_fn(|task| poll_first(&mut first, &mut seen, most, target, task)).await?;
             let sort = node.downcast_ref::<SortExec>();
             // What many rows share isn't sorted with them.
             let seen = || first.iter().flat_map(|first| &first.batches);
@@ -255,26 +256,29 @@ struct First {
     rest: Fuse<SendableRecordBatchStream>,
 }
 
-/// At least so many rows or bytes of all partitions together, when there are. None is waited for when others have them: what it gives may
+/// At least so many rows or bytes of all partitions together, when there are, beside those that were `seen`. None is waited for when others have them: what it gives may
 /// come only after theirs were taken.
-fn poll_first(partitions: &mut [First], most: usize, target: u64, task: &mut task::Context<'_>) -> Poll<Result<()>> {
-    let seen = partitions.iter().flat_map(|first| &first.batches);
-    let (mut count, mut bytes) =
-        seen.fold((0, 0), |(count, bytes), batch| (count + batch.num_rows(), bytes + bytes_of(batch)));
+fn poll_first(
+    partitions: &mut [First],
+    (count, bytes): &mut (usize, u64),
+    most: usize,
+    target: u64,
+    task: &mut task::Context<'_>,
+) -> Poll<Result<()>> {
     let mut ended = true;
     for First { batches, rest, .. } in partitions {
-        while count < most && bytes < target {
+        while *count < most && *bytes < target {
             let Poll::Ready(next) = rest.poll_next_unpin(task) else {
                 ended = false;
                 break;
             };
             let Some(batch) = next.transpose()? else { break };
-            count += batch.num_rows();
-            bytes += bytes_of(&batch);
+            *count += batch.num_rows();
+            *bytes += bytes_of(&batch);
             batches.push(batch);
         }
     }
-    if ended || count >= most || bytes >= target { Poll::Ready(Ok(())) } else { Poll::Pending }
+    if ended || *count >= most || *bytes >= target { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
 /// The bytes of a batch's rows.

@@ -9,12 +9,11 @@ use datafusion::arrow::{
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
 };
+use dflow_operators::EXACT;
 use serde::de::IgnoredAny;
 
 use crate::rows::{BadRow, RowFormat, decoded, short};
 
-/// Integers beyond this one aren't all numbers of 64 bits with a point.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 /// What is said when the first one is met.
 const LARGE: &str = "there are large integers";
 

@@ -30,7 +30,7 @@ use crate::{
     routed,
     saved::KEY_COLUMN,
     segment::{Segment, SegmentSource},
-    sink::place_of,
+    sink::same_places,
     source::{self, Listed, Source},
     steps::{Opening, Planned, Step},
     together::{End, Rows, together},
@@ -112,7 +112,7 @@ pub async fn plan(environment: &Environment, draft: &Draft, target: Option<&Name
     };
     planning.edges();
     planning.sourceless();
-    planning.places();
+    planning.mistakes.extend(same_places(planning.pipeline, planning.flawed, &planning.environment.stores));
     planning.mistakes.extend(verbs::ask::wrong_keys(pipeline, environment));
     let order = planning.order();
     // Files are listed elsewhere, while plugins are loaded here.
@@ -195,24 +195,6 @@ impl Planning<'_> {
         let edges = Edges::of(self.pipeline, self.flawed, &self.state);
         (self.from, self.queries) = (edges.from, edges.queries);
         self.mistakes.extend(edges.mistakes);
-    }
-
-    /// Finds sinks that write to one place.
-    fn places(&mut self) {
-        let (pipeline, flawed, stores) = (self.pipeline, self.flawed, &self.environment.stores);
-        let mut taken: Vec<(&Name, _)> = Vec::new();
-        for (name, stage) in pipeline.stage.iter().filter(|(name, _)| !flawed.contains(name.as_str())) {
-            let Verb::Write(write) = &stage.verb else { continue };
-            // What is wrong with a place by itself is said of its stage.
-            let Ok((place, names)) = place_of(write, stores) else { continue };
-            let place = (place, names.map(|names| names.glob));
-            if let Some((other, _)) = taken.iter().find(|(_, there)| *there == place) {
-                let what = format!("stages `{other}` and `{name}` write to the same place, `{}`", write.path);
-                let mistake = Mistake::new(At::stage(name).key("write"), what);
-                self.mistakes.push(mistake.hint("give each a place of its own"));
-            }
-            taken.push((name, place));
-        }
     }
 
     /// The stages, each after those it reads. A circle (which a query may close) is a mistake, its stages are left out.

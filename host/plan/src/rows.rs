@@ -322,12 +322,12 @@ impl<F: RowFormat, R: BufRead> Iterator for Rows<F, R> {
                 continue;
             }
             let decoded = decoded(&self.format, self.bytes(&rows), rows.len());
-            let bad = decoded.as_ref().err().map(|error| self.format.bad(self.bytes(&rows), error));
-            if bad.is_some() && rows.len() > 1 {
+            if decoded.is_err() && rows.len() > 1 {
                 let middle = rows.start.midpoint(rows.end);
                 self.again.extend([middle..rows.end, rows.start..middle]);
                 continue;
             }
+            let bad = decoded.as_ref().err().map(|error| self.format.bad(self.bytes(&rows), error));
             if self.again.is_empty() {
                 self.taken.clear();
             }

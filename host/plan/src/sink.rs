@@ -1,5 +1,7 @@
 //! `write`: the columns that a sink gets.
 
+use std::collections::BTreeSet;
+
 use datafusion::{
     arrow::{datatypes::DataType, row::RowConverter, row::SortField},
     execution::session_state::SessionState,
@@ -7,7 +9,7 @@ use datafusion::{
 };
 use dflow_io::{IoError, Place, Stores, name_part};
 use dflow_operators::{SPLIT_COLUMN, Template};
-use dflow_pipeline::{At, FileNames, Format, Mistake, Mode, Name, Write};
+use dflow_pipeline::{At, FileNames, Format, Mistake, Mode, Name, Pipeline, Verb, Write};
 use indexmap::IndexMap;
 
 use crate::{
@@ -223,6 +225,24 @@ impl Step {
             _ => Err(self.unknown_column(at.clone(), name)),
         }
     }
+}
+
+/// The sinks that write to one place.
+pub(crate) fn same_places(pipeline: &Pipeline, flawed: &BTreeSet<String>, stores: &Stores) -> Vec<Mistake> {
+    let (mut taken, mut mistakes): (Vec<(&Name, _)>, _) = (Vec::new(), Vec::new());
+    for (name, stage) in pipeline.stage.iter().filter(|(name, _)| !flawed.contains(name.as_str())) {
+        let Verb::Write(write) = &stage.verb else { continue };
+        // What is wrong with a place by itself is said of its stage.
+        let Ok((place, names)) = place_of(write, stores) else { continue };
+        let place = (place, names.map(|names| names.glob));
+        if let Some((other, _)) = taken.iter().find(|(_, there)| *there == place) {
+            let what = format!("stages `{other}` and `{name}` write to the same place, `{}`", write.path);
+            let mistake = Mistake::new(At::stage(name).key("write"), what);
+            mistakes.push(mistake.hint("give each a place of its own"));
+        }
+        taken.push((name, place));
+    }
+    mistakes
 }
 
 /// Where a sink writes, and how its files are named, if rows name them.

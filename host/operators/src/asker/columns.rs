@@ -209,7 +209,7 @@ fn fitted(data_type: &DataType, value: &Value, path: &str) -> Result<Value, Stri
 }
 
 /// The first whole number after which floats leave some out.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+pub const EXACT: f64 = 9_007_199_254_740_992.0;
 
 #[cfg(test)]
 mod tests {
