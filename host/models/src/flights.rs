@@ -68,25 +68,29 @@ impl Flights {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a question, unless somebody is asking it already.
-    pub(crate) fn enter(self: &Arc<Self>, question: Question) -> Result<Arc<Flight>, Awaited> {
-        let key = match question.share {
-            Some(_) => Key::Shared(question.shared),
-            None => Key::OfRow(question.stage.clone(), question.row.clone(), question.call, question.digest),
+    /// Enters questions, but for those that somebody is asking already. All at once: two that come with the same ones don't take some each.
+    pub(crate) fn enter(self: &Arc<Self>, questions: Vec<Question>) -> Vec<Result<Arc<Flight>, Awaited>> {
+        let mut entries = self.entries();
+        let mut enter = |question: Question| {
+            let key = match question.share {
+                Some(_) => Key::Shared(question.shared),
+                None => Key::OfRow(question.stage.clone(), question.row.clone(), question.call, question.digest),
+            };
+            match entries.entry(key.clone()) {
+                Entry::Occupied(mut others) => {
+                    let others = others.get_mut();
+                    others.any = true;
+                    Err(Awaited { question, answer: others.answer.clone() })
+                }
+                Entry::Vacant(place) => {
+                    let (sender, receiver) = oneshot::channel();
+                    place.insert(Others { answer: receiver.shared(), any: false });
+                    let answer = Mutex::new(Some(sender));
+                    Ok(Arc::new(Flight { question, key, flights: self.clone(), answer }))
+                }
+            }
         };
-        match self.entries().entry(key.clone()) {
-            Entry::Occupied(mut others) => {
-                let others = others.get_mut();
-                others.any = true;
-                Err(Awaited { question, answer: others.answer.clone() })
-            }
-            Entry::Vacant(place) => {
-                let (sender, receiver) = oneshot::channel();
-                place.insert(Others { answer: receiver.shared(), any: false });
-                let answer = Mutex::new(Some(sender));
-                Ok(Arc::new(Flight { question, key, flights: self.clone(), answer }))
-            }
-        }
+        questions.into_iter().map(&mut enter).collect()
     }
 }
 
@@ -131,23 +135,24 @@ mod tests {
     #[tokio::test]
     async fn one_asks_and_the_others_wait() {
         let flights = Arc::new(Flights::default());
-        let flight = flights.enter(question("a", true)).expect("nobody asks");
-        let waits = flights.enter(question("b", true)).expect_err("somebody asks");
+        let enter = |question| flights.enter(vec![question]).remove(0);
+        let flight = enter(question("a", true)).expect("nobody asks");
+        let waits = enter(question("b", true)).expect_err("somebody asks");
         assert_eq!(waits.question.row, "b");
         // Rows that share nothing don't wait for each other, only for themselves.
-        let own = flights.enter(question("a", false)).expect("nobody asks");
-        flights.enter(question("b", false)).expect("nobody asks");
-        let itself = flights.enter(question("a", false)).expect_err("somebody asks");
+        let own = enter(question("a", false)).expect("nobody asks");
+        enter(question("b", false)).expect("nobody asks");
+        let itself = enter(question("a", false)).expect_err("somebody asks");
         flight.end(&Err(Unanswered::Closed));
         assert_eq!(waits.outcome().await, Some(Err(Unanswered::Closed)));
         // What is told is no longer under way, though the flight is still held.
-        let next = flights.enter(question("a", true)).expect("nobody asks");
+        let next = enter(question("a", true)).expect("nobody asks");
         drop(flight);
-        flights.enter(question("a", true)).expect_err("somebody asks");
+        enter(question("a", true)).expect_err("somebody asks");
         drop(next);
         // Who goes without having been told anything leaves the question to the others.
         drop(own);
         assert_eq!(itself.outcome().await, None);
-        flights.enter(question("a", false)).expect("nobody asks");
+        enter(question("a", false)).expect("nobody asks");
     }
 }

@@ -299,8 +299,8 @@ impl Models {
     /// # Errors
     /// It can't be found out, or noted.
     pub async fn take(&self, questions: Vec<Question>) -> Result<Vec<Taken>, Unanswered> {
-        let enter = |question| self.flights.enter(question).map_or_else(Taken::Others, Taken::Ours);
-        let mut taken: Vec<Taken> = questions.into_iter().map(enter).collect();
+        let entered = self.flights.enter(questions).into_iter();
+        let mut taken: Vec<Taken> = entered.map(|entered| entered.map_or_else(Taken::Others, Taken::Ours)).collect();
         let ours = taken.iter().filter_map(Taken::ours).map(|flight| flight.question.clone()).collect::<Vec<_>>();
         let Some(answers) = self.answers.get().filter(|_| !ours.is_empty()) else { return Ok(taken) };
         let mut found = answers.find(ours).await?.into_iter();
