@@ -4,7 +4,7 @@
 usage: tests/bench/models.py [--peers] [IN_FLIGHT…]        64, 256 and 1024 unless given; 200 prompts for each in flight
 
 Efficiency is rows × latency ÷ in flight ÷ time, where the time is that of the whole process, its start and its end included. The processor time is that of
-the client alone.
+the client alone. How long the server took for an answer, on the average, is measured by itself.
 """
 
 import json
@@ -116,7 +116,7 @@ def main():
     arguments = [argument for argument in sys.argv[1:] if argument != "--peers"]
     programs = peers() if "--peers" in sys.argv else {}
     server = ModelServer()
-    print(f"{'in flight':>9}  {'rows':>7}  {'client':<8}  {'time':>7}  {'efficiency':>10}  {'processor a request':>19}")
+    print(f"{'in flight':>9}  {'rows':>7}  {'client':<8}  {'time':>7}  {'efficiency':>10}  {'processor a request':>19}  {'an answer':>9}")
     try:
         with tempfile.TemporaryDirectory() as parent:
             for flying in map(int, arguments or (64, 256, 1024)):
@@ -132,7 +132,7 @@ def main():
                         print(f"{flying:>9}  {rows:>7}  {name:<8}  failed: {cpu}", flush=True)
                         continue
                     efficiency = rows * LATENCY / flying / took
-                    print(f"{flying:>9}  {rows:>7}  {name:<8}  {took:>5.1f} s  {efficiency:>10.3f}  {cpu / rows * 1e6:>16.0f} µs", flush=True)
+                    print(f"{flying:>9}  {rows:>7}  {name:<8}  {took:>5.1f} s  {efficiency:>10.3f}  {cpu / rows * 1e6:>16.0f} µs  {server.counts()['seconds'] * 1e3:>6.1f} ms", flush=True)
     finally:
         server.close()
 

@@ -14,7 +14,11 @@ use std::{
 };
 
 use reqwest::{Client, Url, redirect};
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::{JoinError, JoinSet},
+};
 
 use crate::{
     anthropic,
@@ -365,7 +369,8 @@ impl Models {
         Err(failed)
     }
 
-    /// Asks one model, as often as it takes.
+    /// Asks one model, as often as it takes: where requests are waited for, since what one that ends lets out wakes no other thread there.
+    /// Who drops this gives up what isn't sent yet.
     async fn asked(
         self: &Arc<Self>,
         model: &Arc<Model>,
@@ -379,7 +384,17 @@ impl Models {
                 "`dflow-host test --record` asks the models, and records what they answer".to_owned(),
             ));
         }
-        let (request, flights) = (Arc::new(request), Arc::<[Arc<Flight>]>::from(flights));
+        let mut asking = JoinSet::new();
+        asking.spawn_on(self.clone().asking(model.clone(), flights.into(), Arc::new(request)), &self.io);
+        asking.join_next().await.map_or(Err(Unanswered::Closed), |done| done.unwrap_or_else(|e| Err(gone(&e))))
+    }
+
+    async fn asking(
+        self: Arc<Self>,
+        model: Arc<Model>,
+        flights: Arc<[Arc<Flight>]>,
+        request: Arc<Request>,
+    ) -> Result<Vec<Given>, Unanswered> {
         let (mut attempts, mut failures, mut refused) = (0, 0, None);
         loop {
             let (reserved, permit) = loop {
@@ -394,7 +409,7 @@ impl Models {
                     ),
                 })?;
                 // Others may have turned out to cost more meanwhile. Both are given back then: somebody with money may wait for the permit.
-                if !self.is_capped(model) || reserved.most() >= model.most(&request) {
+                if !self.is_capped(&model) || reserved.most() >= model.most(&request) {
                     break (reserved, permit);
                 }
             };
@@ -460,12 +475,13 @@ impl Models {
             drop(flight);
             result
         });
-        async move {
-            landing
-                .await
-                .unwrap_or_else(|lost| Err(Unanswered::Endpoint("lost", format!("the request was lost: {lost}"), 1)))
-        }
+        async move { landing.await.unwrap_or_else(|e| Err(gone(&e))) }
     }
+}
+
+/// What is said of a request whose task is gone.
+fn gone(why: &JoinError) -> Unanswered {
+    Unanswered::Endpoint("lost", format!("the request was lost: {why}"), 1)
 }
 
 /// A client, for endpoints on this machine or elsewhere.

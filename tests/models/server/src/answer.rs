@@ -147,7 +147,7 @@ fn fitting(schema: &Value, seed: u64) -> Value {
         Some("array") => (0..seed % 3 + 1).map(|i| fitting(&schema["items"], seed.rotate_left(i as u32))).collect(),
         Some("integer") => json!(seed % 100),
         Some("number") => json!((seed % 1000) as f64 / 1000.0),
-        Some("boolean") => json!(seed % 2 == 0),
+        Some("boolean") => json!(seed.is_multiple_of(2)),
         _ => json!(format!("word{}", seed % 1000)),
     }
 }

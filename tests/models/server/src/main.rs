@@ -6,6 +6,7 @@
 mod answer;
 mod behaviour;
 mod cache;
+mod timer;
 
 use std::{
     convert::Infallible,
@@ -107,7 +108,9 @@ impl Server {
                 let state = self.state();
                 let of = |status: u16| state.log.iter().filter(|line| line.status == status).count();
                 let sum = |of: fn(&Line) -> u64| state.log.iter().map(of).sum::<u64>();
+                let took = state.log.iter().filter_map(|line| Some(line.done? - line.at)).collect::<Vec<_>>();
                 let counts = json!({
+                    "seconds": took.iter().sum::<f64>() / took.len().max(1) as f64,
                     "now": self.began.elapsed().as_secs_f64(), "requests": state.log.len(), "ok": of(200), "refused": of(429), "most_flying": state.most_flying,
                     "input_tokens": sum(|line| line.input_tokens), "cached_tokens": sum(|line| line.cached_tokens),
                 });
@@ -199,7 +202,7 @@ impl Server {
                 return answer;
             }
             Some(Fault::Status { status, body }) => {
-                tokio::time::sleep(latency).await;
+                timer::sleep(latency).await;
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 return whole(status, body.unwrap_or_else(|| error("The server had an error", "server_error")));
             }
@@ -217,7 +220,7 @@ impl Server {
             let state = self.state();
             state.cache.read(path, asked)
         };
-        tokio::time::sleep(latency.saturating_sub(started.elapsed())).await;
+        timer::sleep(latency.saturating_sub(started.elapsed())).await;
         {
             let mut state = self.state();
             state.cache.write(path, asked);
