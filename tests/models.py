@@ -344,6 +344,14 @@ def pictures(make):
     assert line["body"]["messages"][0]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,iVBORw0K"), line
     [dead] = ground.dead()
     equal(dead["kind"], "not-an-image")
+    # A text that is empty and a picture that is null are nothing to ask about.
+    ground = make("none", rows=2)
+    ground.pipeline('prompt = "{{ said }}"\nimages = "picture"', more='[stage.pictured]\nfrom = "rows"\nset = { said = "\'\'", picture = "CASE WHEN n = 0 THEN decode(\'%s\', \'hex\') END" }\n' % png.hex())
+    text = (ground.folder / "pipeline.toml").read_text()
+    (ground.folder / "pipeline.toml").write_text(text.replace('[stage.asked]\nfrom = "rows"', '[stage.asked]\nfrom = "pictured"').replace('from = "asked"\n', 'from = "asked"\ncolumns = { n = "n", answer = "answer" }\n'))
+    ground.good(code=4)
+    equal(([row["n"] for row in ground.out()], ground.server.counts()["requests"]), ([0], 1), "pictures without words")
+    equal([(dead["kind"], dead["rows"]) for dead in ground.dead()], [("empty-prompt", 1)])
 
 
 def fallback(make):

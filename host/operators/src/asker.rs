@@ -198,9 +198,7 @@ impl Asker {
     ) -> Result<Prompt, Lost> {
         let template = |why| lost(Fault::Data, "template", why, 0);
         let text = text.map_err(template)?;
-        if text.trim().is_empty() && images.is_empty() {
-            return Err(lost(Fault::Data, "empty-prompt", "what is asked is empty", 0));
-        }
+        let is_empty = text.trim().is_empty();
         let mut parts = vec![Part::Text(text)];
         for column in images {
             if column.is_null(row) {
@@ -216,6 +214,9 @@ impl Asker {
                 return Err(lost(Fault::Data, "not-an-image", what, 0));
             };
             parts.push(Part::Image { media_type: media_type.to_owned(), bytes: bytes.to_vec().into() });
+        }
+        if is_empty && parts.len() == 1 {
+            return Err(lost(Fault::Data, "empty-prompt", "what is asked is empty", 0));
         }
         let schema = match &self.ask.wanted {
             Wanted::Object(shape) | Wanted::Label(shape) => Some((shape.name.clone(), shape.schema.clone())),
