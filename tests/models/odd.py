@@ -249,6 +249,9 @@ def odd_schemas(make):
     equal(typed("null", of % '{ anyOf = [{ type = "integer" }, { type = "null" }] }', ['{"a":7}']), (1, [7]))
     equal(typed("free", of % '{ type = "array", items = { type = "object" } }', ['{"a":[{"k":1}]}']), (1, [['{"k":1}']]))
     equal(typed("enum", of % "{ enum = [1, 2] }", ['{"a":1}']), (1, [1]))
+    row = '"$defs" = { row = { type = "object", properties = { a = { type = "object", allOf = [{ "$ref" = "#/$defs/n" }] } } }, n = { properties = { n = { type = "integer" } } } }'
+    equal(typed("root", '{ "$ref" = "#/$defs/row", title = "A row", ' + row + " }", ['{"a":{"n":7}}']), (1, [{"n": 7}]))
+    equal(typed("whole", '{ allOf = [{ "$ref" = "#/$defs/row" }], ' + row + " }", ['{"a":{"n":"x"}}', '{"a":{"n":7}}']), (2, [{"n": 7}]))
     equal(typed("date", '{ a = "date32" }', ['{"a":"tomorrow"}', '{"a":"2024-01-02"}']), (2, ["2024-01-02"]))
     equal(typed("small", '{ a = "int8" }', ['{"a":300}', '{"a":3}']), (2, [3]))
     equal(typed("float", '{ a = "float32" }', ['{"a":1e300}'], code=4), (2, None))
