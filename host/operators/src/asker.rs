@@ -22,7 +22,7 @@ use datafusion::arrow::{
 use dflow_models::{
     Model,
     exchange::{Part, Prompt},
-    prompt_tokens,
+    most_prompt_tokens, prompt_tokens,
     records::{Digest, From, Given, Question, Share},
 };
 use dflow_pipeline::Fault;
@@ -240,6 +240,10 @@ impl Asker {
     /// Sees to it that a prompt isn't longer than the model takes.
     fn fit(&self, model: &Model, prompt: &mut Prompt, window: u64) -> Result<(), Lost> {
         let most = window.saturating_sub(u64::from(self.ask.max_tokens.unwrap_or_default()));
+        // Counting takes longer than all else that is done to a row, and most have room.
+        if most_prompt_tokens(prompt) <= most {
+            return Ok(());
+        }
         let tokens = |prompt: &Prompt| match (&self.ask.wanted, &prompt.parts[..]) {
             (Wanted::Vector { .. } | Wanted::Closest(_), [Part::Text(text)]) => model.tokens(text),
             _ => prompt_tokens(model, prompt),
