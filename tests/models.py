@@ -6,6 +6,7 @@ usage: tests/models.py [--kills N] [--quick | --full] [NAME…]        only test
 --quick leaves out what must be installed; --full also asks a real chat model, whose server is compiled first, and keeps to a rate for two minutes.
 """
 
+import itertools
 import json
 import random
 import re
@@ -25,7 +26,7 @@ for folder in ("servers", "models"):
 import odd
 import plugins
 from common import DFLOW, Tally, environment, needs_dflow, refused
-from ground import FOLDER, KEY, Ground, equal
+from ground import FOLDER, KEY, Ground, equal, exactly
 from model import INSTALLED, ModelServer, Server, installed, llama
 
 PROMPT = 'prompt = "Say something about {{ text }}"'
@@ -344,6 +345,14 @@ def pictures(make):
     assert line["body"]["messages"][0]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,iVBORw0K"), line
     [dead] = ground.dead()
     equal(dead["kind"], "not-an-image")
+    # A text that is empty and a picture that is null are nothing to ask about.
+    ground = make("none", rows=2)
+    ground.pipeline('prompt = "{{ said }}"\nimages = "picture"', more='[stage.pictured]\nfrom = "rows"\nset = { said = "\'\'", picture = "CASE WHEN n = 0 THEN decode(\'%s\', \'hex\') END" }\n' % png.hex())
+    text = (ground.folder / "pipeline.toml").read_text()
+    (ground.folder / "pipeline.toml").write_text(text.replace('[stage.asked]\nfrom = "rows"', '[stage.asked]\nfrom = "pictured"').replace('from = "asked"\n', 'from = "asked"\ncolumns = { n = "n", answer = "answer" }\n'))
+    ground.good(code=4)
+    equal(([row["n"] for row in ground.out()], ground.server.counts()["requests"]), ([0], 1), "pictures without words")
+    equal([(dead["kind"], dead["rows"]) for dead in ground.dead()], [("empty-prompt", 1)])
 
 
 def fallback(make):
@@ -354,29 +363,30 @@ def fallback(make):
 
 
 def prefixes(make):
-    """Rows that share a document let the first of them prime the provider's cache; plain order would miss most of it."""
-    for provider in ("openai", "anthropic"):
-        ground = make(provider, rows=0, latency=100, log_bodies=True)
-        documents = [f"document {d} " + "word " * 2400 for d in range(5)]
+    """Rows that share a document let the first of them prime the provider's cache, in whatever order they come; plain order would miss much of it."""
+    documents = [f"document {d} " + "word " * 2400 for d in range(5)]
+    orders = {"in sequence": [(d, i) for d in range(5) for i in range(20)], "in turn": [(d, i) for i in range(40) for d in range(5)]}
+    for provider, (order, chunks) in itertools.product(("openai", "anthropic"), orders.items()):
+        what = f"{provider}, {order}"
+        ground = make(f"{provider}-{order[3:]}", rows=0, latency=100, log_bodies=True)
         with open(ground.folder / "rows.jsonl", "w") as rows:
-            for d, document in enumerate(documents):
-                rows.writelines(json.dumps({"n": d * 20 + i, "document": document, "text": f"chunk {i} of {d}"}) + "\n" for i in range(20))
+            rows.writelines(json.dumps({"n": n, "document": documents[d], "text": f"chunk {i} of {d}, row {n}."}) + "\n" for n, (d, i) in enumerate(chunks))
         ground.pipeline('prompt = "<document>{{ document }}</document>\\n{{ text }}"\nmax_tokens = 30', f'provider = "{provider}"\nlimits = {{ in_flight = 16 }}', sink=FOLDER + '\ncolumns = { n = "n", answer = "answer" }')
         report = ground.good()
-        equal(len(ground.out()), 100, provider)
+        equal([row["n"] for row in ground.out()], list(range(len(chunks))), what)
         counts = ground.server.counts()
-        possible = sum(19 * (len(document) // 4) for document in documents)
+        possible = (len(chunks) - 5) * (len(documents[0]) // 4)
         share = counts["cached_tokens"] / possible
-        assert share >= 0.95, f"{provider}: {share:.3f} of the tokens that could be cached were"
-        equal(ground.asked(report)["asked"]["cached_tokens"], counts["cached_tokens"], provider)
+        assert share >= 0.95, f"{what}: {share:.3f} of the tokens that could be cached were"
+        equal(ground.asked(report)["asked"]["cached_tokens"], counts["cached_tokens"], what)
         plain = in_plain_order(ground.server) / possible
-        assert plain < share, f"{provider}: {plain:.3f} were in plain order"
-        print(f"   {provider}: {share:.3f} of the possible cached tokens, {plain:.3f} when the same requests go out in the order of their rows, 16 at a time")
+        assert plain < share, f"{what}: {plain:.3f} were in plain order"
+        print(f"   {what}: {share:.3f} of the possible cached tokens, {plain:.3f} when the same requests go out in the order of their rows, 16 at a time")
 
 
 def in_plain_order(server):
     """Sends what was asked once more, in the order of its rows; gives how many tokens the server had in its cache."""
-    number = lambda line: tuple(map(int, re.search(r"(\d+) of (\d+)", json.dumps(line["body"])).group(2, 1)))
+    number = lambda line: int(re.search(r"row (\d+)\.", json.dumps(line["body"])).group(1))
     asked = sorted(server.log(), key=number)
     server.control(latency=100)
     with ThreadPoolExecutor(16) as pool:
@@ -422,7 +432,7 @@ def costs(make):
     equal(ground.server.counts()["requests"], 0, "requests")
     told = json.loads(out)
     [stage] = told["stages"]
-    equal((told["sampled"], stage["rows"], stage["requests"]), ({"rows": [300, 2000]}, 2000, 2000))
+    equal((told["sampled"], stage["rows"], stage["requests"]), ({"rows": [300, 2000]}, exactly(2000), exactly(2000)))
     asked = ground.asked(ground.good())["asked"]
     for kind in ("input", "output"):
         assert stage[kind]["low"] <= asked[f"{kind}_tokens"] <= stage[kind]["high"], (kind, stage[kind], asked)

@@ -63,3 +63,8 @@ class Ground:
 
 def equal(found, expected, what=""):
     assert found == expected, f"{what}: {found!r}, not {expected!r}"
+
+
+def exactly(number):
+    """A range of `explain --cost`, of one number."""
+    return {"low": number, "likely": number, "high": number}

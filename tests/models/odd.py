@@ -5,7 +5,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ground import equal
+from ground import equal, exactly
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
 PROMPT = 'prompt = "Say {{ text }}"'
@@ -226,12 +226,42 @@ def odd_costs(make):
     ground.rows(1000, lambda i: f"t {i % 5}")
     ground.pipeline(PROMPT + "\nmax_tokens = 50\nparams = { temperature = 0 }", server.key + "price = { input = 1, output = 1 }")
     [stage] = json.loads(ground.run("--cost", "--json", command="explain")[1])["stages"]
-    equal((stage["rows"], stage["requests"], stage["known"]), (1000, 5, True))
+    equal((stage["rows"], stage["requests"], stage["known"]), (exactly(1000), exactly(5), True))
     more = '[stage.f]\nfrom = "asked"\nfilter = "label = \'b\'"\n[stage.b]\nfrom = "f"\nprompt = "B {{ text }}"\nmax_tokens = 50\n'
     ground.pipeline('classify = "x {{ text }}"\nlabels = ["a", "b"]\nmax_tokens = 50', server.key + "price = { input = 1, output = 1 }", more=more)
     retold(ground, '[stage.out]\nfrom = "asked"', '[stage.out]\nfrom = "b"')
     code, out, err = ground.run("--cost", command="explain")
     assert code == 0 and "not known" in out and "which rows `b` asks about depends on answers" in out, out + err
+
+
+def odd_samples(make):
+    """What a sample says nothing of isn't taken for proportional: limits, groups, and filters that let none of it through."""
+    server = Scripted(hi)
+    ground = make(rows=1000)
+    def told(before, above):
+        # The stage `asked` reads `above`, which is one of those before.
+        ground.pipeline(PROMPT + "\nmax_tokens = 50", server.key + "price = { input = 1, output = 1 }", more=before)
+        retold(ground, '[stage.asked]\nfrom = "rows"', f'[stage.asked]\nfrom = "{above}"')
+        told = json.loads(ground.run("--cost", "--sample", "100", "--json", command="explain")[1])
+        return told, {stage["stage"]: stage["rows"] for stage in told["stages"]}
+
+    few = '[stage.few]\nfrom = "rows"\nlimit = 10\n'
+    more = '[stage.words]\nfrom = "few"\nset = { word = "make_array(n, n + 1, n + 2)" }\n[stage.each]\nfrom = "words"\nexplode = "word"\n'
+    every = '[stage.every]\nfrom = "rows"\nprompt = "Every {{ text }}"\nmax_tokens = 50\n'
+    of, rows = told(few + more + every, "each")
+    equal((of["sampled"], rows), ({"rows": [100, 1000]}, {"asked": exactly(30), "every": exactly(1000)}))
+    picked = '[stage.picked]\nfrom = "rows"\nsample = { rows = 150 }\n'
+    equal(told(picked, "picked")[1], {"asked": exactly(150)})
+    groups = '[stage.groups]\nfrom = "rows"\ngroup = { by = { half = "n / 50" }, set = { text = "min(text)" } }\n'
+    equal(told(groups, "groups")[1], {"asked": {"low": 2, "likely": 20, "high": 20}})
+    late = '[stage.late]\nfrom = "rows"\nfilter = "n >= 900"\n'
+    of, rows = told(late, "late")
+    equal((rows, of["stages"][0]["known"], of["stages"][0]["usd"]), ({"asked": {"low": 0, "likely": 0, "high": 1000}}, False, None))
+    code, out, err = ground.run("--cost", "--sample", "100", command="explain")
+    assert code == 0 and "0 to 1,000" in out and "no row that was looked at comes to `asked`" in out, out + err
+    equal(told(late.replace("n >= 900", "n >= 1000"), "late")[1]["asked"]["high"], 1000)
+    code, out, err = ground.run("--cost", "--sample", "1000", command="explain")
+    assert code == 0 and "all 1,000 rows of `rows`" in out and "no row" not in out, out + err
 
 
 def odd_schemas(make):
@@ -249,6 +279,9 @@ def odd_schemas(make):
     equal(typed("null", of % '{ anyOf = [{ type = "integer" }, { type = "null" }] }', ['{"a":7}']), (1, [7]))
     equal(typed("free", of % '{ type = "array", items = { type = "object" } }', ['{"a":[{"k":1}]}']), (1, [['{"k":1}']]))
     equal(typed("enum", of % "{ enum = [1, 2] }", ['{"a":1}']), (1, [1]))
+    row = '"$defs" = { row = { type = "object", properties = { a = { type = "object", allOf = [{ "$ref" = "#/$defs/n" }] } } }, n = { properties = { n = { type = "integer" } } } }'
+    equal(typed("root", '{ "$ref" = "#/$defs/row", title = "A row", ' + row + " }", ['{"a":{"n":7}}']), (1, [{"n": 7}]))
+    equal(typed("whole", '{ allOf = [{ "$ref" = "#/$defs/row" }], ' + row + " }", ['{"a":{"n":"x"}}', '{"a":{"n":7}}']), (2, [{"n": 7}]))
     equal(typed("date", '{ a = "date32" }', ['{"a":"tomorrow"}', '{"a":"2024-01-02"}']), (2, ["2024-01-02"]))
     equal(typed("small", '{ a = "int8" }', ['{"a":300}', '{"a":3}']), (2, [3]))
     equal(typed("float", '{ a = "float32" }', ['{"a":1e300}'], code=4), (2, None))
@@ -301,4 +334,4 @@ def odd_record(make):
     equal((ground.folder / "answers.jsonl").read_text(), before)
 
 
-TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_vectors, odd_cap, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_templates, odd_record]
+TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_vectors, odd_cap, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_samples, odd_schemas, odd_errors, odd_templates, odd_record]

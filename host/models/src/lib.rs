@@ -21,4 +21,4 @@ pub mod told;
 pub use flights::{Awaited, Flight};
 pub use model::{Count, Dialect, Key, Model, Request, UNREACHABLE, Unanswered, estimated};
 pub use models::{Mode, Models, Rehearsed, Settings, Taken};
-pub use request::{completion, prompt_digest, prompt_tokens, text_digest, vectors};
+pub use request::{completion, most_prompt_tokens, prompt_digest, prompt_tokens, text_digest, vectors};

@@ -16,8 +16,7 @@ pub fn completion(model: &Model, prompt: &Prompt) -> Request {
     let most_out = prompt.max_tokens.map(u64::from);
     let kept = model.dialect == Dialect::Anthropic && prompt.shared > 0;
     let weights = vec![prompt_tokens(model, prompt)];
-    let bytes = |text: &str| text.len() as u64;
-    let most_in = if model.count.is_some() { weights[0] } else { tokens_by(prompt, bytes) + AROUND };
+    let most_in = if model.count.is_some() { weights[0] } else { most_prompt_tokens(prompt) };
     Request { path, body: Bytes::from(body.to_string()), weights, most_in, most_out, kept }
 }
 
@@ -37,6 +36,11 @@ pub fn prompt_tokens(model: &Model, prompt: &Prompt) -> u64 {
     // What stands around messages.
     let around = 8;
     tokens_by(prompt, |text| model.tokens(text)) + around
+}
+
+/// The most tokens that can go in: as many as bytes, which no tokenizer makes more of.
+pub fn most_prompt_tokens(prompt: &Prompt) -> u64 {
+    tokens_by(prompt, |text| text.len() as u64) + AROUND
 }
 
 /// How many tokens a prompt's texts and pictures are, as `tokens` counts those of a text.

@@ -22,7 +22,7 @@ use datafusion::arrow::{
 use dflow_models::{
     Model,
     exchange::{Part, Prompt},
-    prompt_tokens,
+    most_prompt_tokens, prompt_tokens,
     records::{Digest, From, Given, Question, Share},
 };
 use dflow_pipeline::Fault;
@@ -198,9 +198,7 @@ impl Asker {
     ) -> Result<Prompt, Lost> {
         let template = |why| lost(Fault::Data, "template", why, 0);
         let text = text.map_err(template)?;
-        if text.trim().is_empty() && images.is_empty() {
-            return Err(lost(Fault::Data, "empty-prompt", "what is asked is empty", 0));
-        }
+        let is_empty = text.trim().is_empty();
         let mut parts = vec![Part::Text(text)];
         for column in images {
             if column.is_null(row) {
@@ -216,6 +214,9 @@ impl Asker {
                 return Err(lost(Fault::Data, "not-an-image", what, 0));
             };
             parts.push(Part::Image { media_type: media_type.to_owned(), bytes: bytes.to_vec().into() });
+        }
+        if is_empty && parts.len() == 1 {
+            return Err(lost(Fault::Data, "empty-prompt", "what is asked is empty", 0));
         }
         let schema = match &self.ask.wanted {
             Wanted::Object(shape) | Wanted::Label(shape) => Some((shape.name.clone(), shape.schema.clone())),
@@ -239,6 +240,10 @@ impl Asker {
     /// Sees to it that a prompt isn't longer than the model takes.
     fn fit(&self, model: &Model, prompt: &mut Prompt, window: u64) -> Result<(), Lost> {
         let most = window.saturating_sub(u64::from(self.ask.max_tokens.unwrap_or_default()));
+        // Counting takes longer than all else that is done to a row, and most have room.
+        if most_prompt_tokens(prompt) <= most {
+            return Ok(());
+        }
         let tokens = |prompt: &Prompt| match (&self.ask.wanted, &prompt.parts[..]) {
             (Wanted::Vector { .. } | Wanted::Closest(_), [Part::Text(text)]) => model.tokens(text),
             _ => prompt_tokens(model, prompt),

@@ -147,14 +147,35 @@ fn without_slices(text: &str) -> String {
 /// Whether all that a template does with a name is to call it.
 fn is_only_called(text: &str, name: &str) -> bool {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
-    let codes = text.split("{{").flat_map(|text| text.split("{%")).skip(1);
-    let codes = codes.map(|code| code.find("}}").or_else(|| code.find("%}")).map_or(code, |end| &code[..end]));
-    let mut places = codes.flat_map(|code| code.match_indices(name).map(move |(at, _)| code.split_at(at)));
+    let mut places = codes(text).flat_map(|code| code.match_indices(name).map(move |(at, _)| code.split_at(at)));
     places.all(|(before, at)| {
         let after = &at[name.len()..];
         before.ends_with(|c: char| in_word(c) || c == '.')
             || after.starts_with(in_word)
             || after.trim_start().starts_with('(')
+    })
+}
+
+/// What stands between `{{` and `}}`, or `{%` and `%}`, in a template; what is in comments doesn't.
+fn codes(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        loop {
+            let (_, from) = text.split_once('{')?;
+            let (is_code, end) = match from.as_bytes().first() {
+                Some(b'{') => (true, "}}"),
+                Some(b'%') => (true, "%}"),
+                Some(b'#') => (false, "#}"),
+                _ => {
+                    text = from;
+                    continue;
+                }
+            };
+            let (inside, rest) = from[1..].split_once(end).unwrap_or((&from[1..], ""));
+            text = rest;
+            if is_code {
+                return Some(inside);
+            }
+        }
     })
 }
 
@@ -319,6 +340,7 @@ mod tests {
             names("a range {% for i in range (2) %}{{ my_range }}{{ x.range }}{% endfor %}"),
             ["my_range", "x.range"]
         );
+        assert_eq!(names("{# {{ range }}, not {% range %} #}{% for i in range(2) %}{ {{ text }}"), ["text"]);
         let column: ArrayRef = Arc::new(StringArray::from(vec!["1 to 5"]));
         let batch = RecordBatch::try_from_iter([("range", column)]).expect("columns");
         let template = Template::new("{{ range }}", str::to_owned).expect("a template");

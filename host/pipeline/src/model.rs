@@ -231,7 +231,7 @@ pub struct Asking {
 pub enum AnswerSchema {
     /// Columns and their types.
     Columns(SourceSchema),
-    /// A JSON Schema.
+    /// A JSON Schema, whose root has `properties`, whatever it referred to.
     Json(Map<String, Value>),
 }
 

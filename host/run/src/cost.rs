@@ -1,7 +1,9 @@
 //! What a pipeline will cost, said before anything is spent.
 //!
 //! The stages that ask models are tried on the first rows of each source, with models that answer nothing (`Mode::Rehearse`). What they would
-//! have been asked is counted, and taken as often as there are rows.
+//! have been asked is counted, and taken as often as there are rows (`scale`).
+
+mod scale;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +17,7 @@ use dflow_pipeline::{AnswerSchema, Draft, Fault, Group, Mistakes, Name, Pipeline
 use dflow_plan::Plan;
 use serde::Serialize;
 
+use self::scale::Scale;
 use crate::engine::Engine;
 
 /// The stage that counts rows.
@@ -35,6 +38,12 @@ pub struct Range<T> {
     pub high: T,
 }
 
+impl<T: Copy> Range<T> {
+    fn map<U>(self, of: impl Fn(T) -> U) -> Range<U> {
+        Range { low: of(self.low), likely: of(self.likely), high: of(self.high) }
+    }
+}
+
 /// What a pipeline will cost.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
@@ -51,12 +60,14 @@ pub struct StageCost {
     pub stage: Name,
     /// The model that it asks.
     pub model: Name,
-    /// How many rows ask, about.
-    pub rows: u64,
+    /// How many rows ask.
+    pub rows: Range<u64>,
     /// How many requests that will be; of shared answers one for each question.
-    pub requests: u64,
-    /// Whether that is known: not, where answers that nobody has given yet decide which rows ask.
+    pub requests: Range<u64>,
+    /// Whether tokens and costs are known: not, where answers that nobody has given yet decide which rows ask, nor where no row came.
     pub known: bool,
+    /// Whether no row came here of those that were looked at, and others may.
+    pub unseen: bool,
     /// Tokens that go in; counted by the model's tokenizer, or estimated.
     pub input: Range<u64>,
     /// Whether they were counted.
@@ -68,34 +79,41 @@ pub struct StageCost {
 }
 
 impl StageCost {
-    /// Of a stage of whose rows some have asked this of a model, and all are so many times more.
+    /// Of a stage of whose rows some have asked this of a model. `known` is whether no answers decide which rows ask.
     fn of(
         pipeline: &Pipeline,
         (stage, resource): (&Name, &Name),
         asked: &[&Rehearsed],
-        times: f64,
+        scale: Scale,
         known: bool,
     ) -> Self {
-        let rows = (asked.len() as f64 * times).round() as u64;
-        let of_all = most(pipeline, stage).map_or(rows, |most| rows.min(most));
-        let (asked, rows) = distinct(asked, of_all);
+        let unseen = known && asked.is_empty() && scale.times.high > 1.0;
+        let most = scale.most.unwrap_or(u64::MAX);
+        let mut rows = scale.times.map(|times| ((asked.len() as f64 * times).round() as u64).min(most));
+        let mut questions = rows.map(|rows| distinct(asked, rows).1);
+        if unseen {
+            rows.high = scale.most.unwrap_or_default();
+            questions.high = rows.high;
+        }
+        let (asked, _) = distinct(asked, rows.likely);
         let model = pipeline.model.get(resource);
         let texts = model.and_then(|model| model.texts).unwrap_or(TEXTS);
         // Of vectors nothing comes out, and many are asked for at once.
-        let embeds = asked.iter().all(|asked| asked.output[2] == 0);
-        let requests = if embeds { rows.div_ceil(u64::from(texts)) } else { rows };
+        let embeds = !asked.is_empty() && asked.iter().all(|asked| asked.output[2] == 0);
+        let requests = questions.map(|rows| if embeds { rows.div_ceil(u64::from(texts)) } else { rows });
         let input: Vec<f64> = asked.iter().map(|asked| asked.input as f64).collect();
-        let (mean, error) = mean(&input, times > 1.0);
+        let (mean, error) = mean(&input, scale.times.high > 1.0);
         let counted = model.is_some_and(|model| model.tokenizer.is_some());
         let unsure = if counted { 0.0 } else { ESTIMATED };
         let input = Range {
-            low: ((mean - 2.0 * error).max(0.0) * (1.0 - unsure) * rows as f64) as u64,
-            likely: (mean * rows as f64).round() as u64,
-            high: ((mean + 2.0 * error) * (1.0 + unsure) * rows as f64).ceil() as u64,
+            low: ((mean - 2.0 * error).max(0.0) * (1.0 - unsure) * questions.low as f64) as u64,
+            likely: (mean * questions.likely as f64).round() as u64,
+            high: ((mean + 2.0 * error) * (1.0 + unsure) * questions.high as f64).ceil() as u64,
         };
         let each = |i: usize| asked.iter().map(|asked| asked.output[i]).sum::<u64>() as f64 / asked.len().max(1) as f64;
-        let out = |i: usize| (each(i) * rows as f64).round() as u64;
-        let output = Range { low: out(0), likely: out(1), high: out(2) };
+        let out = |i: usize, rows: u64| (each(i) * rows as f64).round() as u64;
+        let output =
+            Range { low: out(0, questions.low), likely: out(1, questions.likely), high: out(2, questions.high) };
         let (whole, cached) =
             asked.iter().fold((0, 0), |(whole, cached), asked| (whole + asked.input, cached + asked.cached));
         let share = if whole == 0 { 0.0 } else { cached as f64 / whole as f64 };
@@ -112,9 +130,10 @@ impl StageCost {
                 high: of(input.high, 0.0, output.high),
             }
         });
+        let known = known && !unseen;
         let usd = usd.filter(|_| known);
         let (stage, model) = (stage.clone(), resource.clone());
-        Self { stage, model, rows: of_all, requests, known, input, counted, output, usd }
+        Self { stage, model, rows, requests, known, unseen, input, counted, output, usd }
     }
 }
 
@@ -151,7 +170,7 @@ impl Engine {
         }
         let pipeline = &draft.pipeline;
         self.plan(draft, None, None)?;
-        let (mut sampled, mut stages) = (BTreeMap::new(), Vec::new());
+        let (mut sampled, mut stages) = (BTreeMap::<Name, (u64, u64)>::new(), Vec::new());
         for (name, stage) in &pipeline.stage {
             let models = pipeline.asked(stage);
             if models.is_empty() {
@@ -160,27 +179,35 @@ impl Engine {
             let plan = self.plan(draft, Some(name), None)?;
             let evaluated = self.eval_first(&plan, Some(sample))?;
             let rehearsed = plan.models.rehearsed();
-            let (mut looked_at, mut there) = (0, 0);
+            let rows_in = |stage: &Name| evaluated.counts.get(stage).map_or(0, |counts| counts.rows_in);
+            let mut sources = BTreeMap::new();
             for source in plan.segments.iter().flat_map(|segment| &segment.sources) {
-                let counts = evaluated.counts.get(&source.stage).copied().unwrap_or_default();
-                let (of, all) = match sampled.get(&source.stage) {
-                    Some(known) => *known,
-                    // One that gave less than it might has no more.
-                    None if counts.rows_in < sample => (counts.rows_in, counts.rows_in),
-                    None => (counts.rows_in, self.rows(draft, &source.stage)?),
+                let given = rows_in(&source.stage);
+                let there = match sampled.get(&source.stage) {
+                    Some((_, there)) => *there,
+                    // One that gave less than it might has no more, where all was wanted.
+                    None if given < sample && !scale::may_stop(&plan) => given,
+                    None => self.rows(draft, &source.stage)?,
                 };
-                sampled.insert(source.stage.clone(), (of, all));
-                (looked_at, there) = (looked_at + of, there + all);
+                // Who reads it twice gets its first rows twice.
+                let looked_at = given.min(sample).min(there);
+                sources.insert(source.stage.clone(), (looked_at, there));
+                let told = sampled.entry(source.stage.clone()).or_insert((looked_at, there));
+                told.0 = told.0.max(looked_at);
             }
-            let times = if looked_at == 0 { 1.0 } else { there as f64 / looked_at as f64 };
+            let Some(scale) = scale::scales(&plan, &evaluated.counts, &sources).remove(name) else { continue };
+            let is_asking = stage.verb.asking().is_some();
+            // A plugin may ask more than once about a row.
+            let scale = if is_asking { scale } else { Scale { most: None, ..scale } };
             let (asks_above, decides) = answers_above(&plan, name);
+            let some = sources.values().any(|(looked_at, _)| *looked_at > 0);
             for model in models {
                 let asked =
                     rehearsed.iter().filter(|asked| *asked.stage == *name.as_str() && model.as_str() == asked.model);
                 let asked: Vec<&Rehearsed> = asked.collect();
-                if !asked.is_empty() || stage.verb.asking().is_some() {
-                    let known = !(decides || asked.is_empty() && asks_above && looked_at > 0);
-                    stages.push(StageCost::of(pipeline, (name, model), &asked, times, known));
+                if !asked.is_empty() || is_asking || rows_in(name) == 0 {
+                    let known = !(decides || asked.is_empty() && asks_above && some);
+                    stages.push(StageCost::of(pipeline, (name, model), &asked, scale, known));
                 }
             }
         }
@@ -221,29 +248,6 @@ pub(crate) fn stage(from: &Name, verb: Verb) -> Stage {
         doc: None,
         within: None,
     }
-}
-
-/// The most rows that can reach a stage: the smallest limit above it.
-fn most(pipeline: &Pipeline, stage: &Name) -> Option<u64> {
-    let (mut least, mut at, mut seen) = (None, stage, BTreeSet::new());
-    while let Some(written) = pipeline.stage.get(at).filter(|_| seen.insert(at)) {
-        match &written.verb {
-            Verb::Limit(limit) => least = Some(least.map_or(limit.0, |least: u64| least.min(limit.0))),
-            // From one row come many.
-            Verb::Explode(_)
-            | Verb::Use(_)
-            | Verb::Python(_)
-            | Verb::Js(_)
-            | Verb::Command(_)
-            | Verb::Join(_)
-            | Verb::Flow(_)
-            | Verb::Sql(_) => break,
-            _ => {}
-        }
-        let [from] = written.from.as_slice() else { break };
-        at = from;
-    }
-    least
 }
 
 /// The questions among some, those with a shared answer once, and how many there will be in so many rows: what was asked once only says

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dflow_pipeline::{Bytes, exit};
-use dflow_run::{Cost, Engine, Explained, Range, Usd, Why, is_split};
+use dflow_run::{Cost, Engine, Explained, Range, StageCost, Usd, Why, is_split};
 
 use crate::{
     failure::Failure,
@@ -51,11 +51,12 @@ fn cost(cost: &Cost, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
         ("tokens out", Align::Right),
         ("cost", Align::Right),
     ]);
-    let range = |low: String, likely: String, high: String| match low == high {
-        true => likely,
-        false => format!("{likely} ({low} to {high})"),
+    let range = |low: String, likely: String, high: String| match (low == likely, likely == high) {
+        (true, true) => likely,
+        (false, false) => format!("{likely} ({low} to {high})"),
+        _ => format!("{low} to {high}"),
     };
-    let tokens = |of: &Range<u64>| range(words::count(of.low), words::count(of.likely), words::count(of.high));
+    let count = |of: &Range<u64>| range(words::count(of.low), words::count(of.likely), words::count(of.high));
     let money = |of: &Range<Usd>| range(of.low.to_string(), of.likely.to_string(), of.high.to_string());
     let mut sum = Range { low: Usd(0), likely: Usd(0), high: Usd(0) };
     for stage in &cost.stages {
@@ -63,16 +64,17 @@ fn cost(cost: &Cost, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
         if !stage.known {
             let unknown = || "not known".to_owned();
             let (name, model) = (stage.stage.to_string(), stage.model.to_string());
-            table.row([name, model, unknown(), unknown(), unknown(), unknown(), unknown()]);
+            let of = |of: &Range<u64>| if stage.unseen && of.high > 0 { count(of) } else { unknown() };
+            table.row([name, model, of(&stage.rows), of(&stage.requests), unknown(), unknown(), unknown()]);
             continue;
         }
         table.row([
             stage.stage.to_string(),
             stage.model.to_string(),
-            words::count(stage.rows),
-            words::count(stage.requests),
-            format!("{about}{}", tokens(&stage.input)),
-            tokens(&stage.output),
+            count(&stage.rows),
+            count(&stage.requests),
+            format!("{about}{}", count(&stage.input)),
+            count(&stage.output),
             stage.usd.as_ref().map_or_else(|| "no price".to_owned(), money),
         ]);
         if let Some(usd) = &stage.usd {
@@ -88,11 +90,12 @@ fn cost(cost: &Cost, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
     if cost.stages.iter().any(|stage| stage.usd.is_some()) {
         text.push_str(&format!("\nin all {}\n", money(&sum)));
     }
-    if let Some(stage) = cost.stages.iter().find(|stage| !stage.known) {
-        text.push_str(&format!(
-            "which rows `{}` asks about depends on answers; what that costs isn't in it\n",
-            stage.stage
-        ));
+    for StageCost { stage, unseen, .. } in cost.stages.iter().filter(|stage| !stage.known) {
+        let why = match unseen {
+            true => format!("no row that was looked at comes to `{stage}`, and others may (`--sample` looks at more)"),
+            false => format!("which rows `{stage}` asks about depends on answers"),
+        };
+        text.push_str(&format!("{why}; what that costs isn't in it\n"));
     }
     let sampled = cost.sampled.iter().map(|(source, (of, all))| match of == all {
         true => format!("all {} of `{source}`", words::plural(*all, "row")),

@@ -17,7 +17,7 @@ use super::{
     Answer, Asker, Wanted,
     answer::{self, Misfit},
     columns,
-    prefixes::Turn,
+    prefixes::{TOGETHER, Turn},
 };
 use crate::{
     alone::Lost,
@@ -55,6 +55,9 @@ impl Asker {
         let taken = self.desk.take(questions.clone()).await?;
         // Who waits for another's answer primes nothing, and mustn't keep waiting who does.
         let ours: Vec<bool> = taken.iter().map(|taken| matches!(taken, Some(Taken::Ours(_)))).collect();
+        if self.prefixes.note(&rows, &ours) {
+            tokio::time::sleep(TOGETHER).await;
+        }
         let turns = self.prefixes.turns(&mut rows, &ours);
         let mut waiting = FuturesUnordered::new();
         let mut answers: Vec<Option<Result<Answer, Lost>>> = Vec::with_capacity(rows.len());

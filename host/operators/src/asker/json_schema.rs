@@ -18,21 +18,27 @@ impl<'a> Schemas<'a> {
     /// The type of a value. `above` are the references that led there.
     fn type_of(&self, schema: &'a Value, path: &str, above: &[&'a str]) -> Result<DataType, String> {
         let (mut schema, mut above) = (schema, above.to_vec());
-        while let Some(to) = schema["$ref"].as_str() {
-            if above.contains(&to) {
-                return Err(format!("`{path}` holds itself (`{to}`), and a column's type has an end"));
+        loop {
+            if let Some(to) = schema["$ref"].as_str() {
+                if above.contains(&to) {
+                    return Err(format!("`{path}` holds itself (`{to}`), and a column's type has an end"));
+                }
+                above.push(to);
+                let place = to.strip_prefix('#').and_then(|pointer| self.0.pointer(pointer));
+                schema = place.ok_or_else(|| format!("`{path}` refers to `{to}`, which isn't in the schema"))?;
+            } else if let (Some([one]), true) = (schema["allOf"].as_array().map(Vec::as_slice), is_open(schema)) {
+                schema = one;
+            } else {
+                break;
             }
-            above.push(to);
-            let place = to.strip_prefix('#').and_then(|pointer| self.0.pointer(pointer));
-            schema = place.ok_or_else(|| format!("`{path}` refers to `{to}`, which isn't in the schema"))?;
         }
         if *schema == Value::Bool(false) {
             return Err(format!("`{path}` can have no value (`false`)"));
         }
         let kinds = kinds(schema);
-        let options = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema[*key].as_array());
-        if let (true, Some(options)) = (kinds.is_empty(), options) {
-            return self.one_of(options, path, &above);
+        let options = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| Some((*key, schema[*key].as_array()?)));
+        if let (true, Some((key, options))) = (kinds.is_empty(), options) {
+            return self.one_of(key, options, path, &above);
         }
         Ok(match kinds.as_slice() {
             ["integer"] => DataType::Int64,
@@ -60,8 +66,8 @@ impl<'a> Schemas<'a> {
         Ok(DataType::Struct(members.into()))
     }
 
-    /// The one type that all of some schemas have, but for null.
-    fn one_of(&self, options: &'a [Value], path: &str, above: &[&'a str]) -> Result<DataType, String> {
+    /// The one type that all of some schemas have, but for null. `key` is where they stand.
+    fn one_of(&self, key: &str, options: &'a [Value], path: &str, above: &[&'a str]) -> Result<DataType, String> {
         let mut types: Vec<DataType> = Vec::new();
         for option in options.iter().filter(|option| !is_null(option)) {
             let data_type = self.type_of(option, path, above)?;
@@ -73,6 +79,9 @@ impl<'a> Schemas<'a> {
             [] => Ok(DataType::Utf8View),
             [one] => Ok(one.clone()),
             [DataType::Int64, DataType::Float64] | [DataType::Float64, DataType::Int64] => Ok(DataType::Float64),
+            _ if key == "allOf" => {
+                Err(format!("`{path}` is made of several schemas (`allOf`), which a column can't be"))
+            }
             several => Err(of_several(path, &several.iter().map(word).collect::<Vec<_>>())),
         }
     }
@@ -101,6 +110,12 @@ fn kinds(schema: &Value) -> Vec<&str> {
         }
     }
     distinct
+}
+
+/// Whether a schema doesn't say itself what its values hold.
+fn is_open(schema: &Value) -> bool {
+    let says = ["properties", "items", "anyOf", "oneOf"].iter().any(|key| !schema[*key].is_null());
+    !says && matches!(kinds(schema).as_slice(), [] | ["object" | "array"])
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -169,6 +184,9 @@ mod tests {
             (json!({ "anyOf": [{ "type": "integer" }, { "type": "null" }] }), DataType::Int64),
             (json!({ "oneOf": [{ "const": "a" }, { "const": "b" }] }), DataType::Utf8View),
             (json!({ "allOf": [{ "$ref": "#/$defs/y" }] }), object.clone()),
+            (json!({ "type": "object", "allOf": [{ "$ref": "#/$defs/y" }] }), object.clone()),
+            (json!({ "type": "integer", "allOf": [{ "minimum": 3 }] }), DataType::Int64),
+            (json!({ "allOf": [{ "type": "string" }, { "pattern": "^a" }] }), DataType::Utf8View),
             (json!({ "$ref": "#/$defs/x" }), object.clone()),
             (json!({ "type": "array", "items": { "$ref": "#/$defs/y" } }), list(object)),
             (json!({ "type": "array", "items": { "type": "object" } }), list(DataType::Utf8)),
@@ -196,6 +214,7 @@ mod tests {
             ),
             (json!({ "$ref": "#/$defs/tree" }), "`a.below[]` holds itself"),
             (json!({ "$ref": "https://example.com/x" }), "`a` refers to"),
+            (json!({ "allOf": [{ "$ref": "#/$defs/x" }, { "type": "integer" }] }), "`a` is made of several schemas"),
             (json!(false), "`a` can have no value"),
         ] {
             let what = column(schema.clone()).expect_err("it has no type");

@@ -1,6 +1,12 @@
 //! Rows that share a long beginning: the first of them primes the provider's cache, the others follow.
+//!
+//! Parts of a window are worked on side by side, and rows that begin alike may be in different ones: each part notes first what its rows begin
+//! with, and takes their turns when the others have had time to do the same.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use dflow_models::exchange::{Part, Prompt};
 use tokio::sync::watch;
@@ -10,8 +16,10 @@ use crate::alone::Lost;
 
 /// The shortest beginning that providers keep, in bytes: 1,024 tokens.
 const SHORTEST: usize = 4096;
-/// How many beginnings are remembered. Rows with the same one follow each other.
-const REMEMBERED: usize = 64;
+/// How much of beginnings is remembered, in bytes.
+const REMEMBERED: usize = 16 << 20;
+/// How long rows with a new beginning wait for others of the window that have it: little beside what an answer takes.
+pub(crate) const TOGETHER: Duration = Duration::from_millis(20);
 
 /// Beginnings that rows had of late.
 #[derive(Debug, Default)]
@@ -24,8 +32,10 @@ struct Prefix {
     hash: u128,
     /// All that they have in common.
     text: Arc<str>,
-    /// Whether the first of them has been answered.
-    primed: watch::Receiver<bool>,
+    /// Whether there are several.
+    shared: bool,
+    /// Whether the first of them that was asked about has been answered.
+    primed: Option<watch::Receiver<bool>>,
 }
 
 /// A row's turn: at once, when it is the first with its beginning, or alone with it; else when the first has been answered.
@@ -49,71 +59,91 @@ impl Turn {
 }
 
 impl Prefixes {
-    /// The turns of rows, as far as they are to be asked about. Says in each prompt how much of it is shared.
+    /// Notes what rows begin with, as far as they are to be asked about. Says whether some of it is new, so that others with the same may be about to
+    /// be noted.
+    pub(crate) fn note(&self, rows: &[Result<Prompt, Lost>], asked: &[bool]) -> bool {
+        let hashes = hashes(rows, asked);
+        let (mut known, mut is_new) = (self.known(), false);
+        for (row, hash) in rows.iter().zip(hashes) {
+            let (text, Some(hash)) = (text_of(row), hash) else { continue };
+            match known.iter().position(|prefix| prefix.hash == hash) {
+                Some(i) if known[i].primed.is_some() => {}
+                Some(i) => {
+                    let common = common(&known[i].text, text);
+                    if common < known[i].text.len() {
+                        known[i].text = text[..common].into();
+                    }
+                    known[i].shared = true;
+                    is_new = true;
+                }
+                None => {
+                    known.push(Prefix { hash, text: text.into(), shared: false, primed: None });
+                    is_new = true;
+                }
+            }
+        }
+        let mut bytes: usize = known.iter().map(|prefix| prefix.text.len()).sum();
+        let old = known.iter().take_while(|prefix| {
+            let is_old = bytes > REMEMBERED;
+            bytes -= prefix.text.len();
+            is_old
+        });
+        let old = old.count();
+        known.drain(..old);
+        is_new
+    }
+
+    /// The turns of rows that were [noted](Self::note). Says in each prompt how much of it is shared.
     pub(crate) fn turns(&self, rows: &mut [Result<Prompt, Lost>], asked: &[bool]) -> Vec<Turn> {
-        let hashes: Vec<Option<u128>> = rows
-            .iter()
-            .zip(asked)
-            .map(|(row, asked)| {
-                let text = text_of(row.as_ref().ok().filter(|_| *asked)?)?;
-                (text.len() >= SHORTEST).then(|| xxh3_128(&text.as_bytes()[..SHORTEST]))
-            })
-            .collect();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let hashes = hashes(rows, asked);
+        let mut known = self.known();
         let mut turns: Vec<Turn> = rows.iter().map(|_| Turn::Now).collect();
-        let mut row = 0;
-        while row < rows.len() {
-            let Some(hash) = hashes[row] else {
-                row += 1;
-                continue;
-            };
-            let end = (row..rows.len()).find(|next| hashes[*next] != Some(hash)).unwrap_or(rows.len());
-            let text = |row: usize| rows[row].as_ref().ok().and_then(text_of).unwrap_or_default();
-            let remembered = known.iter().find(|prefix| prefix.hash == hash);
-            let (shared, primed) = match remembered {
-                Some(prefix) => (prefix.text.clone(), Some(prefix.primed.clone())),
-                // One that is alone has nobody to share with, yet.
-                None if end == row + 1 => {
-                    row = end;
-                    continue;
-                }
-                None => (Arc::from(text(row)), None),
-            };
-            let common = (row..end).fold(shared.len(), |most, row| most.min(common(&shared, text(row))));
+        for (first, hash) in hashes.iter().enumerate() {
+            let Some(hash) = hash.filter(|hash| !hashes[..first].contains(&Some(*hash))) else { continue };
+            // One that is alone has nobody to share with, yet.
+            let Some(prefix) = known.iter_mut().find(|prefix| prefix.hash == hash && prefix.shared) else { continue };
+            let alike: Vec<usize> = (first..rows.len()).filter(|row| hashes[*row] == Some(hash)).collect();
+            let in_common = |most: usize, row: &usize| most.min(common(&prefix.text, text_of(&rows[*row])));
+            let common = alike.iter().fold(prefix.text.len(), in_common);
             // Rows may begin alike by chance beyond what they share (`chunk 1`, `chunk 10`); those that come later won't, and would have to prime anew.
-            let line = shared[..common].rfind('\n').map_or(0, |end| end + 1);
+            let line = prefix.text[..common].rfind('\n').map_or(0, |end| end + 1);
             let common = if line >= SHORTEST && line * 10 >= common * 9 { line } else { common };
-            let first = primed.is_none() || common < shared.len();
-            let primed = if first {
+            let primed = prefix.primed.take().filter(|_| common == prefix.text.len());
+            let primed = primed.unwrap_or_else(|| {
                 let (sender, receiver) = watch::channel(false);
-                turns[row] = Turn::First(sender);
-                known.retain(|prefix| prefix.hash != hash);
-                if known.len() >= REMEMBERED {
-                    known.remove(0);
-                }
-                known.push(Prefix { hash, text: shared[..common].into(), primed: receiver.clone() });
+                turns[first] = Turn::First(sender);
+                prefix.text = prefix.text[..common].into();
                 receiver
-            } else {
-                primed.unwrap_or_else(|| watch::channel(true).1)
-            };
-            for (turn, prompt) in turns[row..end].iter_mut().zip(&mut rows[row..end]) {
-                if let Turn::Now = turn {
-                    *turn = Turn::After(primed.clone());
+            });
+            for row in alike {
+                if let Turn::Now = turns[row] {
+                    turns[row] = Turn::After(primed.clone());
                 }
-                if let Ok(prompt) = prompt {
+                if let Ok(prompt) = &mut rows[row] {
                     prompt.shared = common;
                 }
             }
-            row = end;
+            prefix.primed = Some(primed);
         }
         turns
     }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Prefix>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn text_of(prompt: &Prompt) -> Option<&str> {
-    match prompt.parts.first() {
-        Some(Part::Text(text)) => Some(text),
-        _ => None,
+/// What tells the beginnings of rows apart, as far as they are to be asked about and begin with a text that is long enough.
+fn hashes(rows: &[Result<Prompt, Lost>], asked: &[bool]) -> Vec<Option<u128>> {
+    let texts = rows.iter().zip(asked).map(|(row, asked)| if *asked { text_of(row) } else { "" });
+    texts.map(|text| text.as_bytes().get(..SHORTEST).map(xxh3_128)).collect()
+}
+
+/// What a row begins with; nothing, where it isn't a text.
+fn text_of(row: &Result<Prompt, Lost>) -> &str {
+    match row.as_ref().map(|prompt| prompt.parts.first()) {
+        Ok(Some(Part::Text(text))) => text,
+        _ => "",
     }
 }
 
@@ -131,6 +161,11 @@ mod tests {
         texts.iter().map(|text| Ok(Prompt { parts: vec![Part::Text(text.clone())], ..Prompt::default() })).collect()
     }
 
+    fn turns(prefixes: &Prefixes, rows: &mut [Result<Prompt, Lost>], asked: &[bool]) -> Vec<Turn> {
+        prefixes.note(rows, asked);
+        prefixes.turns(rows, asked)
+    }
+
     fn shared(rows: &[Result<Prompt, Lost>]) -> Vec<usize> {
         rows.iter().map(|row| row.as_ref().map_or(0, |prompt| prompt.shared)).collect()
     }
@@ -141,23 +176,23 @@ mod tests {
         let texts = [format!("{a}one"), format!("{a}two"), format!("{b}x"), "short".to_owned(), format!("{a}three")];
         let prefixes = Prefixes::default();
         let mut rows = prompts(&texts);
-        let turns = prefixes.turns(&mut rows, &[true; 5]);
-        assert!(matches!(turns[..], [Turn::First(_), Turn::After(_), Turn::Now, Turn::Now, Turn::After(_)]));
+        let taken = turns(&prefixes, &mut rows, &[true; 5]);
+        assert!(matches!(taken[..], [Turn::First(_), Turn::After(_), Turn::Now, Turn::Now, Turn::After(_)]));
         assert_eq!(shared(&rows), [a.len(), a.len(), 0, 0, a.len()]);
-        let Turn::After(primed) = &turns[1] else { panic!("it waits") };
+        let Turn::After(primed) = &taken[1] else { panic!("it waits") };
         assert!(primed.has_changed().is_ok());
         let waits = primed.clone();
-        drop(turns);
+        drop(taken);
         assert!(waits.has_changed().is_err(), "the first has gone");
         // A later batch finds the beginning primed.
         let mut rows = prompts(&[format!("{a}four"), format!("{b}y"), format!("{b}z")]);
-        let turns = prefixes.turns(&mut rows, &[true; 3]);
-        assert!(matches!(turns[..], [Turn::After(_), Turn::First(_), Turn::After(_)]));
+        let taken = turns(&prefixes, &mut rows, &[true; 3]);
+        assert!(matches!(taken[..], [Turn::After(_), Turn::First(_), Turn::After(_)]));
         assert_eq!(shared(&rows), [a.len(), b.len(), b.len()]);
         // Who was answered before isn't asked, and primes nothing.
         let mut rows = prompts(&[format!("{b}k"), format!("{b}l")]);
-        let turns = Prefixes::default().turns(&mut rows, &[false, true]);
-        assert!(matches!(turns[..], [Turn::Now, Turn::Now]));
+        let taken = turns(&Prefixes::default(), &mut rows, &[false, true]);
+        assert!(matches!(taken[..], [Turn::Now, Turn::Now]));
     }
 
     #[test]
@@ -165,10 +200,50 @@ mod tests {
         let document = format!("{}\n", "d".repeat(SHORTEST));
         let prefixes = Prefixes::default();
         let mut rows = prompts(&[format!("{document}chunk 1"), format!("{document}chunk 10")]);
-        prefixes.turns(&mut rows, &[true; 2]);
+        turns(&prefixes, &mut rows, &[true; 2]);
         assert_eq!(shared(&rows), [document.len(); 2]);
         let mut rows = prompts(&[format!("{document}chunk 2"), format!("{document}chunk 3")]);
-        let turns = prefixes.turns(&mut rows, &[true; 2]);
-        assert!(matches!(turns[..], [Turn::After(_), Turn::After(_)]));
+        let taken = turns(&prefixes, &mut rows, &[true; 2]);
+        assert!(matches!(taken[..], [Turn::After(_), Turn::After(_)]));
+    }
+
+    #[test]
+    fn rows_that_begin_alike_find_each_other_in_turn_and_in_other_parts() {
+        let (a, b) = ("a".repeat(SHORTEST + 1), "b".repeat(SHORTEST + 7));
+        let text = |i: usize| [format!("{a}{i}"), format!("{b}{i}")];
+        let prefixes = Prefixes::default();
+        let mut parts = [prompts(&text(1)), prompts(&text(2)), prompts(&text(3))];
+        // Two parts are noted before either takes its turns.
+        assert!(prefixes.note(&parts[0], &[true; 2]) && prefixes.note(&parts[1], &[true; 2]));
+        let first = prefixes.turns(&mut parts[0], &[true; 2]);
+        assert!(matches!(first[..], [Turn::First(_), Turn::First(_)]));
+        let second = prefixes.turns(&mut parts[1], &[true; 2]);
+        assert!(matches!(second[..], [Turn::After(_), Turn::After(_)]));
+        // Who finds that others are on their way waits for nobody else.
+        assert!(!prefixes.note(&parts[2], &[true; 2]));
+        let third = prefixes.turns(&mut parts[2], &[true; 2]);
+        assert!(matches!(third[..], [Turn::After(_), Turn::After(_)]));
+        for part in &parts {
+            assert_eq!(shared(part), [a.len(), b.len()]);
+        }
+        // In one part, too.
+        let mut rows = prompts(&[text(1), text(2)].concat());
+        let taken = turns(&Prefixes::default(), &mut rows, &[true; 4]);
+        assert!(matches!(taken[..], [Turn::First(_), Turn::First(_), Turn::After(_), Turn::After(_)]));
+        // Who was alone in its window shares with those of the next.
+        let prefixes = Prefixes::default();
+        let mut rows = parts.map(|_| prompts(&text(1)[..1]));
+        let taken: Vec<Turn> = rows.iter_mut().flat_map(|rows| turns(&prefixes, rows, &[true])).collect();
+        assert!(matches!(taken[..], [Turn::Now, Turn::First(_), Turn::After(_)]));
+    }
+
+    #[test]
+    fn old_beginnings_are_forgotten() {
+        let prefixes = Prefixes::default();
+        let long = |first: char| prompts(&[format!("{first}{}", "x".repeat(REMEMBERED / 2))]);
+        for first in ['a', 'b', 'a'] {
+            assert!(prefixes.note(&long(first), &[true]), "{first}");
+        }
+        assert_eq!(prefixes.known().len(), 1);
     }
 }

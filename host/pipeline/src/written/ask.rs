@@ -2,10 +2,11 @@
 
 use indexmap::IndexMap;
 
+use super::json_schema::rooted;
 use crate::{
     AnswerSchema, Asking, Classify, ClassifyBy, Embed, HOSTS_PARAMS, Mistake, Name, OneOrMany, Prompt, SourceSchema,
     mistake::nearest_or_list,
-    node::{Node, Shape},
+    node::{Entry, Node, Shape},
     value::{Filled, FromNode, Table, choice},
 };
 
@@ -100,9 +101,14 @@ fn labels(node: &Node, found: &mut Vec<Mistake>) -> Option<IndexMap<String, Stri
 /// Reads what an answer holds.
 fn schema(node: &Node, found: &mut Vec<Mistake>) -> Option<AnswerSchema> {
     let table = Table::of(node, found)?;
-    if table.entry("properties").is_some_and(|entry| matches!(entry.node.shape, Shape::Table(_))) {
-        let entries = table.entries.iter().map(|entry| (entry.key.clone(), entry.node.json(found)));
-        return Some(AnswerSchema::Json(entries.collect()));
+    let is_json = |entry: &Entry| match entry.key.as_str() {
+        "properties" => matches!(entry.node.shape, Shape::Table(_)),
+        "allOf" => matches!(entry.node.shape, Shape::List(_)),
+        key => key == "$ref",
+    };
+    if table.entries.iter().any(is_json) {
+        let entries = table.entries.iter().map(|entry| (entry.key.clone(), entry.node.json(found))).collect();
+        return rooted(entries, &node.at).map_err(|mistake| found.push(mistake)).ok().map(AnswerSchema::Json);
     }
     let columns = SourceSchema::from_node(node, found)?;
     if columns.is_empty() {

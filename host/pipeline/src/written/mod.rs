@@ -10,6 +10,7 @@ mod dead;
 mod flow;
 mod grant;
 mod graph;
+mod json_schema;
 mod model;
 mod open;
 mod operator;
