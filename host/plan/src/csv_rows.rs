@@ -4,7 +4,7 @@ use std::{cell::RefCell, io::BufRead, sync::Arc};
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 use datafusion::arrow::{
-    array::RecordBatch,
+    array::{RecordBatch, RecordBatchOptions},
     csv::{self, reader::Decoder},
     datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
@@ -12,14 +12,18 @@ use datafusion::arrow::{
 use dflow_pipeline::CsvOptions;
 
 use crate::{
+    exact::{can_cut, typed, unlike},
     rows::{BadRow, RowFormat, first_row, short},
-    type_text,
 };
 
 /// How rows of csv are taken.
+///
+/// Arrow cuts texts that say more than a decimal or a time holds. So they are taken as texts, and made values here.
 pub(crate) struct Records {
     /// What a row has, in the order that it has it.
     schema: SchemaRef,
+    /// The same with texts where Arrow would cut them.
+    texts: SchemaRef,
     /// Which of that is read.
     projection: Vec<usize>,
     /// Finds where rows end.
@@ -30,8 +34,9 @@ pub(crate) struct Records {
 impl Records {
     /// Those columns of a text that a projection of `schema` names, by their places.
     pub(crate) fn by_place(options: &CsvOptions, schema: &SchemaRef, projection: &[usize]) -> Self {
-        let record = RefCell::new(ReaderBuilder::new().delimiter(options.delimiter as u8).build());
-        Self { schema: schema.clone(), projection: projection.to_vec(), record, delimiter: options.delimiter as u8 }
+        let delimiter = options.delimiter as u8;
+        let record = RefCell::new(ReaderBuilder::new().delimiter(delimiter).build());
+        Self { schema: schema.clone(), texts: texts(schema), projection: projection.to_vec(), record, delimiter }
     }
 
     /// Those columns of a text that a projection of `schema` names, found by its header, and the text behind that.
@@ -64,7 +69,7 @@ impl Records {
             Err(_) => Field::new(field.name(), DataType::Utf8, true),
         };
         let schema = Arc::new(Schema::new(header.fields().iter().map(field).collect::<Vec<_>>()));
-        Ok((Self { schema, projection, ..by_place }, rows))
+        Ok((Self { texts: texts(&schema), schema, projection, ..by_place }, rows))
     }
 
     /// Where the first row ends, if its end is there, and how many values there are until then.
@@ -88,6 +93,15 @@ impl Records {
     }
 }
 
+/// The columns, those that Arrow would cut as texts.
+fn texts(schema: &Schema) -> SchemaRef {
+    let text = |field: &Arc<Field>| match can_cut(field.data_type()) {
+        true => Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)),
+        false => field.clone(),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(text).collect::<Vec<_>>()))
+}
+
 /// What Arrow is told of how csv is written.
 pub(crate) fn format(options: &CsvOptions) -> csv::reader::Format {
     csv::reader::Format::default().with_header(options.header).with_delimiter(options.delimiter as u8)
@@ -97,7 +111,7 @@ impl RowFormat for Records {
     type Decoder = (Decoder, usize);
 
     fn decoder(&self, rows: usize) -> Result<(Decoder, usize), ArrowError> {
-        let reader = csv::ReaderBuilder::new(self.schema.clone())
+        let reader = csv::ReaderBuilder::new(self.texts.clone())
             .with_delimiter(self.delimiter)
             .with_projection(self.projection.clone())
             .with_batch_size(rows);
@@ -113,7 +127,17 @@ impl RowFormat for Records {
     }
 
     fn flush(&self, (decoder, _): &mut (Decoder, usize)) -> Result<Option<RecordBatch>, ArrowError> {
-        decoder.flush()
+        let Some(batch) = decoder.flush()? else { return Ok(None) };
+        if self.texts == self.schema {
+            return Ok(Some(batch));
+        }
+        let schema = Arc::new(self.schema.project(&self.projection)?);
+        let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+            if column.data_type() == field.data_type() { Ok(column.clone()) } else { typed(column, field) }
+        });
+        let columns = columns.collect::<Result<_, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(Some(RecordBatch::try_new_with_options(schema, columns, &options)?))
     }
 
     fn end(&self, bytes: &[u8]) -> Option<usize> {
@@ -126,7 +150,7 @@ impl RowFormat for Records {
         let parsed = || {
             let (value, rest) = text.split_once("Error while parsing value '")?.1.split_once("' as type '")?;
             let field = column(rest.split_once("for column ")?.1.split(' ').next()?)?;
-            Some(format!("column `{}`: `{}` is no {}", field.name(), short(value), type_text(field.data_type())))
+            Some(unlike(&field, value))
         };
         let columns = self.schema.fields().len();
         let message = if text.contains("incorrect number of fields") {

@@ -12,7 +12,10 @@ use datafusion::arrow::{
 use dflow_operators::EXACT;
 use serde::de::IgnoredAny;
 
-use crate::rows::{BadRow, RowFormat, decoded, short};
+use crate::{
+    exact::{can_cut, is_cut},
+    rows::{BadRow, RowFormat, decoded, short},
+};
 
 /// What is said when the first one is met.
 const LARGE: &str = "there are large integers";
@@ -20,13 +23,16 @@ const LARGE: &str = "there are large integers";
 /// How objects are taken.
 ///
 /// Arrow cuts what stands behind the point where an integer is asked for (arrow-json 59.3). So integers are taken as numbers that may have
-/// a point, and looked at; where one is large they are taken as integers, too.
+/// a point, and looked at; where one is large they are taken as integers, too. What else it would cut (decimals, times, integers of maps) is
+/// taken as text, too, and looked at.
 #[derive(Debug)]
 pub(crate) struct Objects {
     /// The columns that are.
     schema: SchemaRef,
     /// The same with numbers that may have a point.
     pointed: SchemaRef,
+    /// What else Arrow cuts of them, as texts; often nothing.
+    texts: SchemaRef,
     /// Whether a number or a truth where text is asked for is its text.
     coerce: bool,
     /// Whether a member that isn't asked for is a mistake.
@@ -41,7 +47,8 @@ impl Objects {
     /// Those with columns of a schema.
     pub(crate) fn new(schema: SchemaRef) -> Self {
         let pointed = Arc::new(Schema::new(pointed_fields(schema.fields())));
-        Self { schema, pointed, coerce: false, strict: false, lines: false, large: Cell::new(false) }
+        let texts = Arc::new(Schema::new(text_fields(schema.fields(), false)));
+        Self { schema, pointed, texts, coerce: false, strict: false, lines: false, large: Cell::new(false) }
     }
 
     /// A number or a truth where text is asked for is its text.
@@ -78,10 +85,11 @@ pub fn decode_objects(objects: &[serde_json::Value], schema: &SchemaRef) -> Resu
     Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(schema.clone())))
 }
 
-/// Takes integers as numbers that may have a point, and as integers where there are large ones.
-pub(crate) struct Twofold {
+/// Takes integers as numbers that may have a point, as integers where there are large ones, and as texts what would be cut.
+pub(crate) struct Decoders {
     pointed: Decoder,
     whole: Option<Decoder>,
+    texts: Option<Decoder>,
 }
 
 fn pointed_fields(fields: &Fields) -> Vec<FieldRef> {
@@ -101,9 +109,51 @@ fn pointed(of: &DataType) -> DataType {
     }
 }
 
-/// Whether all numbers of an array are those of a type, and whether there are large ones among them.
+/// Fields of which there are texts to be looked at. `inner`: below what [`pointed`] leaves as it is.
+fn text_fields(fields: &Fields, inner: bool) -> Vec<FieldRef> {
+    fields.iter().filter_map(|field| text_field(field, inner)).collect()
+}
+
+fn text_field(field: &FieldRef, inner: bool) -> Option<FieldRef> {
+    let text = match field.data_type() {
+        leaf if can_cut(leaf) || inner && leaf.is_integer() => DataType::Utf8View,
+        DataType::Struct(fields) => {
+            let fields = text_fields(fields, inner);
+            (!fields.is_empty()).then(|| DataType::Struct(fields.into()))?
+        }
+        DataType::List(of) | DataType::LargeList(of) => DataType::LargeList(text_field(of, inner)?),
+        DataType::ListView(of) | DataType::LargeListView(of) | DataType::FixedSizeList(of, _) => {
+            DataType::LargeList(text_field(of, true)?)
+        }
+        DataType::Map(entries, sorted) => {
+            let (key, value) = entry(entries)?;
+            let entry = DataType::Struct(vec![key.clone(), text_field(value, true)?].into());
+            DataType::Map(Arc::new(Field::clone(entries).with_data_type(entry)), *sorted)
+        }
+        DataType::RunEndEncoded(_, values) => text_field(values, true)?.data_type().clone(),
+        _ => return None,
+    };
+    Some(Arc::new(Field::clone(field).with_data_type(text)))
+}
+
+/// The key and the value of a map's entries.
+fn entry(entries: &Field) -> Option<(&FieldRef, &FieldRef)> {
+    match entries.data_type() {
+        DataType::Struct(members) => Some((members.first()?, members.get(1)?)),
+        _ => None,
+    }
+}
+
+/// Whether all numbers and texts of an array are wholly those of a type, and whether there are large numbers among them.
 fn check(array: &ArrayRef, to: &DataType, large: &Cell<bool>) -> Result<(), ArrowError> {
     match (array.data_type(), to) {
+        (_, DataType::RunEndEncoded(_, values)) => check(array, values.data_type(), large),
+        (DataType::Utf8View, to) if !to.is_string() => {
+            match array.as_string_view().iter().flatten().find(|text| is_cut(text, to)) {
+                Some(text) => Err(ArrowError::JsonError(format!("expected {} got {text}", crate::type_text(to)))),
+                None => Ok(()),
+            }
+        }
         (DataType::Float64, to) if to.is_integer() => {
             let (least, most) = match to {
                 DataType::Int8 => (f64::from(i8::MIN), f64::from(i8::MAX)),
@@ -125,13 +175,21 @@ fn check(array: &ArrayRef, to: &DataType, large: &Cell<bool>) -> Result<(), Arro
             }
             Ok(())
         }
-        (DataType::Struct(_), DataType::Struct(fields)) => {
-            let columns = array.as_struct().columns();
-            fields.iter().zip(columns).try_for_each(|(field, column)| check_field(column, field, large))
-        }
+        // Of texts there may be fewer members.
+        (DataType::Struct(_), DataType::Struct(fields)) => fields.iter().try_for_each(|field| {
+            array.as_struct().column_by_name(field.name()).map_or(Ok(()), |column| check_field(column, field, large))
+        }),
         (DataType::List(_), DataType::List(item)) => check(array.as_list::<i32>().values(), item.data_type(), large),
-        (DataType::LargeList(_), DataType::LargeList(item)) => {
-            check(array.as_list::<i64>().values(), item.data_type(), large)
+        (
+            DataType::LargeList(_),
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item)
+            | DataType::FixedSizeList(item, _),
+        ) => check(array.as_list::<i64>().values(), item.data_type(), large),
+        (DataType::Map(..), DataType::Map(entries, _)) => {
+            entry(entries).map_or(Ok(()), |(_, value)| check(array.as_map().values(), value.data_type(), large))
         }
         _ => Ok(()),
     }
@@ -146,28 +204,35 @@ fn check_field(array: &ArrayRef, field: &Field, large: &Cell<bool>) -> Result<()
 }
 
 impl RowFormat for Objects {
-    type Decoder = Twofold;
+    type Decoder = Decoders;
 
-    fn decoder(&self, rows: usize) -> Result<Twofold, ArrowError> {
+    fn decoder(&self, rows: usize) -> Result<Decoders, ArrowError> {
         let whole = self.large.get().then(|| self.reader(&self.schema, rows)).transpose()?;
-        Ok(Twofold { pointed: self.reader(&self.pointed, rows)?, whole })
+        let texts = || ReaderBuilder::new(self.texts.clone()).with_batch_size(rows).with_coerce_primitive(true);
+        let texts = (!self.texts.fields().is_empty()).then(|| texts().build_decoder()).transpose()?;
+        Ok(Decoders { pointed: self.reader(&self.pointed, rows)?, whole, texts })
     }
 
-    fn decode(&self, decoder: &mut Twofold, bytes: &[u8]) -> Result<usize, ArrowError> {
+    fn decode(&self, decoder: &mut Decoders, bytes: &[u8]) -> Result<usize, ArrowError> {
         let read = decoder.pointed.decode(bytes)?;
-        if let Some(whole) = &mut decoder.whole {
-            whole.decode(&bytes[..read])?;
+        for too in [&mut decoder.whole, &mut decoder.texts].into_iter().flatten() {
+            too.decode(&bytes[..read])?;
         }
         Ok(read)
     }
 
-    fn taken(&self, decoder: &Twofold) -> usize {
+    fn taken(&self, decoder: &Decoders) -> usize {
         // One that has only begun is among them.
         decoder.pointed.len() - usize::from(decoder.pointed.has_partial_record())
     }
 
-    fn flush(&self, decoder: &mut Twofold) -> Result<Option<RecordBatch>, ArrowError> {
+    fn flush(&self, decoder: &mut Decoders) -> Result<Option<RecordBatch>, ArrowError> {
         let Some(batch) = decoder.pointed.flush()? else { return Ok(None) };
+        if let Some(texts) = decoder.texts.as_mut().map(Decoder::flush).transpose()?.flatten() {
+            for (field, column) in texts.schema().fields().iter().zip(texts.columns()) {
+                check_field(column, self.schema.field_with_name(field.name())?, &self.large)?;
+            }
+        }
         if self.schema == self.pointed {
             return Ok(Some(batch));
         }
@@ -264,6 +329,26 @@ mod tests {
             }
         }
         (values, bad)
+    }
+
+    #[test]
+    fn nothing_below_other_types_is_cut() {
+        for (name, good, bad, what) in [
+            ("map<utf8, int64>", r#"{"k": 1}"#, r#"{"k": 1.9}"#, "expected int64, found 1.9"),
+            ("map<utf8, list<int8>>", r#"{"k": [1e1]}"#, r#"{"k": [1, 0.5]}"#, "expected int8, found 0.5"),
+            ("fixed_size_list<int32, 2>", "[1, 2]", "[1, 2.5]", "expected int32, found 2.5"),
+            ("list<decimal128(4, 1)>", "[1.50, null]", "[1.55]", "expected decimal128(4, 1), found 1.55"),
+            ("struct<u: utf8, d: date>", r#"{"d": "2024-01-02"}"#, r#"{"d": 1.5}"#, "expected date, found 1.5"),
+            ("duration(s)", "3", "3.5", "expected duration(s), found 3.5"),
+        ] {
+            let of = crate::parse_type(name).unwrap_or_else(|| panic!("{name}"));
+            let schema = Arc::new(Schema::new(vec![Field::new("a", of, true)]));
+            let text = format!("{{\"a\": {good}}}\n{{\"a\": {bad}}}\n{{\"a\": null}}\n");
+            let rows = Rows::new(text.as_bytes(), Objects::new(schema).in_lines(true), 10).expect("a decoder");
+            let rows: Vec<_> = rows.map(|batch| batch.map(|batch| batch.num_rows())).collect();
+            let [Ok(1), Err(row), Ok(1)] = &rows[..] else { panic!("{name}: {rows:?}") };
+            assert!(row.message.starts_with("column `a") && row.message.ends_with(what), "{name}: {}", row.message);
+        }
     }
 
     #[test]
