@@ -1,18 +1,22 @@
 //! Rows of csv, whose columns are found by the names in its header.
 
-use std::{cell::RefCell, io::BufRead, sync::Arc};
+use std::{
+    cell::RefCell,
+    io::{BufRead, Read},
+    sync::Arc,
+};
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 use datafusion::arrow::{
-    array::{RecordBatch, RecordBatchOptions},
+    array::{AsArray, RecordBatch, RecordBatchOptions},
     csv::{self, reader::Decoder},
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
 use dflow_pipeline::CsvOptions;
 
 use crate::{
-    exact::{can_cut, typed, unlike},
+    exact::{can_cut, typed, unlike, zone},
     rows::{BadRow, RowFormat, first_row, short},
 };
 
@@ -107,6 +111,36 @@ pub(crate) fn format(options: &CsvOptions) -> csv::reader::Format {
     csv::reader::Format::default().with_header(options.header).with_delimiter(options.delimiter as u8)
 }
 
+/// Columns that Arrow inferred from the first rows of a text, of which it has looked at no zone: a column of moments that all have one is
+/// in UTC, and one of some with and some without is text. Later rows may have more digits than these, so seconds have six at least.
+pub(crate) fn zoned(
+    source: impl Read,
+    options: &CsvOptions,
+    inferred: Schema,
+    rows: usize,
+) -> Result<Schema, ArrowError> {
+    let mut fields = inferred.fields().to_vec();
+    let places = (0..fields.len()).filter(|place| matches!(fields[*place].data_type(), DataType::Timestamp(..)));
+    let places: Vec<_> = places.collect();
+    if places.is_empty() {
+        return Ok(inferred);
+    }
+    let reader = csv::ReaderBuilder::new(texts(&inferred)).with_format(format(options));
+    let mut batches = reader.with_projection(places.clone()).with_batch_size(rows).build(source)?;
+    let Some(batch) = batches.next().transpose()? else { return Ok(inferred) };
+    for (place, column) in places.into_iter().zip(batch.columns()) {
+        let DataType::Timestamp(unit, _) = fields[place].data_type() else { continue };
+        let mut zones = column.as_string_view().iter().flatten().map(zone);
+        let zoned = zones.next().is_some_and(|zone| !zone.is_empty());
+        let data_type = match zones.all(|zone| zone.is_empty() != zoned) {
+            true => DataType::Timestamp((*unit).max(TimeUnit::Microsecond), zoned.then(|| "UTC".into())),
+            false => DataType::Utf8,
+        };
+        fields[place] = Arc::new(Field::clone(&fields[place]).with_data_type(data_type));
+    }
+    Ok(Schema::new(fields))
+}
+
 impl RowFormat for Records {
     type Decoder = (Decoder, usize);
 
@@ -169,7 +203,7 @@ impl RowFormat for Records {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::{array::AsArray, datatypes::Int64Type};
+    use datafusion::arrow::datatypes::Int64Type;
 
     use super::*;
     use crate::rows::Rows;

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use datafusion::arrow::{
     array::{Array, ArrayRef, AsArray, PrimitiveArray},
     compute::{cast, kernels::cast_utils::parse_decimal},
-    datatypes::{
-        DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, TimeUnit,
-    },
+    datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, TimeUnit},
     error::ArrowError,
 };
 

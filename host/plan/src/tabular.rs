@@ -275,6 +275,8 @@ fn schema_of(
                 let (found, count) = csv_rows::format(options)
                     .infer_schema(file, Some(INFERRED_FROM))
                     .map_err(|e| failed(split, e.to_string()))?;
+                let found = csv_rows::zoned(stores.reader(split, codec)?, options, found, count)
+                    .map_err(|e| failed(split, e.to_string()))?;
                 if csv.fields().is_empty() {
                     csv = found;
                 } else {
