@@ -10,6 +10,7 @@ use datafusion::arrow::{
     json::{ReaderBuilder, reader::Decoder},
 };
 use dflow_operators::EXACT;
+use dflow_pipeline::Fault;
 use serde::de::IgnoredAny;
 
 use crate::{
@@ -41,6 +42,8 @@ pub(crate) struct Objects {
     lines: bool,
     /// Whether large integers were seen.
     large: Cell<bool>,
+    /// Where the bytes end that were last looked at for a row's end: how many brackets are open, and whether a text is, and an escape in it.
+    within: Cell<(usize, bool, bool)>,
 }
 
 impl Objects {
@@ -48,7 +51,8 @@ impl Objects {
     pub(crate) fn new(schema: SchemaRef) -> Self {
         let pointed = Arc::new(Schema::new(pointed_fields(schema.fields())));
         let texts = Arc::new(Schema::new(text_fields(schema.fields(), false)));
-        Self { schema, pointed, texts, coerce: false, strict: false, lines: false, large: Cell::new(false) }
+        let (large, within) = (Cell::default(), Cell::default());
+        Self { schema, pointed, texts, coerce: false, strict: false, lines: false, large, within }
     }
 
     /// A number or a truth where text is asked for is its text.
@@ -249,11 +253,11 @@ impl RowFormat for Objects {
         Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &options)?))
     }
 
-    fn end(&self, bytes: &[u8]) -> Option<usize> {
+    fn end(&self, bytes: &[u8], begins: bool) -> Option<usize> {
         if self.lines {
             return memchr::memchr(b'\n', bytes).map(|end| end + 1);
         }
-        let (mut depth, mut text, mut escaped) = (0usize, false, false);
+        let (mut depth, mut text, mut escaped) = if begins { (0, false, false) } else { self.within.get() };
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 _ if escaped => escaped = false,
@@ -266,6 +270,7 @@ impl RowFormat for Objects {
                 _ => {}
             }
         }
+        self.within.set((depth, text, escaped));
         None
     }
 
@@ -279,7 +284,7 @@ impl RowFormat for Objects {
             self.reader(&self.schema, 1).and_then(|mut decoder| decoder.decode(row).and_then(|_| decoder.flush()));
         let message = said(whole.as_ref().err().unwrap_or(error));
         // Where what isn't JSON ends, nobody knows.
-        BadRow { message, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
+        BadRow { message, fault: Fault::Data, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
     }
 }
 
@@ -319,16 +324,46 @@ mod tests {
     use crate::rows::Rows;
 
     fn read(text: &str, lines: bool, most_rows: usize, piece: usize) -> (Vec<i64>, Vec<(usize, String, bool)>) {
+        read_up_to(1 << 20, text, lines, most_rows, piece)
+    }
+
+    fn read_up_to(
+        max_row: usize,
+        text: &str,
+        lines: bool,
+        most_rows: usize,
+        piece: usize,
+    ) -> (Vec<i64>, Vec<(usize, String, bool)>) {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let source = BufReader::with_capacity(piece, text.as_bytes());
         let (mut values, mut bad) = (Vec::new(), Vec::new());
-        for batch in Rows::new(source, Objects::new(schema).in_lines(lines), most_rows).expect("a decoder") {
+        for batch in Rows::new(source, Objects::new(schema).in_lines(lines), most_rows, max_row).expect("a decoder") {
             match batch {
                 Ok(batch) => values.extend(batch.column(0).as_primitive::<Int64Type>().values()),
                 Err(row) => bad.push((values.len() + bad.len(), row.message, row.last)),
             }
         }
         (values, bad)
+    }
+
+    #[test]
+    fn a_row_without_an_end_is_not_held() {
+        let long = "]} ".repeat(20_000);
+        let exact = format!("{{\"b\": \"{}\", \"a\": 3}}", "x".repeat(100 - 17));
+        assert_eq!(exact.len(), 100);
+        let text = format!(
+            "{{\"a\": 1}}\n{{\"b\": \"{long}\", \"a\": 2}}\n{exact}\n {}\n{{\"a\": 5}}\n{{\"a\": \"{long}",
+            exact.replace('x', "xx")
+        );
+        for lines in [false, true] {
+            for (rows, piece) in [(8192, 1 << 16), (1, 7), (100, 100)] {
+                let (values, bad) = read_up_to(100, &text, lines, rows, piece);
+                assert_eq!(values, [1, 3, 5], "{lines} {rows} {piece} {bad:?}");
+                let bad: Vec<_> = bad.iter().map(|(at, what, _)| (*at, what.as_str())).collect();
+                let large = "has 58.6 KiB, the limit is 100 B (`batch.max_row`)";
+                assert_eq!(bad, [(1, large), (3, "has 183 B, the limit is 100 B (`batch.max_row`)"), (5, large)]);
+            }
+        }
     }
 
     #[test]
@@ -344,7 +379,7 @@ mod tests {
             let of = crate::parse_type(name).unwrap_or_else(|| panic!("{name}"));
             let schema = Arc::new(Schema::new(vec![Field::new("a", of, true)]));
             let text = format!("{{\"a\": {good}}}\n{{\"a\": {bad}}}\n{{\"a\": null}}\n");
-            let rows = Rows::new(text.as_bytes(), Objects::new(schema).in_lines(true), 10).expect("a decoder");
+            let rows = Rows::new(text.as_bytes(), Objects::new(schema).in_lines(true), 10, 100).expect("a decoder");
             let rows: Vec<_> = rows.map(|batch| batch.map(|batch| batch.num_rows())).collect();
             let [Ok(1), Err(row), Ok(1)] = &rows[..] else { panic!("{name}: {rows:?}") };
             assert!(row.message.starts_with("column `a") && row.message.ends_with(what), "{name}: {}", row.message);
