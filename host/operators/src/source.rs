@@ -458,7 +458,7 @@ impl Source {
                 uri: split.map(Split::uri),
                 split: Some(failure.split),
                 fault: failure.fault,
-                kind: "unreadable".to_owned(),
+                kind: if failure.fault == Fault::Limit { "row-too-large" } else { "unreadable" }.to_owned(),
                 message: failure.message,
                 attempts: 1,
             };

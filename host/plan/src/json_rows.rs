@@ -10,9 +10,13 @@ use datafusion::arrow::{
     json::{ReaderBuilder, reader::Decoder},
 };
 use dflow_operators::EXACT;
+use dflow_pipeline::Fault;
 use serde::de::IgnoredAny;
 
-use crate::rows::{BadRow, RowFormat, decoded, short};
+use crate::{
+    exact::{can_cut, is_cut},
+    rows::{BadRow, RowFormat, decoded, short},
+};
 
 /// What is said when the first one is met.
 const LARGE: &str = "there are large integers";
@@ -20,13 +24,16 @@ const LARGE: &str = "there are large integers";
 /// How objects are taken.
 ///
 /// Arrow cuts what stands behind the point where an integer is asked for (arrow-json 59.3). So integers are taken as numbers that may have
-/// a point, and looked at; where one is large they are taken as integers, too.
+/// a point, and looked at; where one is large they are taken as integers, too. What else it would cut (decimals, times, integers of maps) is
+/// taken as text, too, and looked at.
 #[derive(Debug)]
 pub(crate) struct Objects {
     /// The columns that are.
     schema: SchemaRef,
     /// The same with numbers that may have a point.
     pointed: SchemaRef,
+    /// What else Arrow cuts of them, as texts; often nothing.
+    texts: SchemaRef,
     /// Whether a number or a truth where text is asked for is its text.
     coerce: bool,
     /// Whether a member that isn't asked for is a mistake.
@@ -35,13 +42,17 @@ pub(crate) struct Objects {
     lines: bool,
     /// Whether large integers were seen.
     large: Cell<bool>,
+    /// Where the bytes end that were last looked at for a row's end: how many brackets are open, and whether a text is, and an escape in it.
+    within: Cell<(usize, bool, bool)>,
 }
 
 impl Objects {
     /// Those with columns of a schema.
     pub(crate) fn new(schema: SchemaRef) -> Self {
         let pointed = Arc::new(Schema::new(pointed_fields(schema.fields())));
-        Self { schema, pointed, coerce: false, strict: false, lines: false, large: Cell::new(false) }
+        let texts = Arc::new(Schema::new(text_fields(schema.fields(), false)));
+        let (large, within) = (Cell::default(), Cell::default());
+        Self { schema, pointed, texts, coerce: false, strict: false, lines: false, large, within }
     }
 
     /// A number or a truth where text is asked for is its text.
@@ -78,10 +89,11 @@ pub fn decode_objects(objects: &[serde_json::Value], schema: &SchemaRef) -> Resu
     Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(schema.clone())))
 }
 
-/// Takes integers as numbers that may have a point, and as integers where there are large ones.
-pub(crate) struct Twofold {
+/// Takes integers as numbers that may have a point, as integers where there are large ones, and as texts what would be cut.
+pub(crate) struct Decoders {
     pointed: Decoder,
     whole: Option<Decoder>,
+    texts: Option<Decoder>,
 }
 
 fn pointed_fields(fields: &Fields) -> Vec<FieldRef> {
@@ -101,9 +113,51 @@ fn pointed(of: &DataType) -> DataType {
     }
 }
 
-/// Whether all numbers of an array are those of a type, and whether there are large ones among them.
+/// Fields of which there are texts to be looked at. `inner`: below what [`pointed`] leaves as it is.
+fn text_fields(fields: &Fields, inner: bool) -> Vec<FieldRef> {
+    fields.iter().filter_map(|field| text_field(field, inner)).collect()
+}
+
+fn text_field(field: &FieldRef, inner: bool) -> Option<FieldRef> {
+    let text = match field.data_type() {
+        leaf if can_cut(leaf) || inner && leaf.is_integer() => DataType::Utf8View,
+        DataType::Struct(fields) => {
+            let fields = text_fields(fields, inner);
+            (!fields.is_empty()).then(|| DataType::Struct(fields.into()))?
+        }
+        DataType::List(of) | DataType::LargeList(of) => DataType::LargeList(text_field(of, inner)?),
+        DataType::ListView(of) | DataType::LargeListView(of) | DataType::FixedSizeList(of, _) => {
+            DataType::LargeList(text_field(of, true)?)
+        }
+        DataType::Map(entries, sorted) => {
+            let (key, value) = entry(entries)?;
+            let entry = DataType::Struct(vec![key.clone(), text_field(value, true)?].into());
+            DataType::Map(Arc::new(Field::clone(entries).with_data_type(entry)), *sorted)
+        }
+        DataType::RunEndEncoded(_, values) => text_field(values, true)?.data_type().clone(),
+        _ => return None,
+    };
+    Some(Arc::new(Field::clone(field).with_data_type(text)))
+}
+
+/// The key and the value of a map's entries.
+fn entry(entries: &Field) -> Option<(&FieldRef, &FieldRef)> {
+    match entries.data_type() {
+        DataType::Struct(members) => Some((members.first()?, members.get(1)?)),
+        _ => None,
+    }
+}
+
+/// Whether all numbers and texts of an array are wholly those of a type, and whether there are large numbers among them.
 fn check(array: &ArrayRef, to: &DataType, large: &Cell<bool>) -> Result<(), ArrowError> {
     match (array.data_type(), to) {
+        (_, DataType::RunEndEncoded(_, values)) => check(array, values.data_type(), large),
+        (DataType::Utf8View, to) if !to.is_string() => {
+            match array.as_string_view().iter().flatten().find(|text| is_cut(text, to)) {
+                Some(text) => Err(ArrowError::JsonError(format!("expected {} got {text}", crate::type_text(to)))),
+                None => Ok(()),
+            }
+        }
         (DataType::Float64, to) if to.is_integer() => {
             let (least, most) = match to {
                 DataType::Int8 => (f64::from(i8::MIN), f64::from(i8::MAX)),
@@ -125,13 +179,21 @@ fn check(array: &ArrayRef, to: &DataType, large: &Cell<bool>) -> Result<(), Arro
             }
             Ok(())
         }
-        (DataType::Struct(_), DataType::Struct(fields)) => {
-            let columns = array.as_struct().columns();
-            fields.iter().zip(columns).try_for_each(|(field, column)| check_field(column, field, large))
-        }
+        // Of texts there may be fewer members.
+        (DataType::Struct(_), DataType::Struct(fields)) => fields.iter().try_for_each(|field| {
+            array.as_struct().column_by_name(field.name()).map_or(Ok(()), |column| check_field(column, field, large))
+        }),
         (DataType::List(_), DataType::List(item)) => check(array.as_list::<i32>().values(), item.data_type(), large),
-        (DataType::LargeList(_), DataType::LargeList(item)) => {
-            check(array.as_list::<i64>().values(), item.data_type(), large)
+        (
+            DataType::LargeList(_),
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item)
+            | DataType::FixedSizeList(item, _),
+        ) => check(array.as_list::<i64>().values(), item.data_type(), large),
+        (DataType::Map(..), DataType::Map(entries, _)) => {
+            entry(entries).map_or(Ok(()), |(_, value)| check(array.as_map().values(), value.data_type(), large))
         }
         _ => Ok(()),
     }
@@ -146,28 +208,35 @@ fn check_field(array: &ArrayRef, field: &Field, large: &Cell<bool>) -> Result<()
 }
 
 impl RowFormat for Objects {
-    type Decoder = Twofold;
+    type Decoder = Decoders;
 
-    fn decoder(&self, rows: usize) -> Result<Twofold, ArrowError> {
+    fn decoder(&self, rows: usize) -> Result<Decoders, ArrowError> {
         let whole = self.large.get().then(|| self.reader(&self.schema, rows)).transpose()?;
-        Ok(Twofold { pointed: self.reader(&self.pointed, rows)?, whole })
+        let texts = || ReaderBuilder::new(self.texts.clone()).with_batch_size(rows).with_coerce_primitive(true);
+        let texts = (!self.texts.fields().is_empty()).then(|| texts().build_decoder()).transpose()?;
+        Ok(Decoders { pointed: self.reader(&self.pointed, rows)?, whole, texts })
     }
 
-    fn decode(&self, decoder: &mut Twofold, bytes: &[u8]) -> Result<usize, ArrowError> {
+    fn decode(&self, decoder: &mut Decoders, bytes: &[u8]) -> Result<usize, ArrowError> {
         let read = decoder.pointed.decode(bytes)?;
-        if let Some(whole) = &mut decoder.whole {
-            whole.decode(&bytes[..read])?;
+        for too in [&mut decoder.whole, &mut decoder.texts].into_iter().flatten() {
+            too.decode(&bytes[..read])?;
         }
         Ok(read)
     }
 
-    fn taken(&self, decoder: &Twofold) -> usize {
+    fn taken(&self, decoder: &Decoders) -> usize {
         // One that has only begun is among them.
         decoder.pointed.len() - usize::from(decoder.pointed.has_partial_record())
     }
 
-    fn flush(&self, decoder: &mut Twofold) -> Result<Option<RecordBatch>, ArrowError> {
+    fn flush(&self, decoder: &mut Decoders) -> Result<Option<RecordBatch>, ArrowError> {
         let Some(batch) = decoder.pointed.flush()? else { return Ok(None) };
+        if let Some(texts) = decoder.texts.as_mut().map(Decoder::flush).transpose()?.flatten() {
+            for (field, column) in texts.schema().fields().iter().zip(texts.columns()) {
+                check_field(column, self.schema.field_with_name(field.name())?, &self.large)?;
+            }
+        }
         if self.schema == self.pointed {
             return Ok(Some(batch));
         }
@@ -184,11 +253,11 @@ impl RowFormat for Objects {
         Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &options)?))
     }
 
-    fn end(&self, bytes: &[u8]) -> Option<usize> {
+    fn end(&self, bytes: &[u8], begins: bool) -> Option<usize> {
         if self.lines {
             return memchr::memchr(b'\n', bytes).map(|end| end + 1);
         }
-        let (mut depth, mut text, mut escaped) = (0usize, false, false);
+        let (mut depth, mut text, mut escaped) = if begins { (0, false, false) } else { self.within.get() };
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 _ if escaped => escaped = false,
@@ -201,6 +270,7 @@ impl RowFormat for Objects {
                 _ => {}
             }
         }
+        self.within.set((depth, text, escaped));
         None
     }
 
@@ -214,7 +284,7 @@ impl RowFormat for Objects {
             self.reader(&self.schema, 1).and_then(|mut decoder| decoder.decode(row).and_then(|_| decoder.flush()));
         let message = said(whole.as_ref().err().unwrap_or(error));
         // Where what isn't JSON ends, nobody knows.
-        BadRow { message, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
+        BadRow { message, fault: Fault::Data, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
     }
 }
 
@@ -254,16 +324,66 @@ mod tests {
     use crate::rows::Rows;
 
     fn read(text: &str, lines: bool, most_rows: usize, piece: usize) -> (Vec<i64>, Vec<(usize, String, bool)>) {
+        read_up_to(1 << 20, text, lines, most_rows, piece)
+    }
+
+    fn read_up_to(
+        max_row: usize,
+        text: &str,
+        lines: bool,
+        most_rows: usize,
+        piece: usize,
+    ) -> (Vec<i64>, Vec<(usize, String, bool)>) {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let source = BufReader::with_capacity(piece, text.as_bytes());
         let (mut values, mut bad) = (Vec::new(), Vec::new());
-        for batch in Rows::new(source, Objects::new(schema).in_lines(lines), most_rows).expect("a decoder") {
+        for batch in Rows::new(source, Objects::new(schema).in_lines(lines), most_rows, max_row).expect("a decoder") {
             match batch {
                 Ok(batch) => values.extend(batch.column(0).as_primitive::<Int64Type>().values()),
                 Err(row) => bad.push((values.len() + bad.len(), row.message, row.last)),
             }
         }
         (values, bad)
+    }
+
+    #[test]
+    fn a_row_without_an_end_is_not_held() {
+        let long = "]} ".repeat(20_000);
+        let exact = format!("{{\"b\": \"{}\", \"a\": 3}}", "x".repeat(100 - 17));
+        assert_eq!(exact.len(), 100);
+        let text = format!(
+            "{{\"a\": 1}}\n{{\"b\": \"{long}\", \"a\": 2}}\n{exact}\n {}\n{{\"a\": 5}}\n{{\"a\": \"{long}",
+            exact.replace('x', "xx")
+        );
+        for lines in [false, true] {
+            for (rows, piece) in [(8192, 1 << 16), (1, 7), (100, 100)] {
+                let (values, bad) = read_up_to(100, &text, lines, rows, piece);
+                assert_eq!(values, [1, 3, 5], "{lines} {rows} {piece} {bad:?}");
+                let bad: Vec<_> = bad.iter().map(|(at, what, _)| (*at, what.as_str())).collect();
+                let large = "has 58.6 KiB, the limit is 100 B (`batch.max_row`)";
+                assert_eq!(bad, [(1, large), (3, "has 183 B, the limit is 100 B (`batch.max_row`)"), (5, large)]);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_below_other_types_is_cut() {
+        for (name, good, bad, what) in [
+            ("map<utf8, int64>", r#"{"k": 1}"#, r#"{"k": 1.9}"#, "expected int64, found 1.9"),
+            ("map<utf8, list<int8>>", r#"{"k": [1e1]}"#, r#"{"k": [1, 0.5]}"#, "expected int8, found 0.5"),
+            ("fixed_size_list<int32, 2>", "[1, 2]", "[1, 2.5]", "expected int32, found 2.5"),
+            ("list<decimal128(4, 1)>", "[1.50, null]", "[1.55]", "expected decimal128(4, 1), found 1.55"),
+            ("struct<u: utf8, d: date>", r#"{"d": "2024-01-02"}"#, r#"{"d": 1.5}"#, "expected date, found 1.5"),
+            ("duration(s)", "3", "3.5", "expected duration(s), found 3.5"),
+        ] {
+            let of = crate::parse_type(name).unwrap_or_else(|| panic!("{name}"));
+            let schema = Arc::new(Schema::new(vec![Field::new("a", of, true)]));
+            let text = format!("{{\"a\": {good}}}\n{{\"a\": {bad}}}\n{{\"a\": null}}\n");
+            let rows = Rows::new(text.as_bytes(), Objects::new(schema).in_lines(true), 10, 100).expect("a decoder");
+            let rows: Vec<_> = rows.map(|batch| batch.map(|batch| batch.num_rows())).collect();
+            let [Ok(1), Err(row), Ok(1)] = &rows[..] else { panic!("{name}: {rows:?}") };
+            assert!(row.message.starts_with("column `a") && row.message.ends_with(what), "{name}: {}", row.message);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod columns;
 mod csv_rows;
 mod edges;
 mod environment;
+mod exact;
 mod expression;
 mod hashes;
 mod inline;

@@ -309,7 +309,7 @@ impl Planning<'_> {
         match &stage.verb {
             Verb::Read(read) => {
                 let source = match self.listed.remove(name).unwrap_or_else(|| Err(Vec::new())) {
-                    Ok(splits) => source::read(self.environment, name, read, splits).await,
+                    Ok(splits) => source::read(self.environment, name, read, splits, self.batch(stage).max_row).await,
                     Err(mistakes) => Err(mistakes),
                 };
                 let source = match source {

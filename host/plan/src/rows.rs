@@ -1,10 +1,11 @@
 //! Rows of a text, decoded into batches. A row that doesn't fit is met alone: the others go on.
 //!
 //! The bytes of the batch in work are kept beside the decoder, which forgets them. When it fails they are cut into rows, and decoded
-//! again by halves.
+//! again by halves. A row whose text is larger than a row may be fails, too, and isn't held.
 
 use std::{
     io::{self, BufRead, Read},
+    mem,
     ops::Range,
 };
 
@@ -13,6 +14,7 @@ use datafusion::arrow::{
     compute::concat_batches,
     error::ArrowError,
 };
+use dflow_pipeline::{Bytes, Fault};
 
 /// Rows of the first batch: nobody knows yet how large they are.
 const FIRST_ROWS: usize = 16;
@@ -20,6 +22,8 @@ const FIRST_ROWS: usize = 16;
 const BATCH_BYTES: usize = 4 << 20;
 /// Bytes that are read at least to find the end of a row.
 const PIECE: usize = 4096;
+/// Bytes of a line's end, which don't count as the row's.
+const LINE_END: usize = 2;
 /// The longest value that a message shows.
 const SHOWN: usize = 60;
 
@@ -27,13 +31,22 @@ const SHOWN: usize = 60;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadRow {
     pub(crate) message: String,
+    /// `Limit`: it is too large. Then the message says how large, and is to follow the row's place.
+    pub(crate) fault: Fault,
     /// Whether nothing after it can be read.
     pub(crate) last: bool,
 }
 
+impl BadRow {
+    fn too_large(length: usize, most: usize) -> Self {
+        let message = format!("has {}, the limit is {} (`batch.max_row`)", Bytes(length as u64), Bytes(most as u64));
+        Self { message, fault: Fault::Limit, last: false }
+    }
+}
+
 impl From<String> for BadRow {
     fn from(message: String) -> Self {
-        Self { message, last: true }
+        Self { message, fault: Fault::Data, last: true }
     }
 }
 
@@ -54,8 +67,8 @@ pub(crate) trait RowFormat {
     /// The batch of what it has taken.
     fn flush(&self, decoder: &mut Self::Decoder) -> Result<Option<RecordBatch>, ArrowError>;
 
-    /// Where the first row of some bytes ends, if its end is among them.
-    fn end(&self, bytes: &[u8]) -> Option<usize>;
+    /// Where the first row of some bytes ends, if its end is among them. Unless it `begins` there, they follow those that were last given.
+    fn end(&self, bytes: &[u8], begins: bool) -> Option<usize>;
 
     /// Whether what failed will not fail again, since a new decoder knows more.
     fn has_learned(&self, _error: &ArrowError) -> bool {
@@ -71,6 +84,8 @@ pub(crate) struct Rows<F: RowFormat, R> {
     source: Ahead<R>,
     format: F,
     most_rows: usize,
+    /// Bytes that a row may have.
+    max_row: usize,
     decoder: F::Decoder,
     /// Rows of a batch of this decoder.
     rows: usize,
@@ -80,24 +95,28 @@ pub(crate) struct Rows<F: RowFormat, R> {
     ends: Vec<usize>,
     /// ... and which of them are to be, the last ones first.
     again: Vec<Range<usize>>,
+    /// How long the row is that comes next, which was too long to be held.
+    skipped: Option<usize>,
     /// What reading ended with.
     broken: Option<String>,
     ended: bool,
 }
 
 impl<F: RowFormat, R: BufRead> Rows<F, R> {
-    /// Rows in a format, at most `most_rows` in a batch.
-    pub(crate) fn new(source: R, format: F, most_rows: usize) -> Result<Self, ArrowError> {
+    /// Rows in a format, each of at most `max_row` bytes, at most `most_rows` in a batch.
+    pub(crate) fn new(source: R, format: F, most_rows: usize, max_row: usize) -> Result<Self, ArrowError> {
         let rows = FIRST_ROWS.min(most_rows).max(1);
         Ok(Self {
             source: Ahead { bytes: io::Cursor::default(), rest: source },
             decoder: format.decoder(rows)?,
             format,
             most_rows: most_rows.max(1),
+            max_row,
             rows,
             taken: Vec::new(),
             ends: Vec::new(),
             again: Vec::new(),
+            skipped: None,
             broken: None,
             ended: false,
         })
@@ -105,6 +124,9 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
 
     /// Decodes a batch; `None` at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        let too_large = || Err(ArrowError::ParseError("a row is too large".to_owned()));
+        // What is behind this is of one row.
+        let (mut begun, mut rows) = (0, 0);
         loop {
             let bytes = match self.source.fill_buf() {
                 Ok(bytes) => bytes,
@@ -118,9 +140,19 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
             let count = *read.as_ref().unwrap_or(&given);
             self.taken.extend_from_slice(&bytes[..count]);
             self.source.consume(count);
-            if read? < given || given == 0 || self.format.taken(&self.decoder) >= self.rows {
+            let read = read?;
+            let before = mem::replace(&mut rows, self.format.taken(&self.decoder));
+            if read < given || given == 0 || rows >= self.rows {
                 break;
             }
+            if rows > before {
+                begun = self.taken.len();
+            } else if self.taken.len() - begun > self.max_row.saturating_add(LINE_END) {
+                return too_large();
+            }
+        }
+        if self.has_large() {
+            return too_large();
         }
         let batch = self.format.flush(&mut self.decoder)?;
         if let Some(batch) = &batch {
@@ -135,12 +167,25 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
         batch.map(fitting).transpose()
     }
 
+    /// Whether a row of those that were taken is larger than a row may be.
+    fn has_large(&self) -> bool {
+        let mut rest = &self.taken[..];
+        while rest.len() > self.max_row {
+            let (row, behind) = rest.split_at(self.format.end(rest, true).unwrap_or(rest.len()));
+            if row.trim_ascii().len() > self.max_row {
+                return true;
+            }
+            rest = behind;
+        }
+        false
+    }
+
     /// Cuts what was taken into rows. The beginning of one behind them is read again, so that no more is held than there was.
     fn cut(&mut self) {
         self.ends.clear();
         let mut at = 0;
         while at < self.taken.len() {
-            if let Some(end) = self.format.end(&self.taken[at..]) {
+            if let Some(end) = self.format.end(&self.taken[at..], true) {
                 at += end;
                 self.ends.push(at);
             } else if at > 0 {
@@ -148,6 +193,11 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
             } else if self.broken.is_some() {
                 // A part of a row isn't one.
                 break;
+            } else if is_too_large(&self.taken, self.max_row) {
+                match skip(mem::take(&mut self.taken), &mut self.source, &self.format) {
+                    Ok(length) => self.skipped = Some(length),
+                    Err(error) => self.broken = Some(said(&error.to_string())),
+                }
             } else {
                 match more(&mut self.source, &mut self.taken) {
                     Ok(true) => {}
@@ -216,6 +266,31 @@ fn more(source: &mut impl BufRead, row: &mut Vec<u8>) -> io::Result<bool> {
     Ok(row.len() > before)
 }
 
+/// Whether what there is of a row is more than a row may have.
+fn is_too_large(row: &[u8], most: usize) -> bool {
+    row.trim_ascii_start().len() > most.saturating_add(LINE_END)
+}
+
+/// Goes to the end of a row, what is held of which the format has seen, and gives how long it is.
+fn skip<F: RowFormat>(held: Vec<u8>, source: &mut impl BufRead, format: &F) -> io::Result<usize> {
+    let (mut read, mut length) = (held.trim_ascii_start().len(), held.trim_ascii().len());
+    drop(held);
+    loop {
+        let bytes = source.fill_buf()?;
+        let end = format.end(bytes, false);
+        let bytes = &bytes[..end.unwrap_or(bytes.len())];
+        let (count, filled) = (bytes.len(), bytes.trim_ascii_end().len());
+        if filled > 0 {
+            length = read + filled;
+        }
+        read += count;
+        source.consume(count);
+        if end.is_some() || count == 0 {
+            return Ok(length);
+        }
+    }
+}
+
 /// A text of which something was put back.
 struct Ahead<R> {
     bytes: io::Cursor<Vec<u8>>,
@@ -250,14 +325,22 @@ impl<R: BufRead> BufRead for Ahead<R> {
 }
 
 /// The first row of a text, and the text behind it. The row isn't whole if the text ends within.
+///
+/// # Errors
+/// The text can't be read, or the row is larger than a row may be.
 pub(crate) fn first_row<R: BufRead, F: RowFormat>(
     mut source: R,
     format: &F,
+    max_row: usize,
 ) -> io::Result<(Vec<u8>, impl BufRead + use<R, F>)> {
     let mut row = Vec::new();
     let end = loop {
-        if let Some(end) = format.end(&row) {
+        if let Some(end) = format.end(&row, true) {
             break end;
+        }
+        if is_too_large(&row, max_row) {
+            let what = format!("its first row doesn't end within {} (`batch.max_row`)", Bytes(max_row as u64));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
         }
         if !more(&mut source, &mut row)? {
             break row.len();
@@ -265,6 +348,66 @@ pub(crate) fn first_row<R: BufRead, F: RowFormat>(
     };
     let behind = row.split_off(end);
     Ok((row, io::Cursor::new(behind).chain(source)))
+}
+
+/// The first rows of a text, for who looks at them: of what is too large for a row there is an empty line, so that one row is held.
+pub(crate) struct Sample<'a, F, R> {
+    source: Ahead<R>,
+    format: &'a F,
+    max_row: usize,
+    row: io::Cursor<Vec<u8>>,
+    /// The first row that is left out.
+    pub(crate) large: Option<BadRow>,
+    failed: Option<io::Error>,
+}
+
+impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
+    pub(crate) fn new(source: R, format: &'a F, max_row: usize) -> Self {
+        let source = Ahead { bytes: io::Cursor::default(), rest: source };
+        Self { source, format, max_row, row: io::Cursor::default(), large: None, failed: None }
+    }
+
+    /// The next row; nothing at the end.
+    fn next_row(&mut self) -> io::Result<Vec<u8>> {
+        let mut row = Vec::new();
+        loop {
+            if let Some(end) = self.format.end(&row, true) {
+                if end < row.len() {
+                    self.source.put_back(row.split_off(end));
+                }
+                return Ok(row);
+            }
+            if is_too_large(&row, self.max_row) {
+                let length = skip(mem::take(&mut row), &mut self.source, self.format)?;
+                self.large.get_or_insert_with(|| BadRow::too_large(length, self.max_row));
+                return Ok(b"\n".to_vec());
+            }
+            match more(&mut self.source, &mut row) {
+                Ok(true) => {}
+                Ok(false) => return Ok(row),
+                // What is wrong with what there is of it comes first.
+                Err(error) if !row.is_empty() => {
+                    self.failed = Some(error);
+                    return Ok(row);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl<F: RowFormat, R: BufRead> Read for Sample<'_, F, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.row.read(into)?;
+        if read > 0 {
+            return Ok(read);
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        self.row = io::Cursor::new(self.next_row()?);
+        self.row.read(into)
+    }
 }
 
 /// The batch without the memory that nothing is in: with arrow-json 59.3 a column of views has room for a view for each byte of its
@@ -296,6 +439,9 @@ impl<F: RowFormat, R: BufRead> Iterator for Rows<F, R> {
             if self.ended {
                 return None;
             }
+            if let Some(length) = self.skipped.take() {
+                return Some(Err(BadRow::too_large(length, self.max_row)));
+            }
             let Some(rows) = self.again.pop() else {
                 if let Some(message) = self.broken.take() {
                     self.ended = true;
@@ -321,13 +467,19 @@ impl<F: RowFormat, R: BufRead> Iterator for Rows<F, R> {
                 self.taken.clear();
                 continue;
             }
-            let decoded = decoded(&self.format, self.bytes(&rows), rows.len());
-            if decoded.is_err() && rows.len() > 1 {
+            let longest = rows.clone().map(|row| self.bytes(&(row..row + 1)).trim_ascii().len()).max().unwrap_or(0);
+            let large = longest > self.max_row;
+            let decoded = if large { Ok(None) } else { decoded(&self.format, self.bytes(&rows), rows.len()) };
+            if (large || decoded.is_err()) && rows.len() > 1 {
                 let middle = rows.start.midpoint(rows.end);
                 self.again.extend([middle..rows.end, rows.start..middle]);
                 continue;
             }
-            let bad = decoded.as_ref().err().map(|error| self.format.bad(self.bytes(&rows), error));
+            let bad = match &decoded {
+                _ if large => Some(BadRow::too_large(longest, self.max_row)),
+                Err(error) => Some(self.format.bad(self.bytes(&rows), error)),
+                Ok(_) => None,
+            };
             if self.again.is_empty() {
                 self.taken.clear();
             }

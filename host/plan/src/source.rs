@@ -17,7 +17,7 @@ use datafusion::{
 use dflow_io::{FileReader, IoError, LineReader, SourceReader, Split};
 use dflow_operators::{PartitionedReader, Partitions, Reader, SourceExec, SourceSpec, TaskScope, is_split};
 use dflow_pipeline::{
-    At, BatchLimits, Fault, Format, Mistake, Name, Pipeline, Read, ReadAs, SourceSchema, Stage, Verb,
+    At, BatchLimits, Bytes, Fault, Format, Mistake, Name, Pipeline, Read, ReadAs, SourceSchema, Stage, Verb,
 };
 use futures::future::join_all;
 
@@ -132,10 +132,11 @@ pub(crate) async fn read(
     name: &Name,
     read: &Read,
     splits: Vec<Split>,
+    max_row: Bytes,
 ) -> Result<Source, Vec<Mistake>> {
     let at = At::stage(name);
     let pinned = read.schema.as_ref().map(|s| schema(&at.key("schema"), s)).transpose()?;
-    reading(environment, &at, read, splits, pinned).await
+    reading(environment, &at, read, splits, pinned, max_row).await
 }
 
 /// `read` of files that aren't here, when it is remembered which columns they had: nothing is read of it. `None` when some are here,
@@ -150,7 +151,8 @@ pub(crate) async fn absent(environment: &Environment, name: &Name, read: &Read) 
     let at = At::stage(name);
     let format = read.format.or_else(|| read.path.iter().find_map(|path| Format::of_name(path)))?;
     let read = Read { format: Some(format), ..read.clone() };
-    reading(environment, &at, &read, Vec::new(), Some(schema(&at, remembered).ok()?)).await.ok()
+    let pinned = Some(schema(&at, remembered).ok()?);
+    reading(environment, &at, &read, Vec::new(), pinned, BatchLimits::default().max_row).await.ok()
 }
 
 /// What reads these files.
@@ -160,6 +162,7 @@ async fn reading(
     read: &Read,
     splits: Vec<Split>,
     mut pinned: Option<SchemaRef>,
+    max_row: Bytes,
 ) -> Result<Source, Vec<Mistake>> {
     let format = format(at, read, &splits).map_err(|m| vec![m])?;
     let partitions = match format.is_table() {
@@ -203,10 +206,9 @@ async fn reading(
         }
         (Format::Csv | Format::Jsonl | Format::Json | Format::Arrow, _) => {
             let (stores, csv, codec, files) = (stores.clone(), read.csv.clone(), read.codec, splits.clone());
-            let reading = environment
-                .stores
-                .io()
-                .spawn_blocking(move || TabularReader::new(stores, format, csv, codec, &files, pinned));
+            let reading = environment.stores.io().spawn_blocking(move || {
+                TabularReader::new(stores, format, csv, codec, &files, pinned, max_row.0 as usize)
+            });
             let reader = reading.await.unwrap_or_else(|e| Err(IoError::new(Fault::Internal, e.to_string())));
             let reader = Arc::new(reader.map_err(|e| vec![of_io(at.key("read"), &e)])?);
             named(at, read, &splits, reader.schema())?;

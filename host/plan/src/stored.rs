@@ -75,7 +75,7 @@ pub fn stored_rows(path: &Path, format: Format, codec: Codec, schema: &SchemaRef
             let content: Box<dyn std::io::Read> =
                 if format == Format::Json { Box::new(JsonDocument::new(content)) } else { Box::new(content) };
             let objects = Objects::new(Arc::clone(schema)).strict().in_lines(format == Format::Jsonl);
-            let rows = Rows::new(BufReader::with_capacity(1 << 20, content), objects, ROWS);
+            let rows = Rows::new(BufReader::with_capacity(1 << 20, content), objects, ROWS, usize::MAX);
             Box::new(rows.map_err(|e| wrong(e.to_string()))?.map(|row| row.map_err(|bad| bad.message)))
         }
         Format::Text | Format::Html | Format::Blob => return Err(wrong("it holds no rows".to_owned())),

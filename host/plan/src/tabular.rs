@@ -26,7 +26,7 @@ use crate::{
     json_document::JsonDocument,
     json_rows::Objects,
     json_types::JsonTypes,
-    rows::{BadRow, Rows},
+    rows::{BadRow, Rows, Sample},
 };
 
 /// Rows that types are inferred from.
@@ -61,7 +61,7 @@ impl std::fmt::Debug for TabularReader {
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, BadRow>>>;
 
 impl TabularReader {
-    /// Reads files with a pinned schema, or the one that their first rows show: on a thread that may block.
+    /// Reads files with a pinned schema, or the one that their first rows of at most `max_row` bytes show: on a thread that may block.
     pub(crate) fn new(
         stores: Stores,
         format: Format,
@@ -69,10 +69,11 @@ impl TabularReader {
         codec: Option<Codec>,
         splits: &[Split],
         pinned: Option<SchemaRef>,
+        max_row: usize,
     ) -> Result<Self, IoError> {
         let (schema, pinned) = match pinned {
             Some(schema) => (schema, true),
-            None => (schema_of(&stores, format, &csv, codec, splits)?, false),
+            None => (schema_of(&stores, format, &csv, codec, splits, max_row)?, false),
         };
         Ok(Self { stores, format, csv, codec, schema, pinned })
     }
@@ -86,19 +87,19 @@ impl TabularReader {
     fn open_file(&self, split: &Split, projection: &[usize], limits: &BatchLimits) -> Result<Batches, IoError> {
         let failed = |e: ArrowError| unreadable(split, self.format, &e.to_string());
         let wanted = Arc::new(self.schema.project(projection).map_err(failed)?);
-        let rows = limits.rows as usize;
+        let (rows, max_row) = (limits.rows as usize, limits.max_row.0 as usize);
         let file = self.stores.reader(split, self.codec)?;
         let objects = || Objects::new(wanted.clone()).coerced(self.pinned);
         let batches: Batches = match self.format {
             Format::Csv => {
                 let file = BufReader::with_capacity(BUFFER, file);
                 if self.csv.header {
-                    let records = Records::by_name(file, &self.csv, &self.schema, projection);
+                    let records = Records::by_name(file, &self.csv, &self.schema, projection, max_row);
                     let (records, file) = records.map_err(|e| unreadable(split, self.format, &e))?;
-                    Box::new(Rows::new(file, records, rows).map_err(failed)?)
+                    Box::new(Rows::new(file, records, rows, max_row).map_err(failed)?)
                 } else {
                     let records = Records::by_place(&self.csv, &self.schema, projection);
-                    Box::new(Rows::new(file, records, rows).map_err(failed)?)
+                    Box::new(Rows::new(file, records, rows, max_row).map_err(failed)?)
                 }
             }
             Format::Arrow => {
@@ -107,11 +108,11 @@ impl TabularReader {
             }
             Format::Json => {
                 let file = BufReader::with_capacity(BUFFER, JsonDocument::new(file));
-                Box::new(Rows::new(file, objects(), rows).map_err(failed)?)
+                Box::new(Rows::new(file, objects(), rows, max_row).map_err(failed)?)
             }
             _ => {
                 let file = unmarked(file).map_err(|e| unreadable(split, self.format, &e.to_string()))?;
-                Box::new(Rows::new(file, objects().in_lines(true), rows).map_err(failed)?)
+                Box::new(Rows::new(file, objects().in_lines(true), rows, max_row).map_err(failed)?)
             }
         };
         Ok(Box::new(batches.map(move |batch| Ok(fit(&batch?, &wanted)?))))
@@ -136,6 +137,10 @@ impl TabularReader {
                 SourceBatch { rows, runs: Vec::new(), failed }
             };
             let broken = |position: u64, bad: &BadRow| {
+                if bad.fault == Fault::Limit {
+                    let what = format!("row {} of `{}` {}", position + 1, split.uri(), bad.message);
+                    return IoError::new(bad.fault, what);
+                }
                 let place = match self.format {
                     // What a document's outside says has the row already.
                     Format::Json if bad.message.contains("row ") => String::new(),
@@ -241,9 +246,13 @@ fn schema_of(
     options: &CsvOptions,
     codec: Option<Codec>,
     splits: &[Split],
+    max_row: usize,
 ) -> Result<SchemaRef, IoError> {
     let mut values = Vec::new();
     let failed = |split: &Split, e: String| unreadable(split, format, &e);
+    let left_out = |split: &Split, row: &BadRow| failed(split, format!("a row {}", row.message));
+    let objects = Objects::new(Arc::new(Schema::empty())).in_lines(format == Format::Jsonl);
+    let records = Records::by_place(options, &Arc::new(Schema::empty()), &[]);
     let mut types = JsonTypes::default();
     let (mut csv, mut seen, mut broken) = (Schema::empty(), 0, None);
     let mixed = |split: &Split, what: String| {
@@ -257,7 +266,9 @@ fn schema_of(
                 return schema.map(|schema| viewed(&schema)).map_err(|e| failed(split, e));
             }
             Format::Json => {
-                let rows = serde_json::Deserializer::from_reader(BufReader::new(JsonDocument::new(file)));
+                let sample = Sample::new(BufReader::new(JsonDocument::new(file)), &objects, max_row);
+                let mut sample = BufReader::new(sample);
+                let rows = serde_json::Deserializer::from_reader(&mut sample);
                 for (i, row) in rows.into_iter::<serde_json::Value>().take(INFERRED_FROM - values.len()).enumerate() {
                     let row = row.map_err(|e| {
                         // Where in the document it stands is known for what the decoder meets, not for what we said.
@@ -267,14 +278,22 @@ fn schema_of(
                     types.row(i as u64 + 1, &row).map_err(|what| mixed(split, what))?;
                     values.push(row);
                 }
+                if let Some(row) = &sample.get_ref().large {
+                    broken.get_or_insert_with(|| left_out(split, row));
+                }
                 if values.len() >= INFERRED_FROM {
                     break;
                 }
             }
             Format::Csv => {
+                let sample = records.sample(file, max_row).map_err(|e| failed(split, e.to_string()))?;
                 let (found, count) = csv_rows::format(options)
-                    .infer_schema(file, Some(INFERRED_FROM))
+                    .infer_schema(sample, Some(INFERRED_FROM))
                     .map_err(|e| failed(split, e.to_string()))?;
+                let again = records.sample(stores.reader(split, codec)?, max_row);
+                let found =
+                    again.map_err(ArrowError::from).and_then(|again| csv_rows::zoned(again, options, found, count));
+                let found = found.map_err(|e| failed(split, e.to_string()))?;
                 if csv.fields().is_empty() {
                     csv = found;
                 } else {
@@ -289,7 +308,9 @@ fn schema_of(
                 }
             }
             _ => {
-                for (i, line) in unmarked(file).map_err(|e| failed(split, e.to_string()))?.lines().enumerate() {
+                let file = unmarked(file).map_err(|e| failed(split, e.to_string()))?;
+                let mut sample = BufReader::new(Sample::new(file, &objects, max_row));
+                for (i, line) in sample.by_ref().lines().enumerate() {
                     let line = line.map_err(|e| failed(split, e.to_string()))?;
                     if line.trim().is_empty() {
                         continue;
@@ -313,6 +334,9 @@ fn schema_of(
                     if values.len() >= INFERRED_FROM {
                         break;
                     }
+                }
+                if let Some(row) = &sample.get_ref().large {
+                    broken.get_or_insert_with(|| left_out(split, row));
                 }
                 if values.len() >= INFERRED_FROM {
                     break;
@@ -406,7 +430,7 @@ mod tests {
         let stores = Stores::new(&Pipeline::default(), folder.path(), |_| None, Handle::current()).expect("stores");
         let splits = stores.list("*.arrow").await.expect("files");
         let reader = |splits: &[Split]| {
-            TabularReader::new(stores.clone(), Format::Arrow, CsvOptions::default(), None, splits, None)
+            TabularReader::new(stores.clone(), Format::Arrow, CsvOptions::default(), None, splits, None, usize::MAX)
         };
         let read = reader(&splits).expect("the first one is whole");
         let batches = read.open(Arc::from(splits.as_slice()), Arc::from([0]), BatchLimits::default());

@@ -1,0 +1,167 @@
+//! Texts as values of a type, with nothing cut off.
+//!
+//! Where a type has fewer digits than a text, Arrow (59.3) keeps those that it has; it takes a moment's day for a date, and forgets its
+//! zone.
+
+use std::sync::Arc;
+
+use datafusion::arrow::{
+    array::{Array, ArrayRef, AsArray, PrimitiveArray},
+    compute::{cast, kernels::cast_utils::parse_decimal},
+    datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, TimeUnit},
+    error::ArrowError,
+};
+
+use crate::{rows::short, type_text};
+
+/// The longest number whose digits Arrow counts.
+const LONGEST: usize = 255;
+
+/// Whether Arrow cuts a text that says more than a value of a type holds.
+pub(crate) fn can_cut(of: &DataType) -> bool {
+    of.is_decimal() || of.is_temporal()
+}
+
+/// Whether a text says more than a value of a type holds. Of what is no such value at all it means nothing.
+pub(crate) fn is_cut(text: &str, by: &DataType) -> bool {
+    match by {
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => text.len() > LONGEST || digits(text) > i64::from(*scale),
+        // A number counts days or units.
+        DataType::Duration(_) => digits(text) > 0,
+        by if by.is_integer() || text.parse::<f64>().is_ok() => digits(text) > 0,
+        DataType::Date32 => {
+            let behind = text.get(10..).unwrap_or_default();
+            !text.starts_with(['+', '-']) && !behind.bytes().all(|byte| b"Tt 0:.+-Zz".contains(&byte))
+        }
+        DataType::Date64 => second_digits(text) > kept(TimeUnit::Millisecond) || !is_utc(text),
+        DataType::Timestamp(unit, zone) => second_digits(text) > kept(*unit) || zone.is_none() && !is_utc(text),
+        DataType::Time32(unit) | DataType::Time64(unit) => second_digits(text) > kept(*unit),
+        _ => false,
+    }
+}
+
+/// How many digits behind the point a number needs. Where it ends with zeros before the point they are fewer than none.
+fn digits(number: &str) -> i64 {
+    let (number, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (significant, fraction) = (whole.trim_end_matches('0'), fraction.trim_end_matches('0'));
+    let needed = match (significant, fraction) {
+        ("" | "-" | "+", "") => return i64::MIN,
+        (_, "") => significant.len() as i64 - whole.len() as i64,
+        _ => fraction.len() as i64,
+    };
+    // Arrow counts no further than this.
+    exponent.parse::<i16>().map_or(i64::MAX, |exponent| needed - i64::from(exponent))
+}
+
+/// How many digits behind the seconds of a clock say something.
+fn second_digits(clock: &str) -> usize {
+    let (_, behind) = clock.split_once('.').unwrap_or_default();
+    let end = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
+    behind[..end].trim_end_matches('0').len()
+}
+
+/// How many of them a type keeps.
+fn kept(unit: TimeUnit) -> usize {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    }
+}
+
+/// The zone that a moment is written with; empty where there is none.
+pub(crate) fn zone(moment: &str) -> &str {
+    let clock = moment.get(10..).unwrap_or_default();
+    clock.trim_start_matches(|c: char| c.is_ascii_digit() || "Tt :.".contains(c))
+}
+
+/// Whether a moment has no zone, or UTC's.
+fn is_utc(moment: &str) -> bool {
+    let zone = zone(moment);
+    matches!(zone, "Z" | "z" | "UTC") || zone.bytes().all(|byte| b"+-:0".contains(&byte))
+}
+
+/// What is said of a value that isn't one of its column.
+pub(crate) fn unlike(field: &Field, value: &str) -> String {
+    format!("column `{}`: `{}` is no {}", field.name(), short(value), type_text(field.data_type()))
+}
+
+/// A column of texts (as views) as values of its type.
+///
+/// # Errors
+/// One of them isn't one, or something of it would be cut off.
+pub(crate) fn typed(texts: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    let to = field.data_type();
+    let values = match to {
+        DataType::Decimal32(precision, scale) => decimals::<Decimal32Type>(texts, *precision, *scale)?,
+        DataType::Decimal64(precision, scale) => decimals::<Decimal64Type>(texts, *precision, *scale)?,
+        DataType::Decimal128(precision, scale) => decimals::<Decimal128Type>(texts, *precision, *scale)?,
+        DataType::Decimal256(precision, scale) => decimals::<Decimal256Type>(texts, *precision, *scale)?,
+        _ => cast(texts, to)?,
+    };
+    let mut given = texts.as_string_view().iter().enumerate();
+    match given.find_map(|(row, text)| text.filter(|text| values.is_null(row) || is_cut(text, to))) {
+        Some(text) => Err(ArrowError::ParseError(unlike(field, text))),
+        None => Ok(values),
+    }
+}
+
+/// Texts as decimals, null where one isn't: a cast of Arrow's goes through 256 bits.
+fn decimals<T: DecimalType>(texts: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, ArrowError> {
+    let texts = texts.as_string_view().iter();
+    let values = texts.map(|text| parse_decimal::<T>(text?, precision, scale).ok());
+    Ok(Arc::new(values.collect::<PrimitiveArray<T>>().with_precision_and_scale(precision, scale)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse_type;
+
+    #[test]
+    fn what_a_type_cuts() {
+        for (text, by, cut) in [
+            ("1.25", "decimal128(10, 2)", false),
+            ("1.2500", "decimal128(10, 2)", false),
+            ("1.256", "decimal128(10, 2)", true),
+            ("125.6e-1", "decimal128(10, 2)", false),
+            ("1.256e1", "decimal128(10, 2)", false),
+            ("1e-3", "decimal32(9, 2)", true),
+            ("-0.000", "decimal64(9, 0)", false),
+            ("1e40000", "decimal256(76, 2)", true),
+            ("100", "decimal128(10, 0)", false),
+            ("1.9", "int64", true),
+            ("1.5e1", "int64", false),
+            ("1.9", "duration(ms)", true),
+            ("2024-01-02", "date", false),
+            ("20240102", "date", false),
+            ("+12024-01-02", "date", false),
+            ("2024-01-02T00:00:00.000Z", "date", false),
+            ("2024-01-02T10:00:00", "date", true),
+            ("2024-01-02T00:00:00+02:00", "date", true),
+            ("19724.5", "date", true),
+            ("2024-01-02T10:00:00", "timestamp(s)", false),
+            ("2024-01-02T10:00:00.500", "timestamp(s)", true),
+            ("2024-01-02T10:00:00.500", "timestamp(ms)", false),
+            ("2024-01-02 10:00:00.1234567Z", "timestamp", true),
+            ("2024-01-02 10:00:00.1234560 +02:00", "timestamp", false),
+            ("2024-01-02 10:00:00 Europe/Berlin", "timestamp(s, UTC)", false),
+            ("2024-01-02T10:00:00+02:00", "timestamp(us)", true),
+            ("2024-01-02T10:00:00Z", "timestamp(us)", false),
+            ("2024-01-02 100000+00", "timestamp(us)", false),
+            ("2024-01-02 100000+04", "timestamp(us)", true),
+            ("1700000000.5", "timestamp(ms)", true),
+            ("1700000000", "timestamp(s)", false),
+            ("10:00:00.5", "time32(s)", true),
+            ("10:00:00.5 PM", "time32(ms)", false),
+        ] {
+            let by = parse_type(by).unwrap_or_else(|| panic!("{by}"));
+            assert_eq!(is_cut(text, &by), cut, "{text} {by}");
+        }
+    }
+}
