@@ -12,7 +12,7 @@ use datafusion::arrow::{
 use dflow_pipeline::CsvOptions;
 
 use crate::{
-    rows::{BadRow, RowFormat, first_row, short},
+    rows::{BadRow, RowFormat, first_row, said, short},
     type_text,
 };
 
@@ -135,9 +135,7 @@ impl RowFormat for Records {
             let values = count + usize::from(end.is_none());
             format!("it has {values} {}, and there are {columns} columns", if values == 1 { "value" } else { "values" })
         } else {
-            parsed().unwrap_or_else(|| {
-                text.trim_start_matches("Csv error: ").trim_start_matches("Parser error: ").to_owned()
-            })
+            parsed().unwrap_or_else(|| said(&text).to_owned())
         };
         BadRow { message, last: false }
     }

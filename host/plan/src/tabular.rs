@@ -29,7 +29,7 @@ use crate::{
     json_document::JsonDocument,
     json_rows::Objects,
     json_types::JsonTypes,
-    rows::{BadRow, Rows},
+    rows::{BadRow, Rows, said},
 };
 
 /// Rows that types are inferred from.
@@ -246,7 +246,7 @@ fn unmarked(file: impl Read) -> io::Result<impl BufRead> {
 
 /// The failure of a file that was opened.
 fn unreadable(split: &Split, format: Format, why: &str) -> IoError {
-    let why = why.lines().next().unwrap_or_default().trim_start_matches("Io error: ");
+    let why = said(why.lines().next().unwrap_or_default());
     IoError::new(Fault::Data, format!("`{}` can't be read as {}: {why}", split.uri(), format.as_str()))
 }
 
