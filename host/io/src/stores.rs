@@ -1,11 +1,14 @@
 //! Where bytes are: the volumes of a pipeline.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
+    collections::BTreeMap,
+    fs::{File, Metadata},
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -18,7 +21,7 @@ use crate::{
     bucket::{Bucket, Variables},
     content::Content,
     location::{ABSOLUTE, Location, RELATIVE},
-    web::{Request, Web},
+    web::{CHANGED, CHANGED_MEANWHILE, Request, Web},
 };
 
 /// The places that a pipeline's paths mean: `volume://path`, `file:///absolute`, `/absolute`, or relative to the pipeline's
@@ -34,8 +37,6 @@ struct Inner {
     disk: Arc<LocalFileSystem>,
     variables: Variables,
     io: Handle,
-    /// The files whose stored bytes could not be read to their end.
-    broken: Mutex<BTreeSet<String>>,
 }
 
 /// Where a volume is.
@@ -47,19 +48,44 @@ enum Root {
     Bucket(Arc<Bucket>),
 }
 
-/// The stored bytes of a file, of which it is remembered when they break off.
+/// A file on this machine, read from its start to its end. Who writes it anew in its place makes it shorter first: what was read is then
+/// of neither version. One that only grows is read as far as it goes, and one that is replaced stays what it was for who has it open.
+struct LocalFile {
+    file: File,
+    opened: Metadata,
+}
+
+impl LocalFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        Ok(Self { opened: file.metadata()?, file })
+    }
+}
+
+impl Read for LocalFile {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        if read == 0 && !into.is_empty() {
+            let (then, now) = (&self.opened, self.file.metadata()?);
+            if now.len() < then.len() || (now.len() == then.len() && now.modified().ok() != then.modified().ok()) {
+                return Err(io::Error::other(CHANGED_MEANWHILE));
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// The stored bytes of a file, of which it is told when they break off.
 struct Watched {
     stored: Box<dyn Read + Send>,
-    stores: Stores,
-    identity: String,
+    broke_off: Arc<AtomicBool>,
 }
 
 impl Read for Watched {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.stored.read(into).inspect_err(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
-                let mut broken = self.stores.inner.broken.lock().unwrap_or_else(PoisonError::into_inner);
-                broken.insert(self.identity.clone());
+                self.broke_off.store(true, Relaxed);
             }
         })
     }
@@ -113,8 +139,8 @@ impl Stores {
         }
         roots.insert(ABSOLUTE.to_owned(), Root::Folder(PathBuf::from("/")));
         roots.insert(RELATIVE.to_owned(), Root::Folder(folder));
-        let (disk, broken) = (Arc::new(LocalFileSystem::new()), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { roots, disk, variables, io, broken }) })
+        let disk = Arc::new(LocalFileSystem::new());
+        Ok(Self { inner: Arc::new(Inner { roots, disk, variables, io }) })
     }
 
     /// What makes the requests that a plugin is granted; `None` when it is granted none.
@@ -147,31 +173,47 @@ impl Stores {
         }
     }
 
-    /// The content of a split's file, to be read on a thread that may block. `request` is one for it that was made before.
-    pub(crate) fn open(&self, split: &Split, codec: Codec, request: Option<Request>) -> io::Result<Content> {
+    /// The stored bytes of a split's file, to be read on a thread that may block.
+    fn stored(&self, split: &Split, request: Option<Request>) -> io::Result<Box<dyn Read + Send>> {
         let stored: Box<dyn Read + Send> = match (request.or_else(|| self.request(split)), self.local_path(split)) {
             (Some(request), _) => Box::new(request.answer(self.io())?),
-            (None, Some(path)) => Box::new(File::open(path)?),
+            (None, Some(path)) => Box::new(LocalFile::open(&path)?),
             (None, None) => return Err(io::Error::other("it is neither here nor on the web")),
         };
-        let stored = Watched { stored, stores: self.clone(), identity: split.identity() };
-        Content::new(codec, Box::new(stored), Some(self.io().clone()))
+        Ok(stored)
     }
 
-    /// Whether a split's file was opened and then not read to its end, for a reason outside. Who decodes it can't tell that from what
-    /// is wrong with its content.
-    pub fn broke_off(&self, split: &Split) -> bool {
-        self.inner.broken.lock().unwrap_or_else(PoisonError::into_inner).contains(&split.identity())
+    /// The content of a split's file, to be read on a thread that may block. `request` is one for it that was made before.
+    pub(crate) fn open(&self, split: &Split, codec: Codec, request: Option<Request>) -> io::Result<Content> {
+        Content::new(codec, self.stored(split, request)?, Some(self.io().clone()))
+    }
+
+    /// What is wrong with a split's file on this machine if it isn't what was listed (fault `Outside`): who reads parts of it one after the other
+    /// may have those of both versions. Nothing if it can't be found, which reading tells.
+    pub fn changed(&self, split: &Split) -> Option<IoError> {
+        let now = self.local_path(split)?.metadata().ok()?;
+        (Split::of_file(split.location(), &now).etag != split.etag)
+            .then(|| IoError::new(Fault::Outside, format!("can't read `{}`: {CHANGED}", split.uri())))
     }
 
     /// The content of a split's file, decompressed by a codec or by the one that its name says, to be read on a thread that may
-    /// block: on the web each read waits for the server.
+    /// block: on the web each read waits for the server. `broke_off` becomes true when it can't be read to its end for a reason
+    /// outside: who decodes it can't tell that from what is wrong with its content.
     ///
     /// # Errors
     /// It can't be read (fault `Outside`), or is empty although it should be compressed (`Data`).
-    pub fn reader(&self, split: &Split, codec: Option<Codec>) -> Result<impl Read + Send + use<>, IoError> {
+    pub fn reader(
+        &self,
+        split: &Split,
+        codec: Option<Codec>,
+        broke_off: &Arc<AtomicBool>,
+    ) -> Result<impl Read + Send + use<>, IoError> {
         let codec = codec.unwrap_or_else(|| Codec::of_name(&split.path));
-        self.open(split, codec, None).map_err(|error| {
+        let content = self.stored(split, None).and_then(|stored| {
+            let stored = Watched { stored, broke_off: Arc::clone(broke_off) };
+            Content::new(codec, Box::new(stored), Some(self.io().clone()))
+        });
+        content.map_err(|error| {
             let (fault, message) = crate::content::describe(codec, &split.uri(), "", error);
             IoError::new(fault, message)
         })
@@ -327,7 +369,7 @@ impl Stores {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, time::UNIX_EPOCH};
 
     use object_store::ObjectStoreExt;
 
@@ -381,5 +423,41 @@ mod tests {
         fs::remove_file(ground.path("side.txt")).unwrap();
         let error = block_on(nested.read(&split)).unwrap_err();
         assert_eq!(error.to_string(), "can't read `../../side.txt`: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn a_file_that_is_written_anew_while_it_is_read_breaks_off() {
+        let ground = Ground::new();
+        let path = ground.path("in/a.csv");
+        let stores = ground.stores(&[("docs", "in")]);
+        let read_while = |change: &dyn Fn()| {
+            ground.write("in/a.csv", "0123456789");
+            let split = block_on(stores.list("docs://a.csv")).unwrap().remove(0);
+            assert!(stores.changed(&split).is_none());
+            let broke_off = Arc::default();
+            let mut reader = stores.reader(&split, None, &broke_off).unwrap();
+            let mut text = "0".to_owned();
+            reader.read_exact(&mut [0]).unwrap();
+            change();
+            let error = reader.read_to_string(&mut text).err().map(|error| error.to_string());
+            (text, error, broke_off.load(Relaxed), stores.changed(&split).map(|error| error.message))
+        };
+        let changed = || Some(format!("can't read `docs://a.csv`: {CHANGED}"));
+        let whole = |text: &str| (text.to_owned(), None::<String>, false, changed());
+        let broken = |text: &str| (text.to_owned(), Some(CHANGED_MEANWHILE.to_owned()), true, changed());
+        let shorter = || fs::write(&path, "abcde").unwrap();
+        assert_eq!(read_while(&shorter), broken("0bcde"));
+        let as_long = || {
+            fs::write(&path, "abcdefghij").unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        };
+        assert_eq!(read_while(&as_long), broken("0bcdefghij"));
+        let longer = || fs::write(&path, "0123456789\nabc").unwrap();
+        assert_eq!(read_while(&longer), whole("0123456789\nabc"));
+        let replaced = || {
+            ground.write("in/b.csv", "abcde");
+            fs::rename(ground.path("in/b.csv"), &path).unwrap();
+        };
+        assert_eq!(read_while(&replaced), whole("0123456789"));
     }
 }

@@ -242,6 +242,7 @@ pub(crate) fn strong(etag: &str) -> Option<&str> {
 }
 
 pub(crate) const CHANGED: &str = "it has changed since it was listed";
+pub(crate) const CHANGED_MEANWHILE: &str = "it has changed while it was read";
 
 fn told(error: object_store::Error) -> io::Error {
     io::Error::other(explain(&error))

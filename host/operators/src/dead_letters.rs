@@ -12,10 +12,9 @@ use std::{
 use datafusion::arrow::{
     array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt32Array},
     datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit},
-    error::ArrowError,
 };
 use dflow_io::{Encoder, Prepared, StagedFile, StagedFolder};
-use dflow_pipeline::{Fault, Format, Name};
+use dflow_pipeline::{Format, Name};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -122,7 +121,8 @@ impl DeadLetters {
         let letters = &mut open.letters[at];
         let kept = letters.kept.iter().filter_map(|i| Some(rows?.column(*i).clone()));
         let columns: Vec<ArrayRef> = kept.chain(told(failures, code)).collect();
-        let batch = RecordBatch::try_new(letters.schema.clone(), columns).map_err(|e| internal(&e))?;
+        let batch = RecordBatch::try_new(letters.schema.clone(), columns)
+            .map_err(|e| StepError::internal(format!("rows that failed can't be written: {e}")))?;
         letters.encoder.write(&batch)?;
         if letters.encoder.buffered_bytes() > WAITING {
             letters.encoder.relieve()?;
@@ -239,13 +239,11 @@ fn told(failures: &[RowFailure], code: Option<&str>) -> impl Iterator<Item = Arr
     columns.into_iter()
 }
 
-fn internal(error: &ArrowError) -> StepError {
-    StepError::new(Fault::Internal, format!("rows that failed can't be written: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use dflow_pipeline::Fault;
 
     use super::*;
 

@@ -227,10 +227,10 @@ impl ParquetFiles {
         let state = (AssertUnwindSafe(batches), 0u64, held);
         let batches = stream::try_unfold(Some(state), move |state| {
             let (stores, reading, wanted) = (stores.clone(), reading.clone(), wanted.clone());
-            let failure = move |reading: &Reading, wanted: &SchemaRef, read, e: &_| {
-                failure(&stores, &reading.splits, index, read, wanted, e)
-            };
             async move {
+                let failure = |reading: &Reading, wanted: &SchemaRef, read, e: &_| {
+                    failure(&stores, &reading.splits, index, read, wanted, e)
+                };
                 let Some((mut batches, read, held)) = state else { return Ok(None) };
                 held.take(group);
                 let next = AssertUnwindSafe(batches.next()).catch_unwind().await.map_err(panicked);
@@ -241,7 +241,14 @@ impl ParquetFiles {
                         reading.counters.add_to(index as u32, &spared);
                         return Ok(None);
                     }
-                    Ok(Some(batch)) => batch,
+                    // Each row group is read of the file that is there then. One that is as it was listed has been so all the time.
+                    Ok(Some(batch)) => match stores.changed(&reading.splits[index]) {
+                        None => batch,
+                        Some(e) => {
+                            let e = DataFusionError::External(e.into());
+                            return Ok(Some((failure(&reading, &wanted, read, &e), None)));
+                        }
+                    },
                     Err(e) => return Ok(Some((failure(&reading, &wanted, read, &e), None))),
                 };
                 let count = batch.num_rows() as u64;
@@ -389,13 +396,15 @@ fn failure(
     error: &DataFusionError,
 ) -> SourceBatch {
     let split = &splits[index];
-    // A file on this machine that ends too early is an error of its store, too.
-    let fault = match stores.local_path(split).is_none() && of_store(error) {
-        true => Fault::Outside,
-        false => Fault::Data,
+    let (fault, message) = match stores.changed(split) {
+        Some(changed) => (changed.fault, changed.message),
+        // A file on this machine that ends too early is an error of its store, too.
+        None if stores.local_path(split).is_none() && of_store(error) => {
+            (Fault::Outside, unreadable_parquet(split, error))
+        }
+        None => (Fault::Data, unreadable_parquet(split, error)),
     };
-    let failed =
-        vec![SourceFailure { split: index as u32, position, fault, message: unreadable_parquet(split, error) }];
+    let failed = vec![SourceFailure { split: index as u32, position, fault, message }];
     SourceBatch { rows: RecordBatch::new_empty(wanted.clone()), runs: Vec::new(), failed }
 }
 
@@ -411,9 +420,53 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> DataFusionError {
 
 #[cfg(test)]
 mod tests {
-    use parquet::errors::ParquetError;
+    use std::{fs, path::Path};
+
+    use datafusion::arrow::array::Int64Array;
+    use dflow_pipeline::Pipeline;
+    use parquet::{arrow::ArrowWriter, errors::ParquetError};
+    use tokio::runtime::Handle;
 
     use super::*;
+
+    fn write(path: &Path, numbers: Vec<i64>) {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let file = fs::File::create(path).expect("a file");
+        let mut writer = ArrowWriter::try_new(file, schema.clone(), None).expect("a writer");
+        for number in numbers {
+            let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(vec![number]))]);
+            writer.write(&batch.expect("a batch")).expect("it can be written");
+            writer.flush().expect("a row group ends");
+        }
+        writer.close().expect("it is whole");
+    }
+
+    #[tokio::test]
+    async fn no_row_is_read_of_a_file_that_was_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (folder.path().join("a.parquet"), folder.path().join("b.parquet"));
+        write(&path, vec![1, 2, 3, 4]);
+        write(&other, vec![11, 12, 13, 14, 15]);
+        let stores = Stores::new(&Pipeline::default(), folder.path(), |_| None, Handle::current()).expect("stores");
+        let splits = stores.list("a.parquet").await.expect("the file");
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let mut batches = ParquetFiles::new(&stores, &schema, Partitions::default(), None).open(Reading {
+            splits: splits.into(),
+            columns: vec![0],
+            positions: false,
+            limits: BatchLimits { rows: 1, ..BatchLimits::default() },
+            rows: None,
+            counters: Arc::default(),
+            context: Arc::new(TaskContext::default()),
+        });
+        let first = batches.next().await.expect("a batch").expect("it can be read");
+        assert_eq!((first.rows.num_rows(), first.failed.len()), (1, 0));
+        fs::rename(&other, &path).expect("it is replaced");
+        let second = batches.next().await.expect("a batch").expect("a file's failure ends no other");
+        let failed: Vec<_> = second.failed.iter().map(|failed| (failed.fault, failed.message.as_str())).collect();
+        assert_eq!(failed, [(Fault::Outside, "can't read `a.parquet`: it has changed since it was listed")]);
+        assert_eq!((second.rows.num_rows(), batches.next().await.is_none()), (0, true));
+    }
 
     #[test]
     fn what_a_store_fails_at_is_told_from_what_is_wrong_with_a_file() {

@@ -15,7 +15,6 @@ use datafusion::arrow::{
     datatypes::{DataType, Field, Schema, UInt32Type},
     error::ArrowError,
 };
-use dflow_pipeline::Fault;
 use dflow_wasm::{Piece, Processed};
 use parquet::arrow::{
     ProjectionMask,
@@ -93,7 +92,7 @@ impl Recall {
 }
 
 fn internal(error: &ArrowError) -> StepError {
-    StepError::new(Fault::Internal, format!("earlier results can't be taken: {error}"))
+    StepError::internal(format!("earlier results can't be taken: {error}"))
 }
 
 /// An id's digits as a number.

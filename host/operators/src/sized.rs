@@ -2,7 +2,8 @@
 //!
 //! A sort, a group and a filter make batches of a number of rows. With 8,192 rows of a web page each, one batch is most of a
 //! gigabyte, and merging a sort's files takes several of them. How wide rows are is known when the first ones are there: so
-//! each partition of such a node looks at them before it runs.
+//! each partition of such a node looks at them before it runs. Exchanges and joins of sorted rows have nodes of their own for that
+//! ([`ExchangeExec`], [`MergeJoinExec`]).
 //!
 //! Views make a batch hold more than its rows: a page of a Parquet file, or the batch that it was cut from, for a few of their
 //! values. A sort counts all of that for each batch that it keeps, so that it spills much too early. What it keeps is made
@@ -35,6 +36,8 @@ use datafusion::{
         ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
         aggregates::AggregateExec,
         filter::FilterExec,
+        joins::SortMergeJoinExec,
+        repartition::RepartitionExec,
         sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
         stream::RecordBatchStreamAdapter,
     },
@@ -47,6 +50,8 @@ use futures::{
 
 use crate::{
     cut::row_sizes,
+    exchange::ExchangeExec,
+    merge_join::MergeJoinExec,
     operator_exec::OperatorExec,
     scope::TaskScope,
     shared::{Shared, shared_columns},
@@ -68,6 +73,19 @@ pub fn gathered_bytes(batch: Bytes, memory: u64) -> u64 {
     (batch.0 * GATHERED).min(memory / BATCHES).max(1)
 }
 
+/// How many rows a batch of what is gathered may have in a task, and how many bytes, about.
+pub(crate) fn gathered_batch(context: &TaskContext) -> Result<(usize, u64)> {
+    let Some(scope) = context.session_config().get_extension::<TaskScope>() else {
+        return internal_err!("a node runs outside of a task");
+    };
+    Ok((scope.batch.rows.max(1) as usize, gathered_bytes(scope.batch.bytes, Memory::of(context).limit)))
+}
+
+/// How many rows of `each` bytes make a batch of about so many bytes.
+pub(crate) fn rows_of(bytes: u64, each: u64, most: usize) -> usize {
+    usize::try_from(bytes / each.max(1)).unwrap_or(most).clamp(1, most)
+}
+
 /// Whether a model is asked below.
 fn asks(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<OperatorExec>().is_some_and(OperatorExec::asks) || plan.children().into_iter().any(asks)
@@ -86,26 +104,36 @@ pub fn sized(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
                 Arc::new(SizedExec { node: node.clone(), merge, few: false }) as Arc<dyn ExecutionPlan>
             ));
         }
-        Ok(match gathers(node.as_ref()) {
-            true => {
+        let exchange = node.downcast_ref::<RepartitionExec>();
+        let sized: Arc<dyn ExecutionPlan> = match () {
+            () if !may_be_wide(node.as_ref()) => return Ok(Transformed::no(node)),
+            () if gathers(node.as_ref()) => {
                 let few = node.is::<FilterExec>() && asks(&node);
-                Transformed::yes(Arc::new(SizedExec { node, merge: None, few }) as Arc<dyn ExecutionPlan>)
+                Arc::new(SizedExec { node, merge: None, few })
             }
-            false => Transformed::no(node),
-        })
+            () if node.is::<SortMergeJoinExec>() => Arc::new(MergeJoinExec::new(node)),
+            // One that keeps an order merges, and gathers nothing.
+            () if exchange.is_some_and(|exchange| !exchange.preserve_order()) => Arc::new(ExchangeExec::new(node)),
+            () => return Ok(Transformed::no(node)),
+        };
+        Ok(Transformed::yes(sized))
     })?;
     Ok(sized.data)
 }
 
-/// Whether a node gathers rows that may be wide. One that keeps only the first rows of an order has few.
+/// Whether the rows that go into a node may be wide.
+fn may_be_wide(node: &dyn ExecutionPlan) -> bool {
+    let inputs = node.children();
+    inputs.iter().any(|input| input.schema().fields().iter().any(|field| !field.data_type().is_primitive()))
+}
+
+/// Whether a node of one input, whose partitions have nothing in common, gathers rows. One that keeps only the first rows of an order has few.
 fn gathers(node: &dyn ExecutionPlan) -> bool {
-    let of_rows = match (node.downcast_ref::<SortExec>(), node.downcast_ref::<AggregateExec>()) {
+    match (node.downcast_ref::<SortExec>(), node.downcast_ref::<AggregateExec>()) {
         (Some(sort), _) => sort.fetch().is_none(),
         (_, Some(group)) => !group.group_expr().is_true_no_grouping(),
         _ => node.downcast_ref::<FilterExec>().is_some(),
-    };
-    let inputs = node.children();
-    of_rows && inputs.iter().any(|input| input.schema().fields().iter().any(|field| !field.data_type().is_primitive()))
+    }
 }
 
 /// The physical node. It stands for the one that it runs, and for the merge of what the partitions of a sort give.
@@ -151,9 +179,7 @@ impl ExecutionPlan for SizedExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let Some(scope) = context.session_config().get_extension::<TaskScope>() else {
-            return internal_err!("a node runs outside of a task");
-        };
+        let (most, target) = gathered_batch(&context)?;
         let [input] = self.node.children()[..] else { return internal_err!("a node of several inputs can't be sized") };
         let (node, merge, properties) = (self.node.clone(), self.merge.clone(), input.properties().clone());
         let partitions = match merge {
@@ -164,8 +190,7 @@ impl ExecutionPlan for SizedExec {
         let part = || MemoryConsumer::new(node.name()).with_can_spill(true).register(context.memory_pool());
         let kept: Vec<_> = partitions.clone().filter(|_| !node.is::<FilterExec>()).map(|_| part()).collect();
         let pool = Memory::of(&context);
-        let most = if self.few { FEW } else { scope.batch.rows.max(1) as usize };
-        let target = gathered_bytes(scope.batch.bytes, pool.limit);
+        let most = if self.few { FEW } else { most };
         let first = partitions.map(|partition| {
             let rest = input.execute(partition, context.clone())?.fuse();
             Ok(First { partition, batches: Vec::new(), rest })
@@ -194,8 +219,7 @@ impl ExecutionPlan for SizedExec {
             let seen = first.iter().flat_map(|first| &first.batches);
             let (bytes, count) =
                 seen.fold((0, 0), |(bytes, count), b| (bytes + bytes_of(b), count + b.num_rows() as u64));
-            let each = (bytes / count.max(1)).max(1);
-            let size = usize::try_from(target / each).unwrap_or(most).clamp(1, most);
+            let size = rows_of(target, bytes / count.max(1), most);
             let rows = first.into_iter().map(|First { partition, batches, rest }| {
                 let (keeping, memory, keeps) = (shared.clone(), pool.clone(), sort.is_some());
                 let rest = rest.map(move |batch| match &keeping {
@@ -247,7 +271,7 @@ impl ExecutionPlan for SizedExec {
     }
 }
 
-type Batches = BoxStream<'static, Result<RecordBatch>>;
+pub(crate) type Batches = BoxStream<'static, Result<RecordBatch>>;
 
 /// The first rows of a partition, and the others.
 struct First {
@@ -282,7 +306,7 @@ fn poll_first(
 }
 
 /// The bytes of a batch's rows.
-fn bytes_of(batch: &RecordBatch) -> u64 {
+pub(crate) fn bytes_of(batch: &RecordBatch) -> u64 {
     row_sizes(batch.columns(), batch.num_rows()).iter().sum()
 }
 
@@ -343,7 +367,7 @@ impl Memory {
 }
 
 /// The same context with batches of so many rows.
-fn with_batch_size(context: &TaskContext, rows: usize) -> TaskContext {
+pub(crate) fn with_batch_size(context: &TaskContext, rows: usize) -> TaskContext {
     TaskContext::new(
         context.task_id(),
         context.session_id(),
@@ -357,13 +381,13 @@ fn with_batch_size(context: &TaskContext, rows: usize) -> TaskContext {
 }
 
 /// Rows of partitions that flow already.
-struct Given {
+pub(crate) struct Given {
     properties: Arc<PlanProperties>,
     rows: Mutex<BTreeMap<usize, SendableRecordBatchStream>>,
 }
 
 impl Given {
-    fn new(properties: Arc<PlanProperties>, rows: Vec<(usize, Batches)>) -> Arc<Self> {
+    pub(crate) fn new(properties: Arc<PlanProperties>, rows: Vec<(usize, Batches)>) -> Arc<Self> {
         let schema = properties.eq_properties.schema();
         let stream = |rows| Box::pin(RecordBatchStreamAdapter::new(schema.clone(), rows)) as SendableRecordBatchStream;
         let rows = rows.into_iter().map(|(partition, rows)| (partition, stream(rows))).collect();
@@ -448,3 +472,6 @@ fn compact_views<T: ByteViewType>(column: &ArrayRef) -> ArrayRef {
     // A quarter more is less than the copy costs.
     if held / 5 * 4 > views.total_buffer_bytes_used() { Arc::new(views.gc()) } else { column.clone() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ use datafusion::arrow::{
 
 use dflow_operators::differs;
 
+use crate::rows::said;
+
 /// What a file begins and ends with.
 const MAGIC: &[u8] = b"ARROW1";
 /// What messages begin with.
@@ -49,7 +51,7 @@ fn open<R: Read>(mut file: R) -> Result<(Stream<R>, bool), String> {
     if !begin.starts_with(&CONTINUED) {
         return Err("it is neither a file nor a stream of Arrow's".to_owned());
     }
-    let stream = StreamReader::try_new_buffered(Cursor::new(begin).chain(file), None).map_err(|e| said(&e))?;
+    let stream = StreamReader::try_new_buffered(Cursor::new(begin).chain(file), None).map_err(|e| in_our_words(&e))?;
     Ok((stream, is_file))
 }
 
@@ -110,7 +112,7 @@ impl<R: Read> Iterator for Batches<R> {
             Some(Ok(batch)) => Some(Ok(batch)),
             Some(Err(e)) => {
                 self.ended = true;
-                Some(Err(said(&e)))
+                Some(Err(in_our_words(&e)))
             }
             None => {
                 self.ended = true;
@@ -156,18 +158,17 @@ fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
             return Ok(column.clone());
         }
         cast_with_options(column, field.data_type(), &options)
-            .map_err(|e| format!("column `{}`: {}", field.name(), said(&e)))
+            .map_err(|e| format!("column `{}`: {}", field.name(), in_our_words(&e)))
     });
     let columns = columns.collect::<Result<Vec<ArrayRef>, String>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|e| said(&e))
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|e| in_our_words(&e))
 }
 
 /// What Arrow says, in our words where a file is cut.
-fn said(error: &ArrowError) -> String {
+fn in_our_words(error: &ArrowError) -> String {
     match error {
         ArrowError::IoError(_, e) if e.kind() == io::ErrorKind::UnexpectedEof => CUT.to_owned(),
-        ArrowError::IoError(_, e) => e.to_string(),
-        other => other.to_string().trim_start_matches("Ipc error: ").trim_start_matches("Parser error: ").to_owned(),
+        other => said(&other.to_string()).to_owned(),
     }
 }

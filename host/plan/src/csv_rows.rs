@@ -17,7 +17,7 @@ use dflow_pipeline::{CsvOptions, Fault};
 
 use crate::{
     exact::{can_cut, typed, unlike, zone},
-    rows::{BadRow, RowFormat, Sample, first_row, short},
+    rows::{BadRow, RowFormat, Sample, first_row, said, short},
 };
 
 /// How rows of csv are taken.
@@ -206,9 +206,7 @@ impl RowFormat for Records {
             let values = count + usize::from(end.is_none());
             format!("it has {values} {}, and there are {columns} columns", if values == 1 { "value" } else { "values" })
         } else {
-            parsed().unwrap_or_else(|| {
-                text.trim_start_matches("Csv error: ").trim_start_matches("Parser error: ").to_owned()
-            })
+            parsed().unwrap_or_else(|| said(&text).to_owned())
         };
         BadRow { message, fault: Fault::Data, last: false }
     }

@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 
 use crate::{
     exact::{can_cut, is_cut},
-    rows::{BadRow, RowFormat, decoded, short},
+    rows::{BadRow, RowFormat, decoded, said, short},
 };
 
 /// What is said when the first one is met.
@@ -202,8 +202,7 @@ fn check(array: &ArrayRef, to: &DataType, large: &Cell<bool>) -> Result<(), Arro
 fn check_field(array: &ArrayRef, field: &Field, large: &Cell<bool>) -> Result<(), ArrowError> {
     check(array, field.data_type(), large).map_err(|error| {
         let what = error.to_string();
-        let what = what.trim_start_matches("Json error: ");
-        ArrowError::JsonError(format!("whilst decoding field '{}': {what}", field.name()))
+        ArrowError::JsonError(format!("whilst decoding field '{}': {}", field.name(), said(&what)))
     })
 }
 
@@ -282,16 +281,16 @@ impl RowFormat for Objects {
         // What the decoder says of the types that were asked for is to the point.
         let whole =
             self.reader(&self.schema, 1).and_then(|mut decoder| decoder.decode(row).and_then(|_| decoder.flush()));
-        let message = said(whole.as_ref().err().unwrap_or(error));
+        let message = in_our_words(whole.as_ref().err().unwrap_or(error));
         // Where what isn't JSON ends, nobody knows.
         BadRow { message, fault: Fault::Data, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
     }
 }
 
 /// What the decoder says, in our words.
-fn said(error: &ArrowError) -> String {
+fn in_our_words(error: &ArrowError) -> String {
     let text = error.to_string();
-    let text = text.trim_start_matches("Json error: ").trim_start_matches("Io error: ");
+    let text = said(&text);
     if text.starts_with("Truncated record") {
         return "it ends within a row".to_owned();
     }

@@ -131,7 +131,7 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
             let bytes = match self.source.fill_buf() {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.broken = Some(said(&error.to_string()));
+                    self.broken = Some(said(&error.to_string()).to_owned());
                     return Err(error.into());
                 }
             };
@@ -205,7 +205,7 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
                         at = self.taken.len();
                         self.ends.push(at);
                     }
-                    Err(error) => self.broken = Some(said(&error.to_string())),
+                    Err(error) => self.broken = Some(said(&error.to_string()).to_owned()),
                 }
             }
         }
@@ -418,9 +418,10 @@ fn fitting(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
 }
 
-/// What Arrow says of bytes that can't be read.
-fn said(error: &str) -> String {
-    error.trim_start_matches("Io error: ").to_owned()
+/// What Arrow says, without its words for the kind of error.
+pub(crate) fn said(error: &str) -> &str {
+    let kinds = ["Csv error: ", "Json error: ", "Io error: ", "Ipc error: ", "Parser error: "];
+    kinds.into_iter().fold(error, |error, kind| error.trim_start_matches(kind))
 }
 
 /// A value as it is shown in a message.

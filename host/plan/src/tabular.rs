@@ -6,7 +6,10 @@
 use std::{
     io::{self, BufRead, BufReader, Read},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use datafusion::arrow::{
@@ -26,7 +29,7 @@ use crate::{
     json_document::JsonDocument,
     json_rows::Objects,
     json_types::JsonTypes,
-    rows::{BadRow, Rows, Sample},
+    rows::{BadRow, Rows, Sample, said},
 };
 
 /// Rows that types are inferred from.
@@ -78,17 +81,29 @@ impl TabularReader {
         Ok(Self { stores, format, csv, codec, schema, pinned })
     }
 
-    /// The batches of one file, in the columns of `schema`.
-    fn batches(&self, split: &Split, projection: &[usize], limits: &BatchLimits) -> Result<Batches, IoError> {
-        let opened = guarded(|| self.open_file(split, projection, limits));
+    /// The batches of one file, in the columns of `schema`. `broke_off` is that of [`Stores::reader`].
+    fn batches(
+        &self,
+        split: &Split,
+        projection: &[usize],
+        limits: &BatchLimits,
+        broke_off: &Arc<AtomicBool>,
+    ) -> Result<Batches, IoError> {
+        let opened = guarded(|| self.open_file(split, projection, limits, broke_off));
         opened.unwrap_or_else(|bad| Err(unreadable(split, self.format, &bad.message)))
     }
 
-    fn open_file(&self, split: &Split, projection: &[usize], limits: &BatchLimits) -> Result<Batches, IoError> {
+    fn open_file(
+        &self,
+        split: &Split,
+        projection: &[usize],
+        limits: &BatchLimits,
+        broke_off: &Arc<AtomicBool>,
+    ) -> Result<Batches, IoError> {
         let failed = |e: ArrowError| unreadable(split, self.format, &e.to_string());
         let wanted = Arc::new(self.schema.project(projection).map_err(failed)?);
         let (rows, max_row) = (limits.rows as usize, limits.max_row.0 as usize);
-        let file = self.stores.reader(split, self.codec)?;
+        let file = self.stores.reader(split, self.codec, broke_off)?;
         let objects = || Objects::new(wanted.clone()).coerced(self.pinned);
         let batches: Batches = match self.format {
             Format::Csv => {
@@ -129,8 +144,9 @@ impl TabularReader {
         let wanted = self.schema.project(projection).map(Arc::new);
         for (i, split) in splits.iter().enumerate() {
             let mut position = 0u64;
+            let broke_off = Arc::new(AtomicBool::new(false));
             let failure = |position: u64, e: IoError| {
-                let fault = if self.stores.broke_off(split) { Fault::Outside } else { e.fault };
+                let fault = if broke_off.load(Relaxed) { Fault::Outside } else { e.fault };
                 let failed = vec![SourceFailure { split: i as u32, position, fault, message: e.message }];
                 let rows =
                     RecordBatch::new_empty(wanted.as_ref().cloned().unwrap_or_else(|_| Arc::new(Schema::empty())));
@@ -151,7 +167,7 @@ impl TabularReader {
                 };
                 unreadable(split, self.format, &format!("{place}{}", bad.message))
             };
-            let mut batches = match self.batches(split, projection, limits) {
+            let mut batches = match self.batches(split, projection, limits, &broke_off) {
                 Ok(batches) => batches,
                 Err(e) => {
                     if out.blocking_send(Ok(failure(0, e))).is_err() {
@@ -235,7 +251,7 @@ fn unmarked(file: impl Read) -> io::Result<impl BufRead> {
 
 /// The failure of a file that was opened.
 fn unreadable(split: &Split, format: Format, why: &str) -> IoError {
-    let why = why.lines().next().unwrap_or_default().trim_start_matches("Io error: ");
+    let why = said(why.lines().next().unwrap_or_default());
     IoError::new(Fault::Data, format!("`{}` can't be read as {}: {why}", split.uri(), format.as_str()))
 }
 
@@ -259,7 +275,7 @@ fn schema_of(
         failed(split, what).hint("pin the columns that are read with `schema = { column = \"utf8\" }`")
     };
     for split in splits {
-        let file = stores.reader(split, codec)?;
+        let file = stores.reader(split, codec, &Arc::default())?;
         match format {
             Format::Arrow => {
                 let schema = guarded(|| arrow_schema(file)).unwrap_or_else(|bad| Err(bad.message));

@@ -8,7 +8,7 @@ use object_store::{GetOptions, GetRange, GetResult, ObjectStore, Result, http::H
 use tokio::time::{sleep, timeout};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{RETRIES, UNKNOWN, service::Lie, store::wrong, strong};
+use super::{CHANGED_MEANWHILE, RETRIES, UNKNOWN, service::Lie, store::wrong, strong};
 
 /// The pause before the rest is asked for, which doubles.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -96,7 +96,7 @@ impl Body {
             }
             self.breaks += 1;
             if let Ok(rest) = self.rest().await {
-                self.stream = rest.ok_or_else(|| wrong(Lie::new("it has changed while it was read")))?;
+                self.stream = rest.ok_or_else(|| wrong(Lie::new(CHANGED_MEANWHILE)))?;
                 return Ok(());
             }
         }
