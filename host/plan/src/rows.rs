@@ -196,7 +196,7 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
             } else if is_too_large(&self.taken, self.max_row) {
                 match skip(mem::take(&mut self.taken), &mut self.source, &self.format) {
                     Ok(length) => self.skipped = Some(length),
-                    Err(error) => self.broken = Some(said(&error.to_string())),
+                    Err(error) => self.broken = Some(said(&error.to_string()).to_owned()),
                 }
             } else {
                 match more(&mut self.source, &mut self.taken) {

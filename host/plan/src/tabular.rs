@@ -306,7 +306,7 @@ fn schema_of(
                 let (found, count) = csv_rows::format(options)
                     .infer_schema(sample, Some(INFERRED_FROM))
                     .map_err(|e| failed(split, e.to_string()))?;
-                let again = records.sample(stores.reader(split, codec)?, max_row);
+                let again = records.sample(stores.reader(split, codec, &Arc::default())?, max_row);
                 let found =
                     again.map_err(ArrowError::from).and_then(|again| csv_rows::zoned(again, options, found, count));
                 let found = found.map_err(|e| failed(split, e.to_string()))?;

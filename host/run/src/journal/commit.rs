@@ -11,12 +11,13 @@ use dflow_pipeline::Name;
 use rusqlite::{Transaction, params};
 
 use super::{
+    base::Base,
     dead::prepared_dead,
     files::remove,
     open::{Broken, Journal},
     replay::replayed,
     runs::int,
-    tasks::{TaskId, record, text},
+    tasks::{TaskId, record},
 };
 use crate::{
     faults::Step,
@@ -64,15 +65,15 @@ impl Journal {
         }
         let nothing = made.iter().all(|made| made.files.files.is_empty() && made.files.replaced.is_empty())
             && tasks.iter().all(|(.., result)| result.dead.is_empty());
-        let (run, faults) = (self.run.clone(), self.faults.clone());
+        let (run, faults, base) = (self.run.clone(), self.faults.clone(), self.base.clone());
         let step = if nothing { Step::Done } else { Step::Prepared };
         faults.before(step);
         let on_the_way = self.with(|db| {
             let prepare = db.transaction()?;
-            let mut on_the_way = prepared(&prepare, &run, made)?;
+            let mut on_the_way = prepared(&prepare, &base, &run, made)?;
             for (id, spec, result) in tasks {
-                on_the_way.files.extend(prepared_dead(&prepare, &run, *id, &result.dead)?);
-                record(&prepare, &run, *id, spec, result, if nothing { "done" } else { "prepared" })?;
+                on_the_way.files.extend(prepared_dead(&prepare, &base, &run, *id, &result.dead)?);
+                record(&prepare, &base, &run, *id, spec, result, if nothing { "done" } else { "prepared" })?;
                 replayed(&prepare, *id)?;
             }
             prepare.commit()?;
@@ -95,7 +96,7 @@ impl Journal {
 
     /// Publishes what is prepared, or what is left of it, and says that it is done.
     pub(super) fn publish(&mut self, on_the_way: &OnTheWay) -> Result<(), StepError> {
-        let faults = self.faults.clone();
+        let (faults, base) = (self.faults.clone(), self.base.clone());
         let files: Vec<Prepared> = on_the_way.files.iter().map(|(_, file)| file.clone()).collect();
         faults.before(Step::Published);
         if faults.expects_amid(Step::Published) {
@@ -124,7 +125,7 @@ impl Journal {
                 )?;
                 let mut published = done.prepare_cached("UPDATE file SET state = 'published' WHERE id = ?")?;
                 for (id, file) in &on_the_way.files {
-                    older.execute(params![text(&file.path)?, id])?;
+                    older.execute(params![base.text(&file.path)?, id])?;
                     published.execute([id])?;
                 }
                 let mut removed = done.prepare_cached(
@@ -132,7 +133,7 @@ impl Journal {
                      WHERE path = ?1 AND state IN ('published', 'leaving')",
                 )?;
                 for (id, path) in &on_the_way.leaving {
-                    removed.execute(params![text(path)?, id])?;
+                    removed.execute(params![base.text(path)?, id])?;
                 }
                 let mut task = done.prepare_cached("UPDATE task SET state = 'done' WHERE id = ?")?;
                 for id in &on_the_way.tasks {
@@ -148,7 +149,7 @@ impl Journal {
 }
 
 /// Names all files in the place of those that were begun.
-fn prepared(prepare: &Transaction<'_>, run: &str, made: &[Made<'_>]) -> Result<OnTheWay, Broken> {
+fn prepared(prepare: &Transaction<'_>, base: &Base, run: &str, made: &[Made<'_>]) -> Result<OnTheWay, Broken> {
     let mut on_the_way = OnTheWay::default();
     let mut begun = prepare.prepare_cached("DELETE FROM file WHERE task = ? AND sink = ? AND state = 'begun'")?;
     let mut file = prepare.prepare_cached(
@@ -161,14 +162,14 @@ fn prepared(prepare: &Transaction<'_>, run: &str, made: &[Made<'_>]) -> Result<O
         let task = task.map(|task| task.0);
         begun.execute(params![task, sink.as_str()])?;
         for one in &files.files {
-            let (temporary, path) = (text(&one.temporary)?, text(&one.path)?);
+            let (temporary, path) = (base.text(&one.temporary)?, base.text(&one.path)?);
             let (bytes, rows) = (int(one.bytes), int(one.rows));
             let splits = (!one.splits.is_empty()).then(|| serde_json::to_string(&one.splits)).transpose()?;
             file.execute(params![run, task, sink.as_str(), part, temporary, path, bytes, rows, one.row, splits])?;
             on_the_way.files.push((prepare.last_insert_rowid(), one.clone()));
         }
         for path in &files.replaced {
-            leaving.execute(params![run, task, sink.as_str(), text(path)?])?;
+            leaving.execute(params![run, task, sink.as_str(), base.text(path)?])?;
             on_the_way.leaving.push((prepare.last_insert_rowid(), path.clone()));
         }
     }

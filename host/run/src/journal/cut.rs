@@ -10,10 +10,11 @@ use dflow_pipeline::Name;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
+    base::Base,
     known::Known,
     open::Broken,
     runs::uint,
-    tasks::{TaskId, name, text},
+    tasks::{TaskId, name},
 };
 
 /// What a task did and made, split by split.
@@ -40,7 +41,7 @@ pub(crate) struct SplitFile {
 impl Known<'_> {
     /// A task split by split; `None` when that isn't known of all of its rows.
     pub(crate) fn by_split(&self, task: TaskId) -> Result<Option<SplitTask>, StepError> {
-        self.with(|db| split_task(db, task))
+        self.with(|db| split_task(db, self.base, task))
     }
 
     /// The tasks whose rows are in the single file of a sink, in their order, and how many rows each has there.
@@ -48,7 +49,7 @@ impl Known<'_> {
         self.with(|db| {
             let found = db.query_row(
                 "SELECT splits FROM file WHERE sink = ? AND path = ? AND task IS NULL AND state = 'published'",
-                params![sink.as_str(), text(path)?],
+                params![sink.as_str(), self.base.text(path)?],
                 |row| row.get::<_, Option<String>>(0),
             );
             let parts: Vec<(u32, u64)> = match found.optional()?.flatten() {
@@ -60,7 +61,7 @@ impl Known<'_> {
     }
 }
 
-fn split_task(db: &Connection, task: TaskId) -> Result<Option<SplitTask>, Broken> {
+fn split_task(db: &Connection, base: &Base, task: TaskId) -> Result<Option<SplitTask>, Broken> {
     let counted: Option<String> = db.query_row("SELECT by_split FROM task WHERE id = ?", [task.0], |row| row.get(0))?;
     let Some(counted) = counted else { return Ok(None) };
     let by_split = serde_json::from_str(&counted)?;
@@ -71,7 +72,7 @@ fn split_task(db: &Connection, task: TaskId) -> Result<Option<SplitTask>, Broken
     )?;
     let mut rows = read.query([task.0])?;
     while let Some(row) = rows.next()? {
-        let (sink, path) = (name(row, 0)?, PathBuf::from(row.get::<_, String>(1)?));
+        let (sink, path) = (name(row, 0)?, base.path(row, 1)?);
         let part: u8 = row.get(4)?;
         if part == 2 {
             dead.push((sink, path));

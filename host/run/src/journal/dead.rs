@@ -8,12 +8,13 @@ use dflow_pipeline::Name;
 use rusqlite::{Transaction, params};
 
 use super::{
+    base::Base,
     files::remove,
     history::History,
     known::Known,
     open::{Broken, Journal},
     runs::{int, uint},
-    tasks::{TaskId, name, text, whole},
+    tasks::{TaskId, name},
 };
 
 /// A file of rows that failed at a stage, and whose task stands.
@@ -34,15 +35,16 @@ pub(crate) struct DeadSource {
 /// Says under which temporary name a task may leave files of rows that failed.
 pub(super) fn begin_dead(
     begin: &Transaction<'_>,
+    base: &Base,
     run: &str,
     task: i64,
     segment: &Name,
     DeadPlace { folder, name }: &DeadPlace,
 ) -> Result<(), Broken> {
-    let (temporary, path) = (whole(folder, &format!(".{name}.tmp")), whole(folder, name));
+    let (temporary, path) = (base.text(&folder.join(format!(".{name}.tmp")))?, base.text(&folder.join(name))?);
     begin.execute(
         "INSERT INTO file (run, task, sink, part, state, temporary, path) VALUES (?, ?, ?, 2, 'begun', ?, ?)",
-        params![run, task, segment.as_str(), text(&temporary)?, text(&path)?],
+        params![run, task, segment.as_str(), temporary, path],
     )?;
     Ok(())
 }
@@ -50,6 +52,7 @@ pub(super) fn begin_dead(
 /// Names the files of rows that failed in a task.
 pub(super) fn prepared_dead(
     prepare: &Transaction<'_>,
+    base: &Base,
     run: &str,
     task: TaskId,
     dead: &[DeadFile],
@@ -61,7 +64,7 @@ pub(super) fn prepared_dead(
     )?;
     let mut files = Vec::with_capacity(dead.len());
     for DeadFile { stage, file } in dead {
-        let (temporary, path) = (text(&file.temporary)?, text(&file.path)?);
+        let (temporary, path) = (base.text(&file.temporary)?, base.text(&file.path)?);
         let (bytes, rows) = (int(file.bytes), int(file.rows));
         insert.execute(params![run, task.0, stage.as_str(), temporary, path, bytes, rows])?;
         files.push((prepare.last_insert_rowid(), file.clone()));
@@ -72,7 +75,7 @@ pub(super) fn prepared_dead(
 impl Journal {
     /// Removes the rows that failed in tasks that are gone, and in runs before this one that had `--first`.
     pub(crate) fn sweep_dead(&mut self) -> Result<(), StepError> {
-        let run = self.run.clone();
+        let (run, base) = (self.run.clone(), self.base.clone());
         let gone = self.with(|db| {
             db.execute(
                 "UPDATE task SET state = 'gone' WHERE fingerprint IS NULL AND state = 'done' AND run <> ?",
@@ -82,7 +85,7 @@ impl Journal {
                 "SELECT path FROM file WHERE part = 2 AND state = 'published'
                  AND task IN (SELECT id FROM task WHERE state = 'gone')",
             )?;
-            let paths = read.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            let paths = read.query_map([], |row| base.path(row, 0))?;
             Ok(paths.collect::<Result<Vec<_>, _>>()?)
         })?;
         if gone.is_empty() {
@@ -117,7 +120,7 @@ impl Known<'_> {
             for task in tasks {
                 let mut rows = read.query(params![task.0, stage.as_str()])?;
                 while let Some(row) = rows.next()? {
-                    let path = PathBuf::from(row.get::<_, String>(0)?);
+                    let path = self.base.path(row, 0)?;
                     let (bytes, rows) = (uint(row.get(1)?), uint(row.get(2)?));
                     files.push(Prepared { temporary: path.clone(), path, bytes, rows, row: None, splits: Vec::new() });
                 }
@@ -153,7 +156,7 @@ impl History {
             let mut sources = Vec::new();
             let mut rows = read.query([])?;
             while let Some(row) = rows.next()? {
-                let (segment, path) = (row.get::<_, String>(0)?, PathBuf::from(row.get::<_, String>(3)?));
+                let (segment, path) = (row.get::<_, String>(0)?, self.base.path(row, 3)?);
                 let (stage, run, rows) = (name(row, 1)?, row.get(2)?, uint(row.get(4)?));
                 sources.push((segment, DeadSource { stage, run, path, rows, routed: row.get(5)? }));
             }

@@ -12,14 +12,14 @@ use rusqlite::params;
 
 use super::{
     open::Journal,
-    tasks::{TaskId, forget_splits, text},
+    tasks::{TaskId, forget_splits},
 };
 use crate::faults::Step;
 
 impl Journal {
     /// Says that files were removed. Tasks that made them are gone, but those of `current`.
     pub(crate) fn removed(&mut self, paths: &[PathBuf], current: &[TaskId]) -> Result<(), StepError> {
-        let (run, faults) = (self.run.clone(), self.faults.clone());
+        let (run, faults, base) = (self.run.clone(), self.faults.clone(), self.base.clone());
         faults.before(Step::Removed);
         self.with(|db| {
             let removed = db.transaction()?;
@@ -33,8 +33,8 @@ impl Journal {
                 )?;
                 let mut gone = removed.prepare_cached("UPDATE task SET state = 'gone' WHERE id = ?")?;
                 for path in paths {
-                    let path = text(path)?;
-                    let of = tasks.query_map([path], |row| row.get::<_, Option<i64>>(0))?;
+                    let path = base.text(path)?;
+                    let of = tasks.query_map([&path], |row| row.get::<_, Option<i64>>(0))?;
                     for task in of.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
                         if !current.contains(&TaskId(task)) {
                             gone.execute([task])?;
@@ -63,13 +63,14 @@ impl Journal {
 
     /// The parts that wait for the single files of these sinks, or to be written to stdout, whoever made them.
     pub(crate) fn parts(&mut self, sinks: &[&Name]) -> Result<Vec<PathBuf>, StepError> {
+        let base = self.base.clone();
         self.with(|db| {
             let mut parts = Vec::new();
             let mut read =
                 db.prepare_cached("SELECT path FROM file WHERE sink = ? AND part = 1 AND state = 'published'")?;
             for sink in sinks {
-                let paths = read.query_map([sink.as_str()], |row| row.get::<_, String>(0))?;
-                parts.extend(paths.collect::<Result<Vec<_>, _>>()?.into_iter().map(PathBuf::from));
+                let paths = read.query_map([sink.as_str()], |row| base.path(row, 0))?;
+                parts.extend(paths.collect::<Result<Vec<_>, _>>()?);
             }
             Ok(parts)
         })

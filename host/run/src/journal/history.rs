@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
 use super::{
+    base::Base,
     lock::Lock,
     open::{Broken, open_to_read},
     runs::{moment, uint},
@@ -18,6 +19,8 @@ use crate::report::RunReport;
 pub struct History {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
+    /// What paths in it are meant from.
+    pub(super) base: Base,
     /// The run that goes on.
     now: Option<String>,
 }
@@ -66,7 +69,7 @@ impl History {
     /// It is damaged, or of a newer version.
     pub fn open(state: &Path) -> Result<Option<Self>, StepError> {
         let now = Lock::held_by(state);
-        Ok(open_to_read(state)?.map(|(db, path)| Self { db, path, now }))
+        Ok(open_to_read(state)?.map(|(db, path)| Self { db, path, base: Base::of(state), now }))
     }
 
     /// Does something with the database; its errors name the file.

@@ -12,11 +12,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
 use super::{
+    base::Base,
     history::History,
     open::{Broken, Journal},
     replay::STALE,
     runs::{moment, uint},
-    tasks::{PastTask, name, past_task, text},
+    tasks::{PastTask, name, past_task},
 };
 use crate::{
     fingerprint::{Fingerprint, Printed},
@@ -28,6 +29,8 @@ use crate::{
 pub(crate) struct Known<'a> {
     pub(super) db: &'a Connection,
     pub(super) path: &'a Path,
+    /// What paths in it are meant from.
+    pub(super) base: &'a Base,
 }
 
 /// When a segment was complete with a fingerprint.
@@ -46,14 +49,14 @@ pub(crate) struct PastOutput {
 impl Journal {
     /// To be read.
     pub(crate) fn known(&self) -> Known<'_> {
-        Known { db: &self.db, path: &self.path }
+        Known { db: &self.db, path: &self.path, base: &self.base }
     }
 }
 
 impl History {
     /// To be read.
     pub(crate) fn known(&self) -> Known<'_> {
-        Known { db: &self.db, path: &self.path }
+        Known { db: &self.db, path: &self.path, base: &self.base }
     }
 }
 
@@ -76,7 +79,8 @@ impl Known<'_> {
             while let Some(row) = rows.next()? {
                 let (id, complete, result): (i64, bool, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let replayed = row.get::<_, Option<String>>(4)?.map(|_| name(row, 4)).transpose()?;
-                let (mut task, own) = (past_task(db, id, complete, &result)?, replays.remove(&id).unwrap_or_default());
+                let mut task = past_task(db, self.base, id, complete, &result)?;
+                let own = replays.remove(&id).unwrap_or_default();
                 task.replayed = replayed;
                 match row.get::<_, Option<i64>>(3)? {
                     Some(of) => replays.entry(of).or_default().extend([task].into_iter().chain(own)),
@@ -97,7 +101,7 @@ impl Known<'_> {
                 "SELECT 1 FROM file JOIN run ON run.id = file.run
                  WHERE path = ? AND state = 'published' AND part = 0 AND pipeline = ?",
             )?;
-            Ok(read.exists(params![text(path)?, pipeline])?)
+            Ok(read.exists(params![self.base.text(path)?, pipeline])?)
         })
     }
 
@@ -108,7 +112,7 @@ impl Known<'_> {
             let mut read = db.prepare("SELECT sink, path FROM file WHERE state = 'published' AND part = 0")?;
             let mut rows = read.query([])?;
             while let Some(row) = rows.next()? {
-                own.insert(PathBuf::from(row.get::<_, String>(1)?), name(row, 0)?);
+                own.insert(self.base.path(row, 1)?, name(row, 0)?);
             }
             Ok(own)
         })
@@ -119,7 +123,7 @@ impl Known<'_> {
         self.with(|db| {
             let found = db.query_row(
                 "SELECT bytes, rows FROM file WHERE sink = ? AND path = ? AND task IS NULL AND state = 'published'",
-                params![sink.as_str(), text(path)?],
+                params![sink.as_str(), self.base.text(path)?],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             );
             let found = found.optional()?;
@@ -140,7 +144,7 @@ impl Known<'_> {
                 "SELECT path FROM file JOIN task ON task.id = file.task
                  WHERE segment = ? AND fingerprint = ? AND file.state = 'published' AND part = 0",
             )?;
-            let paths = read.query_map([segment.as_str(), STALE], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            let paths = read.query_map([segment.as_str(), STALE], |row| self.base.path(row, 0))?;
             Ok(paths.collect::<Result<_, _>>()?)
         })
     }
@@ -187,7 +191,7 @@ impl Known<'_> {
             while let Some(row) = rows.next()? {
                 let (stage, fingerprint, used) = (name(row, 0)?, row.get::<_, String>(1)?, uint(row.get(2)?));
                 let of = files.query_map(params![stage.as_str(), fingerprint], |row| {
-                    Ok((PathBuf::from(row.get::<_, String>(0)?), uint(row.get(1)?), uint(row.get(2)?)))
+                    Ok((self.base.path(row, 0)?, uint(row.get(1)?), uint(row.get(2)?)))
                 })?;
                 let of: Vec<(PathBuf, u64, u64)> = of.collect::<Result<_, _>>()?;
                 outputs.push(StoredOutput {

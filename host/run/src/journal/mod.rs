@@ -3,11 +3,13 @@
 //! Start with [`Journal`]: it is held by one run at a time ([`lock`]), and only the driver writes it. What its tables and columns
 //! mean is said in `schema.sql`; [`migrate`] brings a database of an earlier version up to date. A task's files go through
 //! [`commit`]: they are written under temporary names, `prepared` names them all, they are published, `done` says so. After a
-//! crash [`recover`] publishes what was prepared and sweeps what was merely begun. [`History`] reads what was run.
+//! crash [`recover`] publishes what was prepared and sweeps what was merely begun. [`History`] reads what was run. Paths in the project
+//! are held as [`base`] says, so that it can be moved.
 //!
 //! Deliberately absent: which tasks are done again (`reuse.rs`), and where files go (`sink.rs`).
 
 mod answers;
+mod base;
 mod commit;
 mod cut;
 mod dead;

@@ -12,6 +12,7 @@ use dflow_pipeline::Fault;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use super::{
+    base::Base,
     lock::Lock,
     migrate::{STEPS, known, migrate},
 };
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Journal {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
+    /// What paths in it are meant from.
+    pub(super) base: Base,
     /// The run that writes.
     pub(super) run: String,
     pub(super) faults: Faults,
@@ -144,6 +147,7 @@ impl Journal {
         Ok(Self {
             db,
             path,
+            base: Base::of(state),
             run: run.to_owned(),
             faults: faults.clone(),
             stores: None,
@@ -202,7 +206,7 @@ pub(super) fn opened(path: &Path) -> Result<Connection, Broken> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Answers are written beside: who begins to read, and is then to write, would be too late.
     db.set_transaction_behavior(TransactionBehavior::Immediate);
-    migrate(&mut db)?;
+    migrate(&mut db, &Base::of(path.parent().unwrap_or(path)))?;
     // What is committed from now on is on the disk, before anything is done that relies on it.
     db.pragma_update(None, "synchronous", "FULL")?;
     Ok(db)
@@ -222,7 +226,7 @@ pub(super) fn open_to_read(state: &Path) -> Result<Option<(Connection, PathBuf)>
         if known(&db)? < STEPS.len() {
             let mut older = Connection::open(&path)?;
             older.busy_timeout(PATIENCE)?;
-            migrate(&mut older)?;
+            migrate(&mut older, &Base::of(state))?;
         }
         Ok(db)
     };

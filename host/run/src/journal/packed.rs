@@ -13,7 +13,7 @@ use super::{
     known::Known,
     open::{Broken, Journal},
     runs::{int, now, uint},
-    tasks::{Kept, forget_splits, name, text},
+    tasks::{Kept, forget_splits, name},
 };
 use crate::fingerprint::Fingerprint;
 
@@ -153,12 +153,12 @@ impl Known<'_> {
                         _ => None,
                     };
                     let (stage, place) = (name(row, 0)?, row.get(1)?);
-                    let (identity, version) = (row.get(2)?, row.get(3)?);
+                    let (identity, version) = (self.base.identity(row, 2)?, row.get(3)?);
                     task.splits.push(PackedSplit { stage, place, identity, version, range, digest: None });
                 }
                 let mut of = files.query([id])?;
                 while let Some(row) = of.next()? {
-                    let path = PathBuf::from(row.get::<_, String>(2)?);
+                    let path = self.base.path(row, 2)?;
                     task.files.push(PackedFile {
                         sink: name(row, 0)?,
                         dead: row.get::<_, i64>(1)? == 2,
@@ -217,7 +217,7 @@ impl Journal {
         sources: &[(Name, IndexMap<String, String>)],
         place: &dyn Fn(&TakenIn<'_>, &PackedFile) -> PathBuf,
     ) -> Result<Vec<PathBuf>, StepError> {
-        let run = self.run.clone();
+        let (run, base) = (self.run.clone(), self.base.clone());
         self.with(|db| {
             let take = db.transaction()?;
             let mut replaced = Vec::new();
@@ -227,8 +227,8 @@ impl Journal {
                     "SELECT path FROM file WHERE state = 'published' AND part IN (0, 2)
                      AND task IN (SELECT id FROM task WHERE fingerprint = ? AND state = 'done')",
                 )?;
-                let paths = older.query_map([of.fingerprint.as_str()], |row| row.get::<_, String>(0))?;
-                replaced.extend(paths.collect::<Result<Vec<_>, _>>()?.into_iter().map(PathBuf::from));
+                let paths = older.query_map([of.fingerprint.as_str()], |row| base.path(row, 0))?;
+                replaced.extend(paths.collect::<Result<Vec<_>, _>>()?);
                 take.execute(
                     "UPDATE file SET state = 'removed' WHERE state = 'published' AND part IN (0, 2)
                      AND task IN (SELECT id FROM task WHERE fingerprint = ? AND state = 'done')",
@@ -288,9 +288,10 @@ impl Journal {
                     ids.push(id);
                     for split in &task.splits {
                         let (from, to) = split.range.map_or((None, None), |(from, to)| (Some(int(from)), Some(int(to))));
+                        let identity = base.identity_text(&split.identity);
                         take.execute(
                             "INSERT INTO split VALUES (?, ?, ?, ?, ?, ?, ?)",
-                            params![id, split.stage.as_str(), split.place, split.identity, split.version, from, to],
+                            params![id, split.stage.as_str(), split.place, identity, split.version, from, to],
                         )?;
                     }
                     for file in &task.files {
@@ -303,7 +304,7 @@ impl Journal {
                                 id,
                                 file.sink.as_str(),
                                 if file.dead { 2 } else { 0 },
-                                text(&path)?,
+                                base.text(&path)?,
                                 int(file.bytes),
                                 int(file.rows),
                                 file.splits.as_ref().map(serde_json::to_string).transpose()?
@@ -346,6 +347,7 @@ impl Journal {
 
     /// Says which versions of files are the ones that tasks of a state have read: their content is the same.
     pub(crate) fn same_content(&mut self, fingerprint: &Fingerprint, splits: &[PackedSplit]) -> Result<(), StepError> {
+        let base = self.base.clone();
         self.with(|db| {
             let same = db.transaction()?;
             {
@@ -354,8 +356,8 @@ impl Journal {
                      AND task IN (SELECT id FROM task WHERE fingerprint = ?4 AND state = 'done')",
                 )?;
                 for split in splits {
-                    let of = params![split.version, split.stage.as_str(), split.identity, fingerprint.as_str()];
-                    update.execute(of)?;
+                    let identity = base.identity_text(&split.identity);
+                    update.execute(params![split.version, split.stage.as_str(), identity, fingerprint.as_str()])?;
                 }
             }
             same.commit()?;
@@ -365,13 +367,14 @@ impl Journal {
 
     /// Whether a state of a stage is here with just these files.
     pub(crate) fn has(&mut self, fingerprint: &Fingerprint, paths: &[PathBuf]) -> Result<bool, StepError> {
+        let base = self.base.clone();
         self.with(|db| {
             let mut here = db.prepare(
                 "SELECT path FROM file JOIN task ON task.id = file.task WHERE fingerprint = ? AND task.state = 'done'
                  AND complete IS NOT NULL AND file.state = 'published' AND part = 0",
             )?;
-            let here = here.query_map([fingerprint.as_str()], |row| row.get::<_, String>(0))?;
-            let mut here: Vec<PathBuf> = here.map(|path| path.map(PathBuf::from)).collect::<Result<_, _>>()?;
+            let here = here.query_map([fingerprint.as_str()], |row| base.path(row, 0))?;
+            let mut here: Vec<PathBuf> = here.collect::<Result<_, _>>()?;
             let mut paths = paths.to_vec();
             here.sort();
             paths.sort();

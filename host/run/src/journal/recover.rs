@@ -83,6 +83,7 @@ impl Journal {
 
     /// What is prepared and not published; and what of it is under neither name.
     fn on_the_way(&mut self) -> Result<(OnTheWay, Vec<Lost>), StepError> {
+        let base = self.base.clone();
         let (mut on_the_way, prepared) = self.with(|db| {
             let mut on_the_way = OnTheWay::default();
             let mut prepared = Vec::new();
@@ -93,16 +94,15 @@ impl Journal {
             )?;
             let mut rows = read.query([])?;
             while let Some(row) = rows.next()? {
-                let (temporary, path): (String, String) = (row.get(2)?, row.get(3)?);
+                let (temporary, path) = (base.path(row, 2)?, base.path(row, 3)?);
                 let (bytes, of_rows) = (uint(row.get(4)?), uint(row.get(5)?));
-                let (temporary, path) = (PathBuf::from(temporary), PathBuf::from(path));
                 let file = Prepared { temporary, path, bytes, rows: of_rows, row: row.get(6)?, splits: Vec::new() };
                 let of = Lost { file: row.get(0)?, task: row.get(1)? };
                 let replaces_own: bool = row.get(7)?;
                 prepared.push((file, of, replaces_own));
             }
             let mut read = db.prepare("SELECT id, path FROM file WHERE state = 'leaving' ORDER BY id")?;
-            let leaving = read.query_map([], |row| Ok((row.get(0)?, PathBuf::from(row.get::<_, String>(1)?))))?;
+            let leaving = read.query_map([], |row| Ok((row.get(0)?, base.path(row, 1)?)))?;
             on_the_way.leaving = leaving.collect::<Result<_, _>>()?;
             let mut read = db.prepare("SELECT id FROM task WHERE state = 'prepared'")?;
             let tasks = read.query_map([], |row| Ok(TaskId(row.get(0)?)))?;
@@ -135,9 +135,10 @@ impl Journal {
 
     /// Whether something in buckets waits to be recovered.
     fn in_buckets(&mut self) -> Result<bool, StepError> {
+        let base = self.base.clone();
         let paths: Vec<PathBuf> = self.with(|db| {
             let mut read = db.prepare("SELECT path FROM file WHERE state IN ('begun', 'prepared')")?;
-            let paths = read.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            let paths = read.query_map([], |row| base.path(row, 0))?;
             Ok(paths.collect::<Result<_, _>>()?)
         })?;
         Ok(paths.iter().any(|path| is_object(path)))
@@ -145,9 +146,10 @@ impl Journal {
 
     /// The objects that tasks that weren't done may have uploaded.
     fn uploaded(&mut self) -> Result<Vec<PathBuf>, StepError> {
+        let base = self.base.clone();
         let paths: BTreeSet<PathBuf> = self.with(|db| {
             let mut read = db.prepare("SELECT path FROM file WHERE state = 'begun'")?;
-            let begun = read.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            let begun = read.query_map([], |row| base.path(row, 0))?;
             Ok(begun.collect::<Result<_, _>>()?)
         })?;
         let reached = |path: &PathBuf| self.stores.as_ref().is_some_and(|stores| stores.reaches(path));
@@ -156,9 +158,10 @@ impl Journal {
 
     /// The temporary names under which tasks that weren't done may have left files.
     fn begun(&mut self) -> Result<BTreeSet<PathBuf>, StepError> {
+        let base = self.base.clone();
         self.with(|db| {
             let mut read = db.prepare("SELECT temporary FROM file WHERE state = 'begun' AND temporary IS NOT NULL")?;
-            let begun = read.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            let begun = read.query_map([], |row| base.path(row, 0))?;
             let begun: BTreeSet<PathBuf> = begun.collect::<Result<_, _>>()?;
             Ok(begun.into_iter().filter(|path| is_temporary(path)).collect())
         })
@@ -166,12 +169,13 @@ impl Journal {
 
     /// The parts of outputs that are whole: they were to be removed.
     fn parts_of_the_complete(&mut self) -> Result<Vec<PathBuf>, StepError> {
+        let base = self.base.clone();
         self.with(|db| {
             let mut read = db.prepare(
                 "SELECT path FROM file WHERE part = 1 AND state = 'published'
                  AND task IN (SELECT id FROM task WHERE complete IS NOT NULL)",
             )?;
-            let parts = read.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+            let parts = read.query_map([], |row| base.path(row, 0))?;
             Ok(parts.collect::<Result<_, _>>()?)
         })
     }

@@ -42,6 +42,7 @@ impl Journal {
 
     /// The rows that failed in the tasks of a segment.
     pub(crate) fn dead(&mut self, segment: &Name) -> Result<Vec<Dead>, StepError> {
+        let base = self.base.clone();
         self.with(|db| {
             let mut read = db.prepare(
                 "SELECT task.id, task.complete IS NOT NULL, task.fingerprint = ?, file.sink, file.path, file.bytes, file.rows
@@ -58,7 +59,7 @@ impl Journal {
                     complete: row.get(1)?,
                     stale: row.get(2)?,
                     stage: name(row, 3)?,
-                    path: PathBuf::from(row.get::<_, String>(4)?),
+                    path: base.path(row, 4)?,
                     bytes: uint(row.get(5)?),
                     rows: uint(row.get(6)?),
                 });

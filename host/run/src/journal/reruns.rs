@@ -65,7 +65,7 @@ impl Known<'_> {
             let files = read.query_map([sink.as_str(), run], |row| {
                 let from = row.get::<_, Option<i64>>(3)?.map_or(0, uint);
                 Ok(SinkFile {
-                    path: PathBuf::from(row.get::<_, String>(0)?),
+                    path: self.base.path(row, 0)?,
                     rows: uint(row.get(1)?),
                     first: row.get::<_, Option<String>>(2)?.map(|identity| (identity, from)),
                 })

@@ -44,7 +44,7 @@ CREATE TABLE split (
     task       INTEGER NOT NULL REFERENCES task (id),
     stage      TEXT NOT NULL,                 -- the source
     place      INTEGER NOT NULL,              -- its place among the task's splits of that source, from 0
-    identity   TEXT NOT NULL,                 -- the file: its volume's name and its path there
+    identity   TEXT NOT NULL,                 -- the file: its volume's name and its path there; of a saved stage's `file://` and its path from the state folder
     version    TEXT NOT NULL,                 -- of its content
     range_from INTEGER,                       -- the bytes that were meant, when it wasn't all of them
     range_to   INTEGER,
@@ -65,8 +65,8 @@ CREATE TABLE file (
     -- removed: it is gone, or another has taken its name. In a bucket, published is uploaded: what counts there is said by the
     -- manifest beside it, before the task is complete.
     state     TEXT NOT NULL CHECK (state IN ('begun', 'prepared', 'published', 'leaving', 'removed')),
-    temporary TEXT,                           -- its temporary name, from the root
-    path      TEXT NOT NULL,                  -- its name, from the root; of an object its URI, VOLUME://PATH
+    temporary TEXT,                           -- its temporary name, from the state folder; elsewhere than in the project from the root
+    path      TEXT NOT NULL,                  -- its name, likewise; of an object its URI, VOLUME://PATH
     bytes     INTEGER NOT NULL DEFAULT 0,     -- its size
     rows      INTEGER NOT NULL DEFAULT 0,     -- the rows in it
     row       TEXT,                           -- `__id__` of the row that it is named by

@@ -3,17 +3,17 @@
 use std::{
     borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
     time::Duration,
 };
 
-use dflow_io::{Prepared, Split, is_object};
+use dflow_io::{Prepared, Split};
 use dflow_operators::{RowFailure, StageCounts, StepError};
 use dflow_pipeline::{Fault, Name};
 use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    base::Base,
     dead::begin_dead,
     open::{Broken, Journal, Why},
     replay::STALE,
@@ -91,7 +91,7 @@ impl Journal {
         specs: &[impl Borrow<TaskSpec>],
         part: &dyn Fn(&Name) -> bool,
     ) -> Result<Vec<TaskId>, StepError> {
-        let (run, faults) = (self.run.clone(), self.faults.clone());
+        let (run, faults, base) = (self.run.clone(), self.faults.clone(), self.base.clone());
         faults.before(Step::Begun);
         let ids = self.with(|db| {
             let begin = db.transaction()?;
@@ -108,14 +108,13 @@ impl Journal {
                     let id = begin.last_insert_rowid();
                     ids.push(TaskId(id));
                     if let Some(dead) = &spec.dead {
-                        begin_dead(&begin, &run, id, &spec.segment, dead)?;
+                        begin_dead(&begin, &base, &run, id, &spec.segment, dead)?;
                     }
                     for (sink, output) in &spec.outputs {
                         for name in std::iter::once(output.name.clone()).chain(output.kept()) {
                             let staging = output.staging.as_ref().unwrap_or(&output.folder);
-                            let temporary = whole(staging, &format!(".{name}.tmp"));
-                            let path = whole(&output.folder, &name);
-                            let (temporary, path) = (text(&temporary)?, text(&path)?);
+                            let temporary = base.text(&staging.join(format!(".{name}.tmp")))?;
+                            let path = base.text(&output.folder.join(name))?;
                             file.execute(params![run, id, sink.as_str(), part(sink), temporary, path])?;
                         }
                     }
@@ -180,6 +179,7 @@ impl Journal {
 /// Says what came of a task, as a part of what is committed.
 pub(super) fn record(
     commit: &Transaction<'_>,
+    base: &Base,
     run: &str,
     id: TaskId,
     spec: &TaskSpec,
@@ -203,7 +203,8 @@ pub(super) fn record(
                 let unread = unread.as_ref().is_some_and(|uris| uris.is_empty() || uris.contains(&split.uri()));
                 let split = PastSplit::of(split);
                 let version = if unread { "" } else { split.version.as_str() };
-                insert.execute(params![id.0, stage.as_str(), place as i64, split.identity, version, from, to])?;
+                let identity = base.identity_text(&split.identity);
+                insert.execute(params![id.0, stage.as_str(), place as i64, identity, version, from, to])?;
             }
         }
     }
@@ -236,7 +237,13 @@ pub(super) fn forget_splits(change: &Transaction<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) -> Result<PastTask, Broken> {
+pub(super) fn past_task(
+    db: &Connection,
+    base: &Base,
+    id: i64,
+    complete: bool,
+    result: &str,
+) -> Result<PastTask, Broken> {
     let kept: Kept = serde_json::from_str(result)?;
     let mut splits: BTreeMap<Name, Vec<PastSplit>> = BTreeMap::new();
     let mut read = db.prepare_cached(
@@ -248,7 +255,7 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
             (Some(from), Some(to)) => Some((uint(from), uint(to))),
             _ => None,
         };
-        let split = PastSplit { identity: row.get(1)?, version: row.get(2)?, range };
+        let split = PastSplit { identity: base.identity(row, 1)?, version: row.get(2)?, range };
         splits.entry(name(row, 0)?).or_default().push(split);
     }
     let mut files: BTreeMap<Name, SinkFiles> =
@@ -257,7 +264,7 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
         db.prepare_cached("SELECT sink, path, bytes, rows, row FROM file WHERE task = ? AND state = 'published' AND part <> 2 ORDER BY id")?;
     let mut rows = read.query([id])?;
     while let Some(row) = rows.next()? {
-        let path = PathBuf::from(row.get::<_, String>(1)?);
+        let path = base.path(row, 1)?;
         let (bytes, of_rows) = (uint(row.get(2)?), uint(row.get(3)?));
         let file =
             Prepared { temporary: path.clone(), path, bytes, rows: of_rows, row: row.get(4)?, splits: Vec::new() };
@@ -291,18 +298,4 @@ pub(super) fn past_task(db: &Connection, id: i64, complete: bool, result: &str) 
 pub(super) fn name(row: &Row<'_>, column: usize) -> Result<Name, Broken> {
     let text: String = row.get(column)?;
     Name::whole(&text).map_err(|_| Why::Content(format!("`{text}` is no stage's name")).into())
-}
-
-/// A path as the database holds it.
-pub(super) fn text(path: &Path) -> Result<&str, Broken> {
-    path.to_str().ok_or_else(|| Why::Path(path.to_owned()).into())
-}
-
-/// A file's path from the root; an object's URI.
-pub(super) fn whole(folder: &Path, name: &str) -> PathBuf {
-    let path = folder.join(name);
-    if is_object(&path) {
-        return path;
-    }
-    std::path::absolute(&path).unwrap_or(path)
 }

@@ -224,7 +224,7 @@ fn prepared_files_roll_forward_and_begun_ones_are_swept() {
                 "INSERT INTO file (run, task, sink, part, state, path) VALUES ('r1', 1, 'sink', 0, 'leaving', ?)",
                 [out.join("old").to_str()],
             )?;
-            tasks::record(&prepare, "r1", ids[0], &specs[0], &result, "prepared")?;
+            tasks::record(&prepare, &base::Base::of(out), "r1", ids[0], &specs[0], &result, "prepared")?;
             prepare.commit()?;
             Ok(())
         })
@@ -260,7 +260,7 @@ fn a_prepared_file_that_is_gone_takes_its_task_with_it() {
                 "INSERT INTO file (run, task, sink, part, state, temporary, path) VALUES ('r1', 1, 'sink', 0, 'prepared', ?, ?)",
                 [gone.to_str(), gone.to_str()],
             )?;
-            tasks::record(&prepare, "r1", ids[0], &spec, &result(Vec::new()), "prepared")?;
+            tasks::record(&prepare, &base::Base::of(out), "r1", ids[0], &spec, &result(Vec::new()), "prepared")?;
             prepare.commit()?;
             Ok(())
         })
