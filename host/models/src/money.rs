@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 /// Money in billionths of a dollar: prices are dollars for a million tokens, so one token costs a thousandth of a cent at most, and sums are exact.
@@ -77,6 +78,18 @@ impl Usage {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// A number of tokens as providers write it: some as `12.0`, or in quotes. What is none is taken as not said.
+pub(crate) fn told_tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_u64().or_else(|| {
+            let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0;
+            number.as_f64().filter(whole).map(|number| number as u64)
+        }),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    })
 }
 
 /// What tokens cost, in dollars for a million.
