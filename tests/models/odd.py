@@ -148,6 +148,30 @@ def odd_limits(make):
     equal(server.asked, 8)
 
 
+def odd_endpoints(make):
+    """`…/v1` and `…/v1/` are one endpoint, whose limits are shared."""
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def answer(_body, _number):
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)
+        with lock:
+            under_way -= 1
+        return said("hi")
+
+    server = Scripted(answer)
+    ground = make(rows=8)
+    limits = "limits = { in_flight = 1 }\n"
+    second = f'\n[model.k]\nprovider = "openai"\nendpoint = "{server.root}/v1/"\nmodel = "small-chat"\n{limits}'
+    more = '[stage.b]\nfrom = "rows"\nprompt = "Tell {{ text }}"\nmodel = "k"\ninto = "b"\n[stage.both]\nfrom = "b"\nwrite = "both/"\nformat = "jsonl"\n'
+    ground.pipeline(PROMPT + '\nmodel = "m"', server.key + limits + second, more=more)
+    ground.good()
+    equal((server.asked, most, server.log[-1][0]), (16, 1, "/v1/chat/completions"))
+
+
 def odd_vectors(make):
     """Vectors of another server are others, and tokens are counted however they are told."""
     one, other = (Scripted(lambda body, _number, vector=vector: vectors(body, vector)) for vector in ([1, 0], [0, 1]))
@@ -301,4 +325,4 @@ def odd_record(make):
     equal((ground.folder / "answers.jsonl").read_text(), before)
 
 
-TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_vectors, odd_cap, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_templates, odd_record]
+TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_endpoints, odd_vectors, odd_cap, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_templates, odd_record]

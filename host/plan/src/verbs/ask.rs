@@ -363,7 +363,8 @@ fn open(pipeline: &Pipeline, environment: &Environment, name: &Name) -> Result<A
     };
     // What is wrong with it is said by `wrong_keys`, and with the rest of the model here.
     let key = key(environment, name, written.key_env.as_deref()).unwrap_or_default();
-    let endpoint = written.address().parse();
+    // `…/v1` and `…/v1/` are one endpoint, with one controller.
+    let endpoint = written.address().trim_end_matches('/').parse();
     let endpoint =
         endpoint.map_err(|e| Mistake::new(at.key("endpoint"), format!("`{}` is no URL: {e}", written.address())))?;
     if pipeline.max_usd.is_some() && written.price.is_none() {
