@@ -349,8 +349,11 @@ def pictures(make):
 def fallback(make):
     ground = make(rows=5, faults=[{"fault": {"status": {"status": 503}}, "path": "/chat/completions"}])
     ground.pipeline(PROMPT + "\nmodel = \"m\"\nusage = true", f'retries = 0\nfallback = "other"\n[model.other]\nprovider = "anthropic"\nendpoint = "{ground.server.endpoint}"\nmodel = "other"\n')
-    ground.good()
+    report = ground.good()
     equal({row["answer_usage"]["model"] for row in ground.out()}, {"other"})
+    # What was tried before it counts, too.
+    equal({row["answer_usage"]["attempts"] for row in ground.out()}, {2})
+    equal(ground.asked(report)["asked"]["calls"], ground.server.counts()["requests"], "requests that are told")
 
 
 def prefixes(make):

@@ -352,9 +352,9 @@ impl Models {
         flights: &[Arc<Flight>],
         write: impl Fn(&Model) -> Request,
     ) -> Result<Vec<Given>, Unanswered> {
-        let mut failed = Unanswered::Closed;
+        let (mut failed, mut attempts) = (Unanswered::Closed, 0);
         for model in models {
-            failed = match self.asked(model, flights, write(model)).await {
+            failed = match self.asked(model, flights, write(model), &mut attempts).await {
                 Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..))) => failed,
                 other => return other,
             };
@@ -365,12 +365,13 @@ impl Models {
         Err(failed)
     }
 
-    /// Asks one model, as often as it takes.
+    /// Asks one model, as often as it takes. `attempts` counts on from those of the models before it.
     async fn asked(
         self: &Arc<Self>,
         model: &Arc<Model>,
         flights: &[Arc<Flight>],
         request: Request,
+        attempts: &mut u32,
     ) -> Result<Vec<Given>, Unanswered> {
         if self.mode != Mode::Ask {
             let what = "there is a question to which no answer is recorded".to_owned();
@@ -380,7 +381,7 @@ impl Models {
             ));
         }
         let (request, flights) = (Arc::new(request), Arc::<[Arc<Flight>]>::from(flights));
-        let (mut attempts, mut failures, mut refused) = (0, 0, None);
+        let (mut failures, mut refused) = (0, None);
         loop {
             let (reserved, permit) = loop {
                 let reserved = Budget::reserve(&model.budgets, || model.most(&request)).await;
@@ -398,7 +399,8 @@ impl Models {
                     break (reserved, permit);
                 }
             };
-            attempts += 1;
+            *attempts += 1;
+            let attempts = *attempts;
             let (model, request, flights) = (model.clone(), request.clone(), flights.clone());
             let resource = model.resource.clone();
             let retries = model.retries;
