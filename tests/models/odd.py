@@ -203,6 +203,18 @@ def odd_cap(make):
     assert server.asked <= 4, f"{server.asked} requests of $4.00 each"
 
 
+def odd_small(make):
+    """A budget that is too small for one request says so, and with what."""
+    server = Scripted(hi)
+    ground = make(rows=1)
+    ground.pipeline(PROMPT + "\nmax_tokens = 100", server.key + "price = { input = 1000, output = 1000 }\nmax_usd = 0.001")
+    words = "it is $0.001, and this one may cost $0.17, $0.10 of it for 100 tokens that may come out (`max_tokens`)"
+    ground.refused(7, "the money of model `m` is too little for one request", words, "a lower `max_tokens`", "a higher `max_usd`")
+    ground.pipeline('embed = "{{ text }}"', server.key + "dimensions = 2\nprice = { input = 1000 }", top="max_usd = 0.001")
+    ground.refused(7, "the money of the run is too little for one request: it is $0.001, and this one may cost $0.07")
+    equal(server.asked, 0)
+
+
 def odd_proxy(make):
     """What goes to this machine goes through no proxy."""
     proxy, server = Scripted(lambda _body, _number: said("from the proxy")), Scripted(hi)
@@ -325,4 +337,4 @@ def odd_record(make):
     equal((ground.folder / "answers.jsonl").read_text(), before)
 
 
-TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_endpoints, odd_vectors, odd_cap, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_templates, odd_record]
+TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_endpoints, odd_vectors, odd_cap, odd_small, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_templates, odd_record]

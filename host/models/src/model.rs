@@ -235,6 +235,12 @@ impl Model {
         self.price.map_or(Usd(0), |price| price.of(usage))
     }
 
+    /// The tokens that a request says may come out, and what they may cost.
+    pub(crate) fn most_out(&self, request: &Request) -> Option<(u64, Usd)> {
+        let output = request.most_out.filter(|most| *most > 0)?;
+        Some((output, self.price?.of(Usage { output, ..Usage::default() })))
+    }
+
     /// Tokens that may come out, or are likely to.
     pub(crate) fn out(&self, request: &Request) -> u64 {
         request.most_out.unwrap_or_else(|| match self.came_out.load(Relaxed) {

@@ -21,7 +21,7 @@ use crate::{
     controller::{Controller, Ended, Limits, Refused},
     flights::{Awaited, Flight, Flights},
     model::{Count, Dialect, Failed, Key, Model, Request, Unanswered, headers, wait},
-    money::{Budget, Price, Usd},
+    money::{Budget, OverBudget, Price, Usd},
     openai,
     records::{Answers, Digest, From, Given, Question, Unkept},
 };
@@ -385,7 +385,8 @@ impl Models {
         loop {
             let (reserved, permit) = loop {
                 let reserved = Budget::reserve(&model.budgets, || model.most(&request)).await;
-                let reserved = reserved.map_err(Unanswered::Money)?;
+                let reserved =
+                    reserved.map_err(|over| Unanswered::Money(OverBudget { out: model.most_out(&request), ..over }))?;
                 let tokens = request.tokens() + model.out(&request);
                 let permit = model.controller.permit(tokens).await.map_err(|refused| match refused {
                     Refused::Closed => Unanswered::Closed,
