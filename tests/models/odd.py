@@ -316,6 +316,25 @@ def odd_errors(make):
     equal([row["answer"] for row in ground.out()], ["fine"])
 
 
+def odd_moderation(make):
+    """What a provider's filter turns away is that row's failure, whatever the status; a 403 about the key or the region ends the run."""
+    flagged = {"message": 'm requires moderation on p. Your input was flagged for "violence".', "code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "row 1"}}
+    filtered = {"message": "The response was filtered.", "type": None, "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
+    for name, status, error in [("flagged", 403, flagged), ("filtered", 400, filtered), ("within", 200, filtered)]:
+        turned_away = (status, {}, {"error": error})
+        server = Scripted(lambda body, _number: turned_away if "row 1" in json.dumps(body) else said("hi"))
+        ground = make(name, rows=3)
+        ground.pipeline(PROMPT, server.key)
+        ground.good(code=4)
+        equal(([row["n"] for row in ground.out()], server.asked), ([0, 2], 3), name)
+        equal([(dead["kind"], dead["rows"]) for dead in ground.dead()], [("refused", 1)], name)
+    region = {"message": "Country, region, or territory not supported", "code": "unsupported_country_region_territory"}
+    server = Scripted(lambda _body, _number: (403, {}, {"error": region}))
+    ground = make("region", rows=3)
+    ground.pipeline(PROMPT, server.key)
+    ground.refused(6, "stage `asked`", "territory not supported", "`key_env`")
+
+
 def odd_templates(make):
     server = Scripted(lambda body, _number: said(body["messages"][0]["content"]))
     ground = make(rows=0)
@@ -337,4 +356,4 @@ def odd_record(make):
     equal((ground.folder / "answers.jsonl").read_text(), before)
 
 
-TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_endpoints, odd_vectors, odd_cap, odd_small, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_templates, odd_record]
+TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_endpoints, odd_vectors, odd_cap, odd_small, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_moderation, odd_templates, odd_record]

@@ -8,6 +8,7 @@
 
 pub mod anthropic;
 pub mod controller;
+mod error_body;
 pub mod exchange;
 mod flights;
 mod model;
