@@ -9,6 +9,7 @@ use datafusion::{
 use dflow_models::{
     Dialect, Key, Mode, Model, Settings, anthropic,
     controller::Limits,
+    exchange::repeats,
     money::{Price, Usd},
     records::Share,
 };
@@ -151,8 +152,7 @@ impl Step {
             new.push(planned);
         }
         let (Some(text), true) = (text, mistakes.is_empty()) else { return Err(mistakes) };
-        let repeats = asking.params.get("temperature").and_then(Value::as_f64) == Some(0.0);
-        let share = asking.share.unwrap_or(embeds || repeats);
+        let share = asking.share.unwrap_or(embeds || repeats(&asking.params));
         let share = share.then(|| Share { ttl: asking.cache_ttl.map(|ttl| ttl.duration()) });
         let desk = Desk::new(name, environment.models.clone(), asked);
         let ask = Ask {
