@@ -18,7 +18,7 @@ use dflow_models::{
     records::{Answers, Content, Found, From, Given, Question, Unkept},
 };
 use dflow_operators::StepError;
-use dflow_pipeline::Fault;
+use dflow_pipeline::{Fault, Name};
 use futures::{FutureExt, future::BoxFuture};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
@@ -124,6 +124,32 @@ impl Journal {
             .spawn(move || serve(db, other, &path, &run, &served.0));
         let thread = thread.map_err(|e| StepError::new(Fault::Outside, format!("failed to start threads: {e}")))?;
         Ok(Arc::new(Keeper { queue, thread: Some(thread) }))
+    }
+
+    /// Forgets what rows (each with the run in which it failed) were answered at a stage until then, also for who shares it. What a replay that was
+    /// cut short has asked about them since stays.
+    pub(crate) fn forget_answers(&mut self, stage: &Name, rows: &[(String, &str)]) -> Result<(), StepError> {
+        self.with(|db| {
+            let forget = db.transaction()?;
+            forget.execute_batch("CREATE TEMP TABLE forgotten (id INTEGER PRIMARY KEY)")?;
+            {
+                let mut note = forget.prepare(
+                    "INSERT OR IGNORE INTO forgotten SELECT answer FROM answered
+                     WHERE stage = ? AND row = ? AND (SELECT run FROM answer WHERE id = answered.answer) <= ?",
+                )?;
+                let mut leave = forget.prepare(
+                    "DELETE FROM answered WHERE stage = ? AND row = ? AND answer IN (SELECT id FROM forgotten)",
+                )?;
+                for (row, run) in rows {
+                    note.execute(params![stage.as_str(), row, run])?;
+                    leave.execute(params![stage.as_str(), row])?;
+                }
+            }
+            forget
+                .execute_batch("DELETE FROM shared WHERE answer IN (SELECT id FROM forgotten); DROP TABLE forgotten")?;
+            forget.commit()?;
+            Ok(())
+        })
     }
 
     /// Says which models the run may ask about all rows: that it comes to its end is the end of what was spent on them, and on no others.
@@ -567,5 +593,25 @@ mod tests {
         let history = History::open(folder.path()).expect("read").expect("a journal");
         let kept = history.answers().expect("known");
         assert_eq!((kept.len(), kept[0].answers, kept[0].rows, kept[0].shared, kept[0].bytes), (1, 1, 0, 1, 8));
+    }
+
+    #[tokio::test]
+    async fn what_a_row_failed_of_is_forgotten_and_what_it_was_answered_since_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (own, shared, other) = (question("a", "q", false), question("a", "r", true), question("b", "r", true));
+        let (since, no) = (question("a", "since", false), text("no", 1));
+        let mut open = journal(folder.path(), "1");
+        let keeper = open.answers(&[], None).expect("a keeper");
+        let asked = |question: &Question| (question.clone(), no.clone(), From::Asked);
+        keeper.keep(vec![asked(&own), asked(&shared)]).await.expect("kept");
+        keeper.keep(vec![(other.clone(), no.clone(), From::Shared)]).await.expect("kept");
+        drop(keeper);
+        drop(open);
+        let mut open = journal(folder.path(), "2");
+        let keeper = open.answers(&[], None).expect("a keeper");
+        keeper.keep(vec![asked(&since)]).await.expect("kept");
+        open.forget_answers(&Name::made("s"), &[("a".to_owned(), "1")]).expect("forgotten");
+        let found = keeper.find(vec![own, shared, since, other]).await.expect("found");
+        assert_eq!(found, [None, None, Some((no.clone(), From::Row)), Some((no.clone(), From::Own))]);
     }
 }
