@@ -1,10 +1,13 @@
 """Endpoints that answer as they are told, one by one: what they say oddly, and what money, records and selections make of it."""
 
+import contextlib
 import json
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from common import DFLOW, environment
 from ground import equal
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
@@ -38,7 +41,9 @@ class Scripted:
                 for name, value in ({"Content-Type": "application/json", "Content-Length": str(len(said))} | headers).items():
                     handler.send_header(name, value)
                 handler.end_headers()
-                handler.wfile.write(said)
+                # Who asked may have been killed.
+                with contextlib.suppress(ConnectionError):
+                    handler.wfile.write(said)
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
@@ -99,6 +104,29 @@ def odd_money(make):
     before = server.asked
     ground.good("--select", "asked", code=7)
     equal(server.asked - before, once, "requests of a new count")
+
+
+def odd_killed(make):
+    """What was under way at a kill counts as spent, until a run has come to its end."""
+    over = threading.Event()
+    server = Scripted(lambda _body, number: (number < 4 and over.wait(20), said("hi"))[1])
+    ground = make(rows=100)
+    dollar = DOLLAR.replace("in_flight = 1", "in_flight = 4")
+    ground.pipeline(PROMPT + "\nmax_tokens = 5", server.key + dollar + "\nmax_usd = 1")
+    process = subprocess.Popen([str(DFLOW), "run"], cwd=ground.folder, env=environment(), stderr=subprocess.DEVNULL)
+    began = time.time()
+    while server.asked < 4 and time.time() < began + 20:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    over.set()
+    ground.good(code=7)
+    equal(server.asked, 10, "requests of ten cents each, four of which were under way at the kill")
+    # What was set aside and not spent is given back at the end of a run, whatever ended it.
+    ground.good(code=7)
+    retold(ground, "max_usd = 1", "max_usd = 1.2")
+    ground.good(code=7)
+    equal(server.asked, 12, "requests with twenty cents more")
 
 
 def odd_fresh(make):
@@ -356,4 +384,4 @@ def odd_record(make):
     equal((ground.folder / "answers.jsonl").read_text(), before)
 
 
-TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_endpoints, odd_vectors, odd_cap, odd_small, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_moderation, odd_templates, odd_record]
+TESTS = [odd_money, odd_killed, odd_fresh, odd_select, odd_limits, odd_endpoints, odd_vectors, odd_cap, odd_small, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_schemas, odd_errors, odd_moderation, odd_templates, odd_record]

@@ -18,6 +18,7 @@ use reqwest::{
 
 use crate::{
     anthropic,
+    aside::Aside,
     controller::{Controller, Ended, Permit, Told},
     error_body::{error_within, is_moderated, said},
     exchange::{Answer, Finish, Vectors},
@@ -118,6 +119,7 @@ pub struct Model {
     pub(crate) client: Client,
     pub(crate) controller: Arc<Controller>,
     pub(crate) budgets: Vec<Arc<Budget>>,
+    pub(crate) aside: Aside,
     /// Tokens that came out of late, of answers without a limit, times 16.
     pub(crate) came_out: AtomicU64,
     /// How many thousandths of the most that may go in the provider has counted, at most: it may put more around prompts than is known.

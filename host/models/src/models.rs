@@ -223,6 +223,7 @@ impl Models {
             client,
             controller,
             budgets: vec![own, self.run.clone()],
+            aside: Default::default(),
             came_out: Default::default(),
             underestimated: Default::default(),
         });
@@ -283,14 +284,24 @@ impl Models {
         opened.controllers.iter().for_each(|(.., controller)| controller.close());
     }
 
-    /// Waits until what is under way has been answered and kept, or has failed.
+    /// Waits until what is under way has been answered and kept, or has failed; then nothing is set aside for it any more.
     pub async fn drained(&self) {
         loop {
             let landed = self.landed.notified();
             if self.under_way.load(Ordering::Acquire) == 0 {
-                return;
+                break;
             }
             landed.await;
+        }
+        let Some(keeper) = self.answers.get() else { return };
+        let models: Vec<Arc<Model>> = self.opened().models.values().cloned().collect();
+        for model in models {
+            let unspent = model.aside.settle();
+            if unspent > Usd(0)
+                && let Err(Unkept(why, _)) = keeper.unspent(&model.resource, unspent).await
+            {
+                tracing::warn!("{unspent} count as spent on model `{}` that aren't: {why}", model.resource);
+            }
         }
     }
 
@@ -407,6 +418,7 @@ impl Models {
             let retries = model.retries;
             let desk = self.clone();
             let landed = self.clone().landing(async move {
+                let _aside = desk.set_aside(&model, reserved.most()).await?;
                 let given = match model.attempt(&request, permit, reserved).await {
                     Ok(given) => given.into_iter().map(|given| Given { attempts, ..given }).collect::<Vec<_>>(),
                     Err((failed, lost)) => {
@@ -442,6 +454,17 @@ impl Models {
                 tokio::time::sleep(wait(failures)).await;
             }
         }
+    }
+
+    /// Where there is a cap, sets aside in the journal what a request may cost, until it has ended.
+    async fn set_aside(&self, model: &Arc<Model>, most: Usd) -> Result<Option<SetAside>, Unanswered> {
+        let Some(keeper) = self.answers.get().filter(|_| self.is_capped(model)) else { return Ok(None) };
+        let more = model.aside.begin(most);
+        let aside = SetAside { model: model.clone(), most };
+        if more > Usd(0) {
+            keeper.lost(&model.resource, more).await?;
+        }
+        Ok(Some(aside))
     }
 
     async fn keep(&self, answers: Vec<(Question, Given, From)>) -> Result<(), Unanswered> {
@@ -491,6 +514,18 @@ fn is_here(endpoint: &Url) -> bool {
     let host = endpoint.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// That money is set aside for a request.
+struct SetAside {
+    model: Arc<Model>,
+    most: Usd,
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        self.model.aside.end(self.most);
+    }
 }
 
 /// Counts what is under way.
