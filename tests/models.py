@@ -137,10 +137,26 @@ def misfits(make):
     equal(ground.server.counts()["requests"], 12)
     [dead] = ground.dead()
     equal((dead["stage"], dead["kind"], dead["rows"]), ("asked", "schema-violation", 1))
-    # The first answer is known, the second as well: nothing is asked again, until the prompt is another.
+    # A run that does it again has the answers that it had, those too of which a row fails: they were paid for.
+    ground.server.control()
+    shutil.rmtree(ground.folder / "out")
+    ground.good(code=4)
+    equal(ground.server.counts()["requests"], 0, "requests after the output was lost")
+    # Who has the row tried again wants another answer. It isn't asked about the others, and what it says now is kept.
+    code, _, err = ground.run("replay", command="dead")
+    equal((code, ground.server.counts()["requests"]), (0, 1), f"requests of a replay: {err}")
+    equal([row["n"] for row in ground.out()], list(range(10)))
+    ground.good()
+    equal(ground.server.counts()["requests"], 1, "requests after the replay")
+    # A sink that is made in one piece has its rows tried again by the next run, which asks about that row alone, though the answer is shared.
+    ground = make("one-piece", rows=10, faults=[{"fault": "misfit", "asked": "row 5\n"}])
+    ground.pipeline(PROMPT + '\nschema = { topic = "utf8" }\nparams = { temperature = 0 }', sink='write = "out/all.jsonl"')
+    ground.good(code=4)
     ground.server.control()
     ground.run("replay", command="dead")
-    equal(ground.server.counts()["requests"], 0, "requests of a replay")
+    equal(ground.server.counts()["requests"], 0, "requests of a replay of nothing")
+    ground.good()
+    equal((ground.server.counts()["requests"], len(ground.out())), (1, 10), "requests of the run after it")
 
 
 def embeds(make):
@@ -358,8 +374,11 @@ def pictures(make):
 def fallback(make):
     ground = make(rows=5, faults=[{"fault": {"status": {"status": 503}}, "path": "/chat/completions"}])
     ground.pipeline(PROMPT + "\nmodel = \"m\"\nusage = true", f'retries = 0\nfallback = "other"\n[model.other]\nprovider = "anthropic"\nendpoint = "{ground.server.endpoint}"\nmodel = "other"\n')
-    ground.good()
+    report = ground.good()
     equal({row["answer_usage"]["model"] for row in ground.out()}, {"other"})
+    # What was tried before it counts, too.
+    equal({row["answer_usage"]["attempts"] for row in ground.out()}, {2})
+    equal(ground.asked(report)["asked"]["calls"], ground.server.counts()["requests"], "requests that are told")
 
 
 def prefixes(make):

@@ -1,10 +1,13 @@
 """Endpoints that answer as they are told, one by one: what they say oddly, and what money, records and selections make of it."""
 
+import contextlib
 import json
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from common import DFLOW, environment
 from ground import equal, exactly
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
@@ -38,7 +41,9 @@ class Scripted:
                 for name, value in ({"Content-Type": "application/json", "Content-Length": str(len(said))} | headers).items():
                     handler.send_header(name, value)
                 handler.end_headers()
-                handler.wfile.write(said)
+                # Who asked may have been killed.
+                with contextlib.suppress(ConnectionError):
+                    handler.wfile.write(said)
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
@@ -101,6 +106,29 @@ def odd_money(make):
     equal(server.asked - before, once, "requests of a new count")
 
 
+def odd_killed(make):
+    """What was under way at a kill counts as spent, until a run has come to its end."""
+    over = threading.Event()
+    server = Scripted(lambda _body, number: (number < 4 and over.wait(20), said("hi"))[1])
+    ground = make(rows=100)
+    dollar = DOLLAR.replace("in_flight = 1", "in_flight = 4")
+    ground.pipeline(PROMPT + "\nmax_tokens = 5", server.key + dollar + "\nmax_usd = 1")
+    process = subprocess.Popen([str(DFLOW), "run"], cwd=ground.folder, env=environment(), stderr=subprocess.DEVNULL)
+    began = time.time()
+    while server.asked < 4 and time.time() < began + 20:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    over.set()
+    ground.good(code=7)
+    equal(server.asked, 10, "requests of ten cents each, four of which were under way at the kill")
+    # What was set aside and not spent is given back at the end of a run, whatever ended it.
+    ground.good(code=7)
+    retold(ground, "max_usd = 1", "max_usd = 1.2")
+    ground.good(code=7)
+    equal(server.asked, 12, "requests with twenty cents more")
+
+
 def odd_fresh(make):
     """What is done anew asks anew, and nothing else does."""
     server = Scripted(hi)
@@ -148,6 +176,30 @@ def odd_limits(make):
     equal(server.asked, 8)
 
 
+def odd_endpoints(make):
+    """`…/v1` and `…/v1/` are one endpoint, whose limits are shared."""
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def answer(_body, _number):
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)
+        with lock:
+            under_way -= 1
+        return said("hi")
+
+    server = Scripted(answer)
+    ground = make(rows=8)
+    limits = "limits = { in_flight = 1 }\n"
+    second = f'\n[model.k]\nprovider = "openai"\nendpoint = "{server.root}/v1/"\nmodel = "small-chat"\n{limits}'
+    more = '[stage.b]\nfrom = "rows"\nprompt = "Tell {{ text }}"\nmodel = "k"\ninto = "b"\n[stage.both]\nfrom = "b"\nwrite = "both/"\nformat = "jsonl"\n'
+    ground.pipeline(PROMPT + '\nmodel = "m"', server.key + limits + second, more=more)
+    ground.good()
+    equal((server.asked, most, server.log[-1][0]), (16, 1, "/v1/chat/completions"))
+
+
 def odd_vectors(make):
     """Vectors of another server are others, and tokens are counted however they are told."""
     one, other = (Scripted(lambda body, _number, vector=vector: vectors(body, vector)) for vector in ([1, 0], [0, 1]))
@@ -177,6 +229,18 @@ def odd_cap(make):
     ground.pipeline('prompt = "{{ text }}"\nmax_tokens = 1', server.key + "price = { input = 1000, output = 1000 }\nmax_usd = 16")
     ground.good(code=7)
     assert server.asked <= 4, f"{server.asked} requests of $4.00 each"
+
+
+def odd_small(make):
+    """A budget that is too small for one request says so, and with what."""
+    server = Scripted(hi)
+    ground = make(rows=1)
+    ground.pipeline(PROMPT + "\nmax_tokens = 100", server.key + "price = { input = 1000, output = 1000 }\nmax_usd = 0.001")
+    words = "it is $0.001, and this one may cost $0.17, $0.10 of it for 100 tokens that may come out (`max_tokens`)"
+    ground.refused(7, "the money of model `m` is too little for one request", words, "a lower `max_tokens`", "a higher `max_usd`")
+    ground.pipeline('embed = "{{ text }}"', server.key + "dimensions = 2\nprice = { input = 1000 }", top="max_usd = 0.001")
+    ground.refused(7, "the money of the run is too little for one request: it is $0.001, and this one may cost $0.07")
+    equal(server.asked, 0)
 
 
 def odd_proxy(make):
@@ -313,6 +377,25 @@ def odd_errors(make):
     equal([row["answer"] for row in ground.out()], ["fine"])
 
 
+def odd_moderation(make):
+    """What a provider's filter turns away is that row's failure, whatever the status; a 403 about the key or the region ends the run."""
+    flagged = {"message": 'm requires moderation on p. Your input was flagged for "violence".', "code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "row 1"}}
+    filtered = {"message": "The response was filtered.", "type": None, "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
+    for name, status, error in [("flagged", 403, flagged), ("filtered", 400, filtered), ("within", 200, filtered)]:
+        turned_away = (status, {}, {"error": error})
+        server = Scripted(lambda body, _number: turned_away if "row 1" in json.dumps(body) else said("hi"))
+        ground = make(name, rows=3)
+        ground.pipeline(PROMPT, server.key)
+        ground.good(code=4)
+        equal(([row["n"] for row in ground.out()], server.asked), ([0, 2], 3), name)
+        equal([(dead["kind"], dead["rows"]) for dead in ground.dead()], [("refused", 1)], name)
+    region = {"message": "Country, region, or territory not supported", "code": "unsupported_country_region_territory"}
+    server = Scripted(lambda _body, _number: (403, {}, {"error": region}))
+    ground = make("region", rows=3)
+    ground.pipeline(PROMPT, server.key)
+    ground.refused(6, "stage `asked`", "territory not supported", "`key_env`")
+
+
 def odd_templates(make):
     server = Scripted(lambda body, _number: said(body["messages"][0]["content"]))
     ground = make(rows=0)
@@ -334,4 +417,4 @@ def odd_record(make):
     equal((ground.folder / "answers.jsonl").read_text(), before)
 
 
-TESTS = [odd_money, odd_fresh, odd_select, odd_limits, odd_vectors, odd_cap, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_samples, odd_schemas, odd_errors, odd_templates, odd_record]
+TESTS = [odd_money, odd_killed, odd_fresh, odd_select, odd_limits, odd_endpoints, odd_vectors, odd_cap, odd_small, odd_proxy, odd_headers, odd_rerun, odd_limit, odd_costs, odd_samples, odd_schemas, odd_errors, odd_moderation, odd_templates, odd_record]

@@ -64,6 +64,26 @@ def plugin_vectors(make):
     ground.pipeline(embed, f"dimensions = {len(rows[0]['vector'])}\ntexts = 64")
     ground.good()
     equal([row["vector"] for row in rows], [row["embedding"] for row in ground.out()], "vectors of a plugin and of `embed`")
+    equal(ground.server.counts()["requests"], requests, "requests for vectors that a plugin has asked for")
+
+
+def plugin_shared(make):
+    """What a plugin was answered at temperature 0 counts for stages with the same question, and the other way round."""
+    ground = make(rows=0)
+    ground.rows(30, lambda i: f"row {i // 2}")
+    written(ground, settings='params = \'{"temperature": 0}\'')
+    ground.good()
+    # Twice the same in one call is two questions, whatever is shared.
+    requests = ground.server.counts()["requests"]
+    assert 15 < requests <= 30, requests
+    ground.pipeline('prompt = "{{ text }}"\nparams = { temperature = 0 }')
+    ground.good()
+    equal((ground.server.counts()["requests"], len(ground.out())), (requests, 30), "requests of a stage")
+    ground.rows(10, lambda i: f"line {i}")
+    ground.good()
+    written(ground, settings='params = \'{"temperature": 0}\'')
+    ground.good()
+    equal((ground.server.counts()["requests"], len(ground.out())), (requests + 10, 10), "requests of the plugin")
 
 
 def plugin_breaks(make):
@@ -176,4 +196,4 @@ def plugin_flow(make):
     equal((len(ground.out()), ground.server.counts()["requests"]), (5, 5))
 
 
-TESTS = [plugin_prompts, plugin_parameters, plugin_vectors, plugin_breaks, plugin_faults, plugin_budget, plugin_killed, plugin_costs, plugin_grants, plugin_flow]
+TESTS = [plugin_prompts, plugin_parameters, plugin_vectors, plugin_shared, plugin_breaks, plugin_faults, plugin_budget, plugin_killed, plugin_costs, plugin_grants, plugin_flow]

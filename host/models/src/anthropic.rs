@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     exchange::{Answer, Finish, Part, Prompt},
-    money::Usage,
+    money::{Usage, told_tokens},
 };
 
 /// The path of messages below an endpoint.
@@ -85,13 +85,13 @@ enum Block {
 /// What was read of the cache and what was written to it isn't in `input_tokens`.
 #[derive(Deserialize)]
 struct Counted {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "told_tokens")]
     input_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "told_tokens")]
     output_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "told_tokens")]
     cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "told_tokens")]
     cache_creation_input_tokens: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
 //! At what pace may a model be asked? One controller for each endpoint, key and model, as providers tell limits, shared by all stages of a run.
 //!
-//! It never asks for more in any minute than was stated ([`allowance`]), or than the endpoint has told meanwhile, and has so many requests
-//! under way as the endpoint bears: it starts at what was stated, halves when the endpoint is overloaded, and grows by one a round. An endpoint
+//! It never asks for more in any minute than was stated, or than the endpoint has told meanwhile ([`limit`], [`allowance`]), and has so many
+//! requests under way as the endpoint bears: it starts at what was stated, halves when the endpoint is overloaded, and grows by one a round. An endpoint
 //! that says how long to wait isn't asked before, and one that only refuses isn't asked for a while. Who comes first is served first.
 
 use std::{
@@ -15,8 +15,9 @@ use std::{
 use tokio::sync::Notify;
 
 mod allowance;
+mod limit;
 
-use allowance::Allowance;
+use limit::Limit;
 
 /// The first pause after a refusal that doesn't say how long to wait; each further one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,10 +44,14 @@ pub struct Limits {
 pub struct Told {
     /// How long to wait before it is asked again.
     pub retry_after: Option<Duration>,
-    /// Requests in any minute.
+    /// Requests in any minute, by a header.
     pub requests_per_minute: Option<u64>,
-    /// Tokens in any minute.
+    /// Tokens in any minute, by a header.
     pub tokens_per_minute: Option<u64>,
+    /// Requests in any minute, by the words of a refusal.
+    pub refused_requests: Option<u64>,
+    /// Tokens in any minute, by the words of a refusal.
+    pub refused_tokens: Option<u64>,
     /// When it will take requests again, where none are left now.
     pub exhausted_for: Option<Duration>,
 }
@@ -77,8 +82,8 @@ pub struct Controller {
 /// Times are those since the controller was made.
 #[derive(Debug)]
 struct State {
-    requests: Option<Allowance>,
-    tokens: Option<Allowance>,
+    requests: Limit,
+    tokens: Limit,
     /// The most that may be under way, and whether that was stated.
     most: u32,
     stated: Option<u32>,
@@ -188,8 +193,8 @@ impl Controller {
 impl State {
     fn new(limits: Limits) -> Self {
         let mut state = Self {
-            requests: None,
-            tokens: None,
+            requests: Limit::default(),
+            tokens: Limit::default(),
             most: IN_FLIGHT,
             stated: None,
             may: f64::from(IN_FLIGHT),
@@ -203,45 +208,29 @@ impl State {
     }
 
     fn restrict(&mut self, limits: Limits, now: Duration) {
-        self.limit(limits.requests_per_minute, limits.tokens_per_minute, now);
+        self.requests.state(limits.requests_per_minute, now);
+        self.tokens.state(limits.tokens_per_minute, now);
         if let Some(stated) = limits.in_flight {
             let stated = self.stated.map_or(stated, |before| before.min(stated)).max(1);
             (self.stated, self.most, self.may) = (Some(stated), stated, f64::from(stated));
         }
     }
 
-    /// No minute has more than that.
-    fn limit(&mut self, requests: Option<u64>, tokens: Option<u64>, now: Duration) {
-        for (allowance, limit) in [(&mut self.requests, requests), (&mut self.tokens, tokens)] {
-            match (allowance, limit) {
-                (Some(allowance), Some(limit)) => allowance.lower(limit, now),
-                (none, Some(limit)) => *none = Some(Allowance::new(limit, now)),
-                (_, None) => {}
-            }
-        }
-    }
-
     /// Sends a request if that may be, else says how long to wait at most before it is asked again.
     fn admit(&mut self, tokens: u64, now: Duration) -> Result<Option<Duration>, Refused> {
-        if let Some(most) = self.tokens.as_ref().map(Allowance::per_minute).filter(|most| tokens > *most) {
+        if let Some(most) = self.tokens.per_minute().filter(|most| tokens > *most) {
             return Err(Refused::TooLarge { tokens, most });
         }
         if self.flying >= self.may as u32 {
             return Ok(Some(LONGEST));
         }
-        let mut wait = self.not_before.saturating_sub(now);
-        let allowances = [(&mut self.requests, 1), (&mut self.tokens, tokens)];
-        for (allowance, amount) in allowances {
-            wait = wait.max(allowance.as_mut().map_or(Duration::ZERO, |allowance| allowance.wait(amount, now)));
-        }
+        let wait = self.not_before.saturating_sub(now);
+        let wait = wait.max(self.requests.wait(1, now)).max(self.tokens.wait(tokens, now));
         if !wait.is_zero() {
             return Ok(Some(wait));
         }
-        for (allowance, amount) in [(&mut self.requests, 1), (&mut self.tokens, tokens)] {
-            if let Some(allowance) = allowance {
-                allowance.take(amount, now);
-            }
-        }
+        self.requests.take(1, now);
+        self.tokens.take(tokens, now);
         self.flying += 1;
         Ok(None)
     }
@@ -249,8 +238,8 @@ impl State {
     /// A request that was sent with so many tokens has ended.
     fn ended(&mut self, sent: Duration, tokens: u64, ended: Ended, told: Told, now: Duration) {
         self.flying -= 1;
-        if let (Ended::Answered(Some(used)), Some(allowance)) = (ended, &mut self.tokens) {
-            allowance.correct(sent, tokens, used, now);
+        if let Ended::Answered(Some(used)) = ended {
+            self.tokens.correct(sent, tokens, used, now);
         }
         match ended {
             Ended::Answered(_) => {
@@ -274,7 +263,9 @@ impl State {
         for wait in [told.retry_after, told.exhausted_for].into_iter().flatten() {
             self.not_before = self.not_before.max(now + wait);
         }
-        self.limit(told.requests_per_minute, told.tokens_per_minute, now);
+        let refused = ended == Ended::Refused;
+        self.requests.ended(told.requests_per_minute, told.refused_requests, refused, now);
+        self.tokens.ended(told.tokens_per_minute, told.refused_tokens, refused, now);
     }
 }
 

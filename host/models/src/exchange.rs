@@ -26,6 +26,11 @@ pub struct Prompt {
     pub shared: usize,
 }
 
+/// Whether a model is asked so that it says the same to the same question, by the parameters of a completion.
+pub fn repeats(params: &Map<String, Value>) -> bool {
+    params.get("temperature").and_then(Value::as_f64) == Some(0.0)
+}
+
 /// A part of what is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {

@@ -7,7 +7,9 @@
 //! Deliberately absent: rows, columns and templates (`operators`), and where answers are kept (`run`).
 
 pub mod anthropic;
+mod aside;
 pub mod controller;
+mod error_body;
 pub mod exchange;
 mod flights;
 mod model;

@@ -18,7 +18,9 @@ use reqwest::{
 
 use crate::{
     anthropic,
+    aside::Aside,
     controller::{Controller, Ended, Permit, Told},
+    error_body::{error_within, is_moderated, said},
     exchange::{Answer, Finish, Vectors},
     money::{Budget, OverBudget, Price, Reserved, Usage, Usd},
     openai,
@@ -117,6 +119,7 @@ pub struct Model {
     pub(crate) client: Client,
     pub(crate) controller: Arc<Controller>,
     pub(crate) budgets: Vec<Arc<Budget>>,
+    pub(crate) aside: Aside,
     /// Tokens that came out of late, of answers without a limit, times 16.
     pub(crate) came_out: AtomicU64,
     /// How many thousandths of the most that may go in the provider has counted, at most: it may put more around prompts than is known.
@@ -233,6 +236,12 @@ impl Model {
         let written_input = if request.kept { input } else { 0 };
         let usage = Usage { input, written_input, output: self.out(request), ..Usage::default() };
         self.price.map_or(Usd(0), |price| price.of(usage))
+    }
+
+    /// The tokens that a request says may come out, and what they may cost.
+    pub(crate) fn most_out(&self, request: &Request) -> Option<(u64, Usd)> {
+        let output = request.most_out.filter(|most| *most > 0)?;
+        Some((output, self.price?.of(Usage { output, ..Usage::default() })))
     }
 
     /// Tokens that may come out, or are likely to.
@@ -420,6 +429,8 @@ impl Model {
             // Anthropic's way to say so.
             400 if words.contains("credit balance is too low") => setup(NO_MONEY),
             429 => Failed::Again(Ended::Refused, "rate-limited", what),
+            // Before what is said of the key: some answer so with 403, and one without a number in an answer of 200 counts as 500.
+            400 | 403 | 422 | 451 | 500 if is_moderated(body) => never("refused"),
             401 | 403 => setup("look at the key that `key_env` names, and at what it may use"),
             402 => setup(NO_MONEY),
             404 => setup("look at `endpoint` (mostly it ends in `/v1`) and at `model`"),
@@ -476,29 +487,6 @@ async fn body(mut response: Response) -> Result<Bytes, reqwest::Error> {
     Ok(whole.freeze())
 }
 
-/// What an error's body says, and its code: `{"error": {"message": …, "code": …}}`, or its text.
-fn said(body: &str) -> (String, String) {
-    let value: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let error = if value["error"].is_null() { &value } else { &value["error"] };
-    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-    let words = text(&error["message"]).or_else(|| text(error)).or_else(|| text(&value["detail"]));
-    let words = words.unwrap_or_else(|| match body.trim() {
-        "" => "nothing more".to_owned(),
-        other => other.split_whitespace().collect::<Vec<_>>().join(" "),
-    });
-    (words, text(&error["code"]).or_else(|| text(&error["type"])).unwrap_or_default())
-}
-
-/// The status that an answer of 200 should have had which is an error: `{"error": {"message": …, "code": 502}}`.
-fn error_within(body: &[u8]) -> Option<StatusCode> {
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let error = value.get("error").filter(|error| !error.is_null())?;
-    let code =
-        error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
-    let code = code.and_then(|code| StatusCode::from_u16(code).ok());
-    Some(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
-}
-
 /// A text on one line, in which nothing moves a terminal.
 fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
@@ -532,38 +520,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_error_says_is_found() {
-        let read = |body: &str| said(body);
-        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(read(r#"{"error":{"message":"No.","code":"invalid_api_key"}}"#), both("No.", "invalid_api_key"));
-        assert_eq!(
-            read(r#"{"type":"error","error":{"type":"overloaded_error","message":"Busy"}}"#),
-            both("Busy", "overloaded_error")
-        );
-        assert_eq!(read(r#"{"error":"model not found"}"#), both("model not found", ""));
-        assert_eq!(read(r#"{"detail":"Not Found"}"#), both("Not Found", ""));
-        assert_eq!(read("<html>\n <b>502</b></html>"), both("<html> <b>502</b></html>", ""));
-        assert_eq!(read(""), both("nothing more", ""));
-    }
-
-    #[test]
-    fn an_error_in_an_answer_is_one() {
-        let status = |body: &str| error_within(body.as_bytes()).map(|status| status.as_u16());
-        assert_eq!(status(r#"{"error":{"message":"insufficient credits","code":402}}"#), Some(402));
-        assert_eq!(status(r#"{"error":{"message":"overloaded","code":"busy"}}"#), Some(500));
-        assert_eq!(status(r#"{"error":"no"}"#), Some(500));
-        assert_eq!(status(r#"{"error":null}"#), None);
-        assert_eq!(status(r#"{"choices":[]}"#), None);
-        assert_eq!(status("no"), None);
-        assert_eq!(printable("bad \u{1b}[31mred\n\u{7}"), "bad \\u{1b}[31mred \\u{7}");
-    }
-
-    #[test]
     fn a_key_is_shown_nowhere() {
         let key = Key::new("sk-secret").expect("a key");
         assert_eq!(format!("{key:?}"), "…");
         assert_eq!(key.held_back("Incorrect API key provided: sk-secret."), "Incorrect API key provided: ….");
         assert!(Key::new("a\nb").is_none());
+        assert_eq!(printable("bad \u{1b}[31mred\n\u{7}"), "bad \\u{1b}[31mred \\u{7}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -25,7 +25,7 @@ use crate::{
     controller::{Controller, Ended, Limits, Refused},
     flights::{Awaited, Flight, Flights},
     model::{Count, Dialect, Failed, Key, Model, Request, Unanswered, headers, wait},
-    money::{Budget, Price, Usd},
+    money::{Budget, OverBudget, Price, Usd},
     openai,
     records::{Answers, Digest, From, Given, Question, Unkept},
 };
@@ -227,6 +227,7 @@ impl Models {
             client,
             controller,
             budgets: vec![own, self.run.clone()],
+            aside: Default::default(),
             came_out: Default::default(),
             underestimated: Default::default(),
         });
@@ -287,14 +288,24 @@ impl Models {
         opened.controllers.iter().for_each(|(.., controller)| controller.close());
     }
 
-    /// Waits until what is under way has been answered and kept, or has failed.
+    /// Waits until what is under way has been answered and kept, or has failed; then nothing is set aside for it any more.
     pub async fn drained(&self) {
         loop {
             let landed = self.landed.notified();
             if self.under_way.load(Ordering::Acquire) == 0 {
-                return;
+                break;
             }
             landed.await;
+        }
+        let Some(keeper) = self.answers.get() else { return };
+        let models: Vec<Arc<Model>> = self.opened().models.values().cloned().collect();
+        for model in models {
+            let unspent = model.aside.settle();
+            if unspent > Usd(0)
+                && let Err(Unkept(why, _)) = keeper.unspent(&model.resource, unspent).await
+            {
+                tracing::warn!("{unspent} count as spent on model `{}` that aren't: {why}", model.resource);
+            }
         }
     }
 
@@ -356,9 +367,9 @@ impl Models {
         flights: &[Arc<Flight>],
         write: impl Fn(&Model) -> Request,
     ) -> Result<Vec<Given>, Unanswered> {
-        let mut failed = Unanswered::Closed;
+        let (mut failed, attempts) = (Unanswered::Closed, Arc::default());
         for model in models {
-            failed = match self.asked(model, flights, write(model)).await {
+            failed = match self.asked(model, flights, write(model), &attempts).await {
                 Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..))) => failed,
                 other => return other,
             };
@@ -370,12 +381,13 @@ impl Models {
     }
 
     /// Asks one model, as often as it takes: where requests are waited for, since what one that ends lets out wakes no other thread there.
-    /// Who drops this gives up what isn't sent yet.
+    /// Who drops this gives up what isn't sent yet. `attempts` counts on from those of the models before it.
     async fn asked(
         self: &Arc<Self>,
         model: &Arc<Model>,
         flights: &[Arc<Flight>],
         request: Request,
+        attempts: &Arc<AtomicU32>,
     ) -> Result<Vec<Given>, Unanswered> {
         if self.mode != Mode::Ask {
             let what = "there is a question to which no answer is recorded".to_owned();
@@ -385,7 +397,10 @@ impl Models {
             ));
         }
         let mut asking = JoinSet::new();
-        asking.spawn_on(self.clone().asking(model.clone(), flights.into(), Arc::new(request)), &self.io);
+        asking.spawn_on(
+            self.clone().asking(model.clone(), flights.into(), Arc::new(request), attempts.clone()),
+            &self.io,
+        );
         asking.join_next().await.map_or(Err(Unanswered::Closed), |done| done.unwrap_or_else(|e| Err(gone(&e))))
     }
 
@@ -394,12 +409,14 @@ impl Models {
         model: Arc<Model>,
         flights: Arc<[Arc<Flight>]>,
         request: Arc<Request>,
+        attempts: Arc<AtomicU32>,
     ) -> Result<Vec<Given>, Unanswered> {
-        let (mut attempts, mut failures, mut refused) = (0, 0, None);
+        let (mut failures, mut refused) = (0, None);
         loop {
             let (reserved, permit) = loop {
                 let reserved = Budget::reserve(&model.budgets, || model.most(&request)).await;
-                let reserved = reserved.map_err(Unanswered::Money)?;
+                let reserved =
+                    reserved.map_err(|over| Unanswered::Money(OverBudget { out: model.most_out(&request), ..over }))?;
                 let tokens = request.tokens() + model.out(&request);
                 let permit = model.controller.permit(tokens).await.map_err(|refused| match refused {
                     Refused::Closed => Unanswered::Closed,
@@ -413,12 +430,13 @@ impl Models {
                     break (reserved, permit);
                 }
             };
-            attempts += 1;
+            let attempts = attempts.fetch_add(1, Ordering::Relaxed) + 1;
             let (model, request, flights) = (model.clone(), request.clone(), flights.clone());
             let resource = model.resource.clone();
             let retries = model.retries;
             let desk = self.clone();
             let landed = self.clone().landing(async move {
+                let _aside = desk.set_aside(&model, reserved.most()).await?;
                 let given = match model.attempt(&request, permit, reserved).await {
                     Ok(given) => given.into_iter().map(|given| Given { attempts, ..given }).collect::<Vec<_>>(),
                     Err((failed, lost)) => {
@@ -454,6 +472,17 @@ impl Models {
                 tokio::time::sleep(wait(failures)).await;
             }
         }
+    }
+
+    /// Where there is a cap, sets aside in the journal what a request may cost, until it has ended.
+    async fn set_aside(&self, model: &Arc<Model>, most: Usd) -> Result<Option<SetAside>, Unanswered> {
+        let Some(keeper) = self.answers.get().filter(|_| self.is_capped(model)) else { return Ok(None) };
+        let more = model.aside.begin(most);
+        let aside = SetAside { model: model.clone(), most };
+        if more > Usd(0) {
+            keeper.lost(&model.resource, more).await?;
+        }
+        Ok(Some(aside))
     }
 
     async fn keep(&self, answers: Vec<(Question, Given, From)>) -> Result<(), Unanswered> {
@@ -504,6 +533,18 @@ fn is_here(endpoint: &Url) -> bool {
     let host = endpoint.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// That money is set aside for a request.
+struct SetAside {
+    model: Arc<Model>,
+    most: Usd,
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        self.model.aside.end(self.most);
+    }
 }
 
 /// Counts what is under way.

@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 /// Money in billionths of a dollar: prices are dollars for a million tokens, so one token costs a thousandth of a cent at most, and sums are exact.
@@ -79,6 +80,18 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+/// A number of tokens as providers write it: some as `12.0`, or in quotes. What is none is taken as not said.
+pub(crate) fn told_tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_u64().or_else(|| {
+            let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0;
+            number.as_f64().filter(whole).map(|number| number as u64)
+        }),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    })
+}
+
 /// What tokens cost, in dollars for a million.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Price {
@@ -141,12 +154,28 @@ pub struct OverBudget {
     pub spent: Usd,
     /// What the request may cost.
     pub asked: Usd,
+    /// The tokens that may come out, where that is said, and their part in it.
+    pub out: Option<(u64, Usd)>,
+}
+
+impl OverBudget {
+    /// Whether the whole cap wouldn't do for the request.
+    pub fn is_too_small(&self) -> bool {
+        self.asked > self.most
+    }
 }
 
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, most, spent, asked } = self;
-        write!(f, "the money of {what} is spent: {spent} of {most}, and the next request may cost {asked}")
+        let Self { what, most, spent, asked, out } = self;
+        if !self.is_too_small() {
+            return write!(f, "the money of {what} is spent: {spent} of {most}, and the next request may cost {asked}");
+        }
+        write!(f, "the money of {what} is too little for one request: it is {most}, and this one may cost {asked}")?;
+        match out {
+            Some((tokens, usd)) => write!(f, ", {usd} of it for {tokens} tokens that may come out (`max_tokens`)"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -202,7 +231,7 @@ impl Budget {
             let Spent { spent, reserved } = *state;
             let spent = Usd(spent.0.saturating_add(reserved.0));
             if let Some(cap) = budget.most.filter(|cap| spent.0.saturating_add(most.0) > cap.0) {
-                let over = OverBudget { what: budget.what.clone(), most: cap, spent, asked: most };
+                let over = OverBudget { what: budget.what.clone(), most: cap, spent, asked: most, out: None };
                 return Err((over, (reserved > Usd(0)).then_some(i)));
             }
             state.reserved.0 += most.0;
@@ -279,7 +308,8 @@ mod tests {
         let both = [run.clone(), model.clone()];
         let first = reserve(&both, 40).expect("50 of 100 and 40 of 60");
         let error = reserve(&both, 30).expect_err("70 of 60");
-        let expected = OverBudget { what: "model m".to_owned(), most: Usd(60), spent: Usd(40), asked: Usd(30) };
+        let expected =
+            OverBudget { what: "model m".to_owned(), most: Usd(60), spent: Usd(40), asked: Usd(30), out: None };
         assert_eq!(error, expected);
         // Where one hasn't enough, nothing is kept in the other.
         let second = reserve(std::slice::from_ref(&run), 50).expect("all that is left");

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     exchange::{Answer, Finish, Part, Prompt, Vectors},
-    money::Usage,
+    money::{Usage, told_tokens},
 };
 
 /// The path of completions below an endpoint.
@@ -113,11 +113,11 @@ struct Message {
 /// Not every server says all of it.
 #[derive(Deserialize)]
 struct Counted {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "told_tokens")]
     prompt_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "told_tokens")]
     completion_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "told_tokens")]
     total_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<Details>,
@@ -125,7 +125,7 @@ struct Counted {
 
 #[derive(Deserialize)]
 struct Details {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "told_tokens")]
     cached_tokens: Option<u64>,
 }
 
@@ -335,6 +335,9 @@ mod tests {
             (json!({ "completion_tokens": 4 }), None),
             (json!({ "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0 }), None),
             (json!({ "prompt_tokens": null }), None),
+            (json!({ "prompt_tokens": 6.0, "completion_tokens": " 4" }), Some((6, 4))),
+            (json!({ "prompt_tokens": 6, "completion_tokens": 4.5, "total_tokens": 1e1 }), Some((6, 4))),
+            (json!({ "prompt_tokens": -1, "completion_tokens": "many" }), None),
             (json!({}), None),
         ] {
             let body = json!({ "choices": [{ "message": { "content": "Hi" } }], "usage": counted }).to_string();

@@ -122,8 +122,11 @@ pub trait Answers: fmt::Debug + Send + Sync {
     /// Keeps answers; it is done when they are on the disk. Of those that were [`Shared`](From::Shared) only is kept that this row has them, too.
     fn keep(&self, answers: Vec<(Question, Given, From)>) -> BoxFuture<'static, Result<(), Unkept>>;
 
-    /// Notes what was spent on a model without an answer that can be kept; it is done when it is on the disk.
+    /// Notes what was spent on a model without an answer that can be kept, or may be; it is done when it is on the disk.
     fn lost(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>>;
+
+    /// Takes back of it what wasn't spent after all.
+    fn unspent(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>>;
 }
 
 /// A request as what it is told apart by: keys of objects have an order, whoever wrote them.

@@ -43,9 +43,10 @@ pub fn told(headers: &HeaderMap, refusal: Option<&str>, now: SystemTime) -> Told
     let [requests, tokens] = limits;
     Told {
         retry_after: retry_after.map(|wait| wait.min(LONGEST)),
-        requests_per_minute: said.requests_per_minute.or(requests),
-        tokens_per_minute: said.tokens_per_minute.or(tokens),
+        requests_per_minute: requests,
+        tokens_per_minute: tokens,
         exhausted_for: exhausted_for.map(|wait| wait.min(LONGEST)),
+        ..said
     }
 }
 
@@ -95,9 +96,9 @@ fn of_words(body: &str) -> Told {
     });
     Told {
         retry_after: wait,
-        requests_per_minute: of(["requests per min", "RPM", "requests per minute"]),
-        tokens_per_minute: of(["tokens per min", "TPM", "tokens per minute"]),
-        exhausted_for: None,
+        refused_requests: of(["requests per min", "RPM", "requests per minute"]),
+        refused_tokens: of(["tokens per min", "TPM", "tokens per minute"]),
+        ..Told::default()
     }
 }
 
@@ -152,7 +153,7 @@ mod tests {
             requests_per_minute: Some(60),
             tokens_per_minute: Some(150_000),
             exhausted_for: Some(Duration::from_secs(1)),
-            retry_after: None,
+            ..Told::default()
         };
         assert_eq!(told(&openai, None, now()), expected);
         let anthropic = headers(&[
@@ -169,6 +170,7 @@ mod tests {
             tokens_per_minute: Some(10),
             exhausted_for: Some(Duration::from_secs(6)),
             retry_after: Some(Duration::from_secs(7)),
+            ..Told::default()
         };
         assert_eq!(told(&anthropic, None, now()), expected);
         assert_eq!(told(&headers(&[("x-ratelimit-limit-requests", "0")]), None, now()), Told::default());
@@ -178,14 +180,11 @@ mod tests {
     fn a_limit_that_only_a_body_tells_is_learned() {
         let body = r#"{"error":{"message":"Rate limit reached for small-chat in organization org-1 on requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 20s. Visit https://…","type":"requests"}}"#;
         let expected =
-            Told { retry_after: Some(Duration::from_secs(20)), requests_per_minute: Some(3), ..Told::default() };
+            Told { retry_after: Some(Duration::from_secs(20)), refused_requests: Some(3), ..Told::default() };
         assert_eq!(told(&HeaderMap::new(), Some(body), now()), expected);
         let body = "Rate limit reached on tokens per min (TPM): Limit 60000, Used 59000, Requested 2000. Please try again in 1.5s.";
-        let expected = Told {
-            retry_after: Some(Duration::from_millis(1_500)),
-            tokens_per_minute: Some(60_000),
-            ..Told::default()
-        };
+        let expected =
+            Told { retry_after: Some(Duration::from_millis(1_500)), refused_tokens: Some(60_000), ..Told::default() };
         assert_eq!(told(&HeaderMap::new(), Some(body), now()), expected);
         assert_eq!(told(&HeaderMap::new(), Some("slow down"), now()), Told::default());
         let year = headers(&[("retry-after", "31536000")]);

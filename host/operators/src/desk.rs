@@ -243,6 +243,9 @@ impl Desk {
             }
             Unanswered::Money(over) => {
                 let hint = match self.models.keeps() {
+                    _ if over.is_too_small() => {
+                        "ask for less (a lower `max_tokens`, a shorter text), or with a higher `max_usd`"
+                    }
                     true => "what was answered is kept: run again with a higher `max_usd`, and it goes on from there",
                     false => {
                         "nothing is kept of what was answered here: ask about fewer rows, or with a higher `max_usd`"

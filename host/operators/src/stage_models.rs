@@ -7,10 +7,10 @@ use std::{
 };
 
 use dflow_models::{
-    Dialect, Mode, Taken, anthropic,
-    exchange::{Part, Prompt},
+    Dialect, Mode, Model, Taken, anthropic,
+    exchange::{Part, Prompt, repeats},
     prompt_digest, prompt_tokens,
-    records::{Content, Digest, Given, Question},
+    records::{Content, Digest, Given, Question, Share},
     text_digest,
 };
 use dflow_pipeline::HOSTS_PARAMS;
@@ -66,23 +66,28 @@ impl StageModels {
 type Answered<T> = Result<Vec<Result<T, String>>, StepError>;
 
 impl GrantedModel {
-    /// A guest's rows aren't known here: the same question is the same row, and its so-manyeth in one call another.
-    fn questions(&self, digests: impl Iterator<Item = Option<Digest>>) -> Vec<Option<Question>> {
+    /// A guest's rows aren't known here: the same question is the same row, and its so-manyeth in one call another, which the contract says is
+    /// asked for itself. So the first one alone goes with answers that others share, where it is one whose answer is.
+    fn questions(&self, asked: impl Iterator<Item = Option<(Digest, bool)>>) -> Vec<Option<Question>> {
         let mut seen: HashMap<Digest, u32> = HashMap::new();
-        let question = |digest: Option<Digest>| {
-            let digest = digest?;
+        let question = |asked: Option<(Digest, bool)>| {
+            let (digest, is_shared) = asked?;
             let call = seen.entry(digest).or_default();
             *call += 1;
-            Some(self.desk.question(digest, digest.to_string(), *call - 1, None))
+            let share = (is_shared && *call == 1).then_some(Share { ttl: None });
+            Some(self.desk.question(digest, digest.to_string(), *call - 1, share))
         };
-        digests.map(question).collect()
+        asked.map(question).collect()
     }
 
     async fn complete(&self, prompts: Vec<AskedPrompt>) -> Answered<AskedAnswer> {
         let model = self.desk.model()?;
         let prompts: Vec<Result<Prompt, String>> = prompts.into_iter().map(|asked| self.prompt(asked)).collect();
-        let digests = prompts.iter().map(|prompt| Some(prompt_digest(model, prompt.as_ref().ok()?)));
-        let taken = self.desk.take(self.questions(digests)).await?;
+        let questions = prompts.iter().map(|prompt| {
+            let prompt = prompt.as_ref().ok()?;
+            Some((prompt_digest(model, prompt), repeats(&prompt.params)))
+        });
+        let taken = self.desk.take(self.questions(questions)).await?;
         let asked = prompts.into_iter().zip(taken).map(|(prompt, taken)| async move {
             let (prompt, taken) = match (prompt, taken) {
                 (Ok(prompt), Some(taken)) => (prompt, taken),
@@ -90,7 +95,7 @@ impl GrantedModel {
                 (Err(why), _) => return Ok(Err(why)),
             };
             if self.desk.models.mode() == Mode::Rehearse && !matches!(taken, Taken::Known(..)) {
-                return Ok(Ok(self.rehearsed(&prompt)));
+                return Ok(Ok(self.rehearsed(model, &prompt)));
             }
             match self.desk.complete(taken, &prompt).await {
                 Ok((given, _)) => Ok(Ok(answer(given))),
@@ -108,12 +113,12 @@ impl GrantedModel {
         }
         if self.desk.models.mode() == Mode::Rehearse {
             let vector = |text: &String| {
-                self.desk.rehearse(model.tokens(text), 0, [0, 0, 0], None);
+                self.desk.rehearse(model.tokens(text), 0, [0, 0, 0], Some(text_digest(model, text, None)));
                 Ok(vec![0.0; self.length.unwrap_or(1) as usize])
             };
             return Ok(texts.iter().map(vector).collect());
         }
-        let questions = self.questions(texts.iter().map(|text| Some(text_digest(model, text, None))));
+        let questions = self.questions(texts.iter().map(|text| Some((text_digest(model, text, None), true))));
         let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
         let found = self.desk.vectors(&asked, &questions, None, &Cancel::default()).await?;
         let vectors = found.into_iter().map(|found| match found {
@@ -159,11 +164,12 @@ impl GrantedModel {
         })
     }
 
-    fn rehearsed(&self, prompt: &Prompt) -> AskedAnswer {
-        let input = self.desk.model().map_or(0, |model| prompt_tokens(model, prompt));
+    fn rehearsed(&self, model: &Model, prompt: &Prompt) -> AskedAnswer {
+        let input = prompt_tokens(model, prompt);
         let most = prompt.max_tokens.map_or(1024, u64::from);
         let output = [1.min(most), 256.min(most), most];
-        self.desk.rehearse(input, 0, output, None);
+        let question = repeats(&prompt.params).then(|| prompt_digest(model, prompt));
+        self.desk.rehearse(input, 0, output, question);
         let text = if prompt.schema.is_some() { "{}".to_owned() } else { "word ".repeat(output[1] as usize * 4 / 5) };
         AskedAnswer { text, finish: "stop".to_owned(), input_tokens: input, output_tokens: output[1] }
     }

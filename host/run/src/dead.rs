@@ -205,6 +205,17 @@ impl DeadRows {
     }
 }
 
+/// The `__id__`s of the rows in a file of some that failed, of those that have one.
+pub(crate) fn row_ids(path: &Path) -> Result<Vec<String>, StepError> {
+    let mut ids = Vec::new();
+    for batch in reader(path, Some(&["row"]))? {
+        let batch = batch.map_err(|e| unreadable(path, &e.to_string()))?;
+        let rows = texts(&batch, "row").map_err(|e| unreadable(path, &e.to_string()))?;
+        ids.extend(rows.iter().flatten().map(str::to_owned));
+    }
+    Ok(ids)
+}
+
 /// The rows of a batch with this `__id__`.
 fn only(batch: &RecordBatch, row: &str) -> Result<RecordBatch, ArrowError> {
     let ids = texts(batch, "row")?;

@@ -164,6 +164,10 @@ impl Answers for Recorded {
     fn lost(&self, _model: &str, _usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
         async { Ok(()) }.boxed()
     }
+
+    fn unspent(&self, _model: &str, _usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
+        async { Ok(()) }.boxed()
+    }
 }
 
 /// The journal's answers, and those of a file beside them.
@@ -212,6 +216,10 @@ impl Answers for Beside {
 
     fn lost(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
         self.journal.lost(model, usd)
+    }
+
+    fn unspent(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
+        self.journal.unspent(model, usd)
     }
 }
 

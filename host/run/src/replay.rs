@@ -8,13 +8,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use dflow_io::{Split, Splits};
 use dflow_operators::{DeadPlace, RowFailure, StageCounts, StepError};
-use dflow_pipeline::{Draft, Fault, Name, OnError, exit};
+use dflow_pipeline::{Draft, Fault, Name, OnError, Stage, exit};
 use dflow_plan::{DEAD, Plan, Replay, Segment};
 use futures::{StreamExt, stream};
 use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::{
+    dead::row_ids,
     driver::{RunError, begin_asking, fingerprints, landed, run_id},
     engine::Engine,
     events::SCHEMA_VERSION,
@@ -177,6 +178,7 @@ impl Engine {
             *gathered.stale.entry((dead.stage.clone(), segment.ends.clone(), why)).or_default() += dead.rows;
         }
         journal.stale(&anew.iter().map(|dead| dead.task).collect::<Vec<_>>())?;
+        forget_answers(plan, anew.iter().chain(&again), journal)?;
         // What is done anew is done with all that failed in it.
         let again: Vec<Dead> =
             again.into_iter().filter(|dead| !anew.iter().any(|other| other.task == dead.task)).collect();
@@ -367,6 +369,23 @@ impl Of<'_> {
         totals.tasks += 1;
         Ok(())
     }
+}
+
+/// Sees to it that a model is asked anew about rows that failed at a stage that asks one: what it answered is what most of them failed of.
+fn forget_answers<'a>(
+    plan: &Plan,
+    dead: impl Iterator<Item = &'a Dead>,
+    journal: &mut Journal,
+) -> Result<(), StepError> {
+    let mut rows: BTreeMap<&Name, Vec<(String, &str)>> = BTreeMap::new();
+    for dead in dead {
+        let asks = |stage: &Stage| !plan.pipeline.asked(stage).is_empty();
+        if plan.pipeline.stage.get(&dead.stage).is_some_and(asks) {
+            let ids = row_ids(&dead.path)?.into_iter().map(|id| (id, dead.run.as_str()));
+            rows.entry(&dead.stage).or_default().extend(ids);
+        }
+    }
+    rows.iter().try_for_each(|(stage, rows)| journal.forget_answers(stage, rows))
 }
 
 /// Why rows that failed can't be tried again alone.

@@ -24,6 +24,7 @@ pub(crate) enum DeadCommand {
     Export(DeadExportArgs),
     /// Try rows again that failed: what passes goes into the same sinks.
     #[command(after_help = "Rows that passed before are kept as they are, also when a plugin has changed since.
+Rows that failed where a model is asked are asked about anew.
 
 Examples:
   dflow-host dead replay

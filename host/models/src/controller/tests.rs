@@ -144,6 +144,47 @@ fn a_limit_that_is_told_holds_from_then_on() {
 }
 
 #[test]
+fn a_limit_that_was_told_low_rises_when_more_is_told_and_never_above_what_is_stated() {
+    let (mut state, mut now) = (State::new(limits(600, 60_000, 64)), MINUTE);
+    for (told, holds) in [(60, 60), (300, 300), (6_000, 600)] {
+        now += MINUTE;
+        assert_eq!(state.admit(1, now), Ok(None));
+        let told = Told { requests_per_minute: Some(told), ..Told::default() };
+        state.ended(now, 1, Ended::Answered(Some(1)), told, now);
+        assert_eq!(state.requests.per_minute(), Some(holds));
+    }
+    // All of it is used again, and no minute has more.
+    let sent = send(&mut state, now, MINUTE * 5, |_| (1, 1));
+    assert!((2_900..=3_000).contains(&sent.len()), "{}", sent.len());
+    assert!(densest(&requests(&sent)) <= 600);
+}
+
+#[test]
+fn a_limit_that_only_a_refusal_told_grows_back_while_nothing_is_refused() {
+    let mut state = State::new(Limits { requests_per_minute: Some(80), ..UNSTATED });
+    let answered = Ended::Answered(None);
+    for (second, ended, words, holds) in [
+        (60, Ended::Refused, Some(60), 60),
+        (100, answered, None, 60),
+        (120, answered, None, 66),
+        (125, answered, None, 66),
+        (180, answered, None, 72),
+        (185, Ended::Refused, None, 72),
+        (244, answered, None, 72),
+        (245, answered, None, 78),
+        (600, answered, None, 80),
+        (601, Ended::Refused, Some(50), 50),
+    ] {
+        let now = Duration::from_secs(second);
+        assert_eq!(state.admit(1, now), Ok(None), "{second}");
+        // A header that says more is about something else: some tell requests a day there.
+        let told = Told { requests_per_minute: Some(10_000), refused_requests: words, ..Told::default() };
+        state.ended(now, 1, ended, told, now);
+        assert_eq!(state.requests.per_minute(), Some(holds), "{second}");
+    }
+}
+
+#[test]
 fn what_no_minute_has_is_refused_at_once() {
     let mut state = State::new(limits(600, 1_000, 8));
     assert_eq!(state.admit(1_001, MINUTE), Err(Refused::TooLarge { tokens: 1_001, most: 1_000 }));
@@ -157,8 +198,7 @@ fn of_limits_that_are_stated_twice_the_stricter_ones_hold() {
     assert_eq!((state.most, state.may), (64, 64.0), "nothing was stated before");
     state.restrict(limits(600, 1_000, 8), Duration::ZERO);
     assert_eq!((state.most, state.may), (8, 8.0));
-    let allowed = |allowance: &Option<Allowance>| allowance.as_ref().map(Allowance::per_minute);
-    assert_eq!((allowed(&state.requests), allowed(&state.tokens)), (Some(60), Some(100)));
+    assert_eq!((state.requests.per_minute(), state.tokens.per_minute()), (Some(60), Some(100)));
 }
 
 #[tokio::test]

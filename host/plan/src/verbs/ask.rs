@@ -9,6 +9,7 @@ use datafusion::{
 use dflow_models::{
     Dialect, Key, Mode, Model, Settings, anthropic,
     controller::Limits,
+    exchange::repeats,
     money::{Price, Usd},
     records::Share,
 };
@@ -151,8 +152,7 @@ impl Step {
             new.push(planned);
         }
         let (Some(text), true) = (text, mistakes.is_empty()) else { return Err(mistakes) };
-        let repeats = asking.params.get("temperature").and_then(Value::as_f64) == Some(0.0);
-        let share = asking.share.unwrap_or(embeds || repeats);
+        let share = asking.share.unwrap_or(embeds || repeats(&asking.params));
         let share = share.then(|| Share { ttl: asking.cache_ttl.map(|ttl| ttl.duration()) });
         let desk = Desk::new(name, environment.models.clone(), asked);
         let ask = Ask {
@@ -363,7 +363,8 @@ fn open(pipeline: &Pipeline, environment: &Environment, name: &Name) -> Result<A
     };
     // What is wrong with it is said by `wrong_keys`, and with the rest of the model here.
     let key = key(environment, name, written.key_env.as_deref()).unwrap_or_default();
-    let endpoint = written.address().parse();
+    // `…/v1` and `…/v1/` are one endpoint, with one controller.
+    let endpoint = written.address().trim_end_matches('/').parse();
     let endpoint =
         endpoint.map_err(|e| Mistake::new(at.key("endpoint"), format!("`{}` is no URL: {e}", written.address())))?;
     if pipeline.max_usd.is_some() && written.price.is_none() {

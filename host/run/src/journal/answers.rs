@@ -82,8 +82,8 @@ impl Queue {
 /// What is to be kept, and who is told when it is.
 struct Kept {
     answers: Vec<(Question, Given, From)>,
-    /// What was spent on a model beside, without an answer.
-    lost: Option<(String, Usd)>,
+    /// What was spent on a model beside, without an answer; less than nothing when that turned out not to be spent.
+    lost: Option<(String, i64)>,
     told: oneshot::Sender<Result<(), Unkept>>,
 }
 
@@ -167,6 +167,11 @@ impl Drop for Served {
 }
 
 impl Keeper {
+    fn spend(&self, model: &str, usd: i64) -> BoxFuture<'static, Result<(), Unkept>> {
+        let lost = Some((model.to_owned(), usd));
+        self.tell(|waiting, told| waiting.keep.push(Kept { answers: Vec::new(), lost, told }))
+    }
+
     fn tell<T: Send + 'static>(
         &self,
         put: impl FnOnce(&mut Waiting, oneshot::Sender<Result<T, Unkept>>),
@@ -196,8 +201,11 @@ impl Answers for Keeper {
     }
 
     fn lost(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
-        let lost = Some((model.to_owned(), usd));
-        self.tell(|waiting, told| waiting.keep.push(Kept { answers: Vec::new(), lost, told }))
+        self.spend(model, int(usd.0))
+    }
+
+    fn unspent(&self, model: &str, usd: Usd) -> BoxFuture<'static, Result<(), Unkept>> {
+        self.spend(model, -int(usd.0))
     }
 }
 
@@ -241,23 +249,23 @@ fn serve(mut db: Connection, other: Option<Connection>, path: &Path, run: &str, 
 
 fn write(db: &mut Connection, run: &str, keep: &[Kept]) -> Result<(), Broken> {
     let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut spent: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut spent: BTreeMap<&str, i64> = BTreeMap::new();
     for Kept { answers, lost, .. } in keep {
         for (question, given, from) in answers {
             keep_one(&write, run, question, given, *from)?;
             if let (From::Asked, Some(cost)) = (from, given.cost) {
-                *spent.entry(&given.model).or_default() += cost.0;
+                *spent.entry(&given.model).or_default() += int(cost.0);
             }
         }
         if let Some((model, usd)) = lost {
-            *spent.entry(model).or_default() += usd.0;
+            *spent.entry(model).or_default() += usd;
         }
     }
     for (model, usd) in spent {
         let mut add = write.prepare_cached(
             "INSERT INTO spent VALUES (?, ?, ?, 0) ON CONFLICT (model, run) DO UPDATE SET usd = usd + excluded.usd",
         )?;
-        add.execute(params![model, run, int(usd)])?;
+        add.execute(params![model, run, usd])?;
     }
     write.commit()?;
     Ok(())
@@ -439,47 +447,10 @@ impl History {
     }
 }
 
-impl Journal {
-    /// Forgets answers that are older than so long, and of the others those that nobody has. Gives how many, and the bytes of what they said.
-    pub(crate) fn collect_answers(
-        &mut self,
-        older: Option<Duration>,
-        stage: Option<&str>,
-    ) -> Result<(u64, u64), StepError> {
-        let before = older.map_or(0, |older| now().saturating_sub(older.as_millis() as u64));
-        self.with(|db| {
-            let collect = db.transaction()?;
-            let (count, bytes): (i64, i64) = {
-                collect.execute_batch("CREATE TEMP TABLE leaving (id INTEGER PRIMARY KEY)")?;
-                collect.execute(
-                    "INSERT INTO leaving SELECT id FROM answer WHERE (at < ?1 AND (?2 IS NULL OR stage = ?2))
-                     OR (id NOT IN (SELECT answer FROM answered) AND id NOT IN (SELECT answer FROM shared))",
-                    params![int(before), stage],
-                )?;
-                collect.query_row(
-                    "SELECT count(*), coalesce(sum(coalesce(length(CAST(text AS BLOB)), 0) + coalesce(length(vector), 0)), 0)
-                     FROM answer WHERE id IN (SELECT id FROM leaving)",
-                    [],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )?
-            };
-            let leave = |table| collect.execute(&format!("DELETE FROM {table} IN (SELECT id FROM leaving)"), []);
-            leave("answered WHERE answer")?;
-            leave("shared WHERE answer")?;
-            // SQLite looks whether anybody still has one that leaves; without these it would read both tables for each.
-            collect.execute_batch("CREATE INDEX of_rows ON answered (answer); CREATE INDEX of_all ON shared (answer)")?;
-            leave("answer WHERE id")?;
-            collect.execute_batch("DROP INDEX of_rows; DROP INDEX of_all; DROP TABLE leaving")?;
-            collect.commit()?;
-            db.execute_batch("VACUUM")?;
-            Ok((uint(count), uint(bytes)))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dflow_models::records::{Digest, Share};
+    use dflow_pipeline::Name;
 
     use super::*;
     use crate::{faults::Faults, journal::Begun};
@@ -537,7 +508,8 @@ mod tests {
         ];
         assert_eq!(found.await.expect("found"), expected);
         keeper.keep(vec![(other.clone(), vector.clone(), From::Shared)]).await.expect("kept");
-        keeper.lost("m", Usd(4)).await.expect("kept");
+        keeper.lost("m", Usd(9)).await.expect("kept");
+        keeper.unspent("m", Usd(5)).await.expect("kept");
         keeper.lost("other", Usd(1)).await.expect("kept");
         assert_eq!(keeper.find(vec![other.clone()]).await.expect("found"), [Some((vector.clone(), From::Row))]);
         drop(keeper);
@@ -567,5 +539,25 @@ mod tests {
         let history = History::open(folder.path()).expect("read").expect("a journal");
         let kept = history.answers().expect("known");
         assert_eq!((kept.len(), kept[0].answers, kept[0].rows, kept[0].shared, kept[0].bytes), (1, 1, 0, 1, 8));
+    }
+
+    #[tokio::test]
+    async fn what_a_row_failed_of_is_forgotten_and_what_it_was_answered_since_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (own, shared, other) = (question("a", "q", false), question("a", "r", true), question("b", "r", true));
+        let (since, no) = (question("a", "since", false), text("no", 1));
+        let mut open = journal(folder.path(), "1");
+        let keeper = open.answers(&[], None).expect("a keeper");
+        let asked = |question: &Question| (question.clone(), no.clone(), From::Asked);
+        keeper.keep(vec![asked(&own), asked(&shared)]).await.expect("kept");
+        keeper.keep(vec![(other.clone(), no.clone(), From::Shared)]).await.expect("kept");
+        drop(keeper);
+        drop(open);
+        let mut open = journal(folder.path(), "2");
+        let keeper = open.answers(&[], None).expect("a keeper");
+        keeper.keep(vec![asked(&since)]).await.expect("kept");
+        open.forget_answers(&Name::made("s"), &[("a".to_owned(), "1")]).expect("forgotten");
+        let found = keeper.find(vec![own, shared, since, other]).await.expect("found");
+        assert_eq!(found, [None, None, Some((no.clone(), From::Row)), Some((no.clone(), From::Own))]);
     }
 }

@@ -14,6 +14,7 @@ mod commit;
 mod cut;
 mod dead;
 mod files;
+mod forgotten;
 mod history;
 mod known;
 mod lock;

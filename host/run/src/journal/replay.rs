@@ -20,6 +20,8 @@ pub(crate) const STALE: &str = "stale";
 pub(crate) struct Dead {
     /// The task.
     pub(crate) task: TaskId,
+    /// The run in which they failed.
+    pub(crate) run: String,
     /// Whether all outputs of its segment were whole, once: it isn't one of a run that was cut short.
     pub(crate) complete: bool,
     /// Whether it is to be done anew.
@@ -45,7 +47,7 @@ impl Journal {
         let base = self.base.clone();
         self.with(|db| {
             let mut read = db.prepare(
-                "SELECT task.id, task.complete IS NOT NULL, task.fingerprint = ?, file.sink, file.path, file.bytes, file.rows
+                "SELECT task.id, task.complete IS NOT NULL, task.fingerprint = ?, file.sink, file.path, file.bytes, file.rows, file.run
                  FROM file JOIN task ON task.id = file.task
                  WHERE file.part = 2 AND file.state = 'published'
                  AND task.segment = ? AND task.state = 'done' AND task.fingerprint IS NOT NULL
@@ -56,6 +58,7 @@ impl Journal {
             while let Some(row) = rows.next()? {
                 dead.push(Dead {
                     task: TaskId(row.get(0)?),
+                    run: row.get(7)?,
                     complete: row.get(1)?,
                     stale: row.get(2)?,
                     stage: name(row, 3)?,
