@@ -340,7 +340,10 @@ mod tests {
             names("a range {% for i in range (2) %}{{ my_range }}{{ x.range }}{% endfor %}"),
             ["my_range", "x.range"]
         );
-        assert_eq!(names("{# {{ range }}, not {% range %} #}{% for i in range(2) %}{ {{ text }}{% endfor %}"), ["text"]);
+        assert_eq!(
+            names("{# {{ range }}, not {% range %} #}{% for i in range(2) %}{ {{ text }}{% endfor %}"),
+            ["text"]
+        );
         let column: ArrayRef = Arc::new(StringArray::from(vec!["1 to 5"]));
         let batch = RecordBatch::try_from_iter([("range", column)]).expect("columns");
         let template = Template::new("{{ range }}", str::to_owned).expect("a template");

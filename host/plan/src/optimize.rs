@@ -13,14 +13,16 @@ use datafusion::{
         utils::{conjunction, split_conjunction_owned},
     },
     optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule, push_down_filter::PushDownFilter},
+    physical_expr::{PhysicalSortExpr, expressions::Column},
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::{
         ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions,
         limit::{GlobalLimitExec, LocalLimitExec},
+        projection::ProjectionExec,
         sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
     },
 };
-use dflow_operators::{MeterNode, OpenNode, OperatorExec, OperatorNode};
+use dflow_operators::{CutoffExec, MeterNode, OpenNode, OperatorExec, OperatorNode};
 
 use crate::{
     large_joins::SortLargeJoins,
@@ -200,7 +202,7 @@ impl PhysicalOptimizerRule for WantFew {
     }
 }
 
-/// A sort with a long limit sorts everything and cuts.
+/// A sort with a long limit sorts everything that comes before a moving cutoff, and cuts. Partitions share the cutoff where they are merged by the same key.
 #[derive(Debug)]
 struct SortAllOfLongLimits;
 
@@ -215,14 +217,50 @@ impl PhysicalOptimizerRule for SortAllOfLongLimits {
 
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
+            if let Some(merge) = node.downcast_ref::<SortPreservingMergeExec>()
+                && merge.fetch().is_some_and(|rows| rows >= LONG)
+            {
+                let first = merge.expr().first().clone();
+                return Ok(match with_cutoff(merge.input(), &first)? {
+                    Some(input) => {
+                        let merge = SortPreservingMergeExec::new(merge.expr().clone(), input).with_fetch(merge.fetch());
+                        Transformed::yes(Arc::new(merge) as Arc<dyn ExecutionPlan>)
+                    }
+                    None => Transformed::no(node),
+                });
+            }
             let Some(sort) = node.downcast_ref::<SortExec>() else { return Ok(Transformed::no(node)) };
             let Some(rows) = sort.fetch().filter(|rows| *rows >= LONG) else { return Ok(Transformed::no(node)) };
             let all = SortExec::new(sort.expr().clone(), sort.input().clone())
                 .with_preserve_partitioning(sort.preserve_partitioning());
-            Ok(Transformed::yes(Arc::new(LocalLimitExec::new(Arc::new(all), rows))))
+            let all = Arc::new(LocalLimitExec::new(Arc::new(all), rows)) as Arc<dyn ExecutionPlan>;
+            let alone = sort.input().properties().output_partitioning().partition_count() == 1;
+            let cut = if alone { with_cutoff(&all, sort.expr().first())? } else { None };
+            Ok(Transformed::yes(cut.unwrap_or(all)))
         })
         .data()
     }
+}
+
+/// The same plan with a cutoff below its sort and limit, if they are there and the sort's first key is this one.
+fn with_cutoff(plan: &Arc<dyn ExecutionPlan>, key: &PhysicalSortExpr) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let input = if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        let Some(column) = key.expr.downcast_ref::<Column>() else { return Ok(None) };
+        let Some(projected) = projection.expr().get(column.index()) else { return Ok(None) };
+        with_cutoff(projection.input(), &PhysicalSortExpr::new(projected.expr.clone(), key.options))?
+    } else if let Some(limit) = plan.downcast_ref::<LocalLimitExec>() {
+        let Some(sort) = limit.input().downcast_ref::<SortExec>().filter(|sort| sort.expr().first() == key) else {
+            return Ok(None);
+        };
+        let cutoff = CutoffExec::try_new(sort.input().clone(), key.clone(), limit.fetch());
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+        let cut = |cutoff| limit.input().clone().replace_children(vec![Arc::new(cutoff)], options);
+        cutoff.map(cut).transpose()?
+    } else {
+        None
+    };
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+    input.map(|input| plan.clone().replace_children(vec![input], options)).transpose()
 }
 
 /// The first rows of partitions that are merged are found by all keys of the merge. DataFusion leaves out those that are constant in each
