@@ -11,9 +11,12 @@ use std::{
 
 use datafusion::{
     arrow::{
-        array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, downcast_primitive},
+        array::{
+            Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, RecordBatch,
+            downcast_primitive,
+        },
         buffer::BooleanBuffer,
-        compute::{SortOptions, filter_record_batch},
+        compute::{BatchCoalescer, SortOptions, filter_record_batch},
         datatypes::DataType,
     },
     common::{Result, internal_err, tree_node::TreeNodeRecursion},
@@ -21,7 +24,7 @@ use datafusion::{
     physical_expr::{PhysicalExpr, PhysicalSortExpr},
     physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, stream::RecordBatchStreamAdapter},
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use crate::held::Held;
 
@@ -88,25 +91,55 @@ impl ExecutionPlan for CutoffExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let pool = context.memory_pool().clone();
-        let input = self.input.execute(partition, context)?;
-        let (key, rows, seen) = (self.key.clone(), self.rows, self.seen.clone());
-        let kept = input.map(move |batch| {
-            let batch = batch?;
-            let keys = key.expr.evaluate(&batch)?.into_array(batch.num_rows())?;
-            let kept = {
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                if seen.is_none() {
-                    *seen = new_seen(keys.data_type(), rows, key.options, &pool);
-                }
-                seen.as_mut().and_then(|seen| seen.keep(&keys))
+        let rows = self.input.execute(partition, context.clone())?;
+        let (key, wanted, seen) = (self.key.clone(), self.rows, self.seen.clone());
+        let kept = move |batch: &RecordBatch| -> Result<Option<BooleanArray>> {
+            let keys = key.expr.evaluate(batch)?.into_array(batch.num_rows())?;
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.is_none() {
+                *seen = new_seen(keys.data_type(), wanted, key.options, &pool);
+            }
+            Ok(seen.as_mut().and_then(|seen| seen.keep(&keys)).map(|kept| BooleanArray::new(kept, None)))
+        };
+        let stream = if self.schema().fields().iter().all(|field| field.data_type().is_primitive()) {
+            gathered(rows, context.session_config().batch_size(), kept).boxed()
+        } else {
+            // Wide rows stay in the batches that they are in, which have about as many bytes as they may.
+            let filter = move |batch: Result<RecordBatch>| {
+                let batch = batch?;
+                Ok(match kept(&batch)? {
+                    Some(kept) => filter_record_batch(&batch, &kept)?,
+                    None => batch,
+                })
             };
-            Ok(match kept {
-                Some(kept) => filter_record_batch(&batch, &BooleanArray::new(kept, None))?,
-                None => batch,
-            })
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), kept)))
+            rows.map(filter).boxed()
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
+}
+
+/// What is kept of rows, in batches of so many again: a sort merges as many runs as it is given batches.
+fn gathered(
+    rows: SendableRecordBatchStream,
+    size: usize,
+    kept: impl Fn(&RecordBatch) -> Result<Option<BooleanArray>> + Send + Sync + 'static,
+) -> impl Stream<Item = Result<RecordBatch>> {
+    let waiting = BatchCoalescer::new(rows.schema(), size).with_biggest_coalesce_batch_size(Some(size / 2));
+    stream::try_unfold((rows.fuse(), waiting, kept), move |(mut rows, mut waiting, kept)| async move {
+        loop {
+            if let Some(batch) = waiting.next_completed_batch() {
+                return Ok(Some((batch, (rows, waiting, kept))));
+            }
+            match rows.try_next().await? {
+                Some(batch) => match kept(&batch)? {
+                    Some(kept) => waiting.push_batch_with_filter(batch, &kept)?,
+                    None => waiting.push_batch(batch)?,
+                },
+                None if waiting.is_empty() => return Ok(None),
+                None => waiting.finish_buffered_batch()?,
+            }
+        }
+    })
 }
 
 /// The keys of rows that were seen, whatever their type.

@@ -79,6 +79,8 @@ impl From<StepError> for DataFusionError {
 
 /// The words with which a refusal of the memory that all share begins.
 const NO_MEMORY: &str = "no memory is left for ";
+/// What to do then.
+const MORE_MEMORY: &str = "raise `--memory`, or do less at a time with `--workers`";
 
 /// The text of an error that says that there is no more memory, for whoever keeps it; [`step_error`] finds it among the words
 /// that operators put around it. `what` names who asked, what was asked for, and who holds it.
@@ -138,10 +140,13 @@ pub fn step_error(error: &DataFusionError) -> StepError {
     let text = error.strip_backtrace();
     if let Some(start) = text.find(NO_MEMORY) {
         let text = text[start..].lines().next().unwrap_or_default();
-        return StepError::new(Fault::Limit, text).hint("raise `--memory`, or do less at a time with `--workers`");
+        return StepError::new(Fault::Limit, text).hint(MORE_MEMORY);
     }
     let text = text.lines().next().unwrap_or_default();
     match error.find_root() {
+        DataFusionError::ResourcesExhausted(what) => {
+            StepError::new(fault, format!("the memory is too small: {what}")).hint(MORE_MEMORY)
+        }
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
             let what = text.trim_start_matches("Arrow error: ").trim_start_matches("Execution error: ");
             StepError::new(fault, format!("{NO_RESULT}: {what}")).hint(
