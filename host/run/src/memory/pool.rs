@@ -106,12 +106,13 @@ impl State {
             Kind::Fixed => fits,
             Kind::Exchanges => true,
             Kind::Spills | Kind::Merges => {
-                let most = self.shared(size) / 4 * 3 / self.count(Kind::Spills);
+                let part = |of: usize| of / 4 * 3 / self.count(Kind::Spills);
+                let (most, always) = (part(self.shared(size)), part(size - size / ROOM) / ALWAYS);
                 // A sort that puts its rows on disk merges them meanwhile: both have one part together. A group that merges
                 // what it put on disk has half a part for its rows beside what the files take.
                 let merges = holder.merges.and_then(|id| self.holders.get(&id)).map_or(0, |merges| merges.held);
                 let all = holder.held + more;
-                all + merges <= most / ALWAYS || (before + merges + more <= most && all <= most / 2 * 3 && fits)
+                all + merges <= always || (before + merges + more <= most && all <= most / 2 * 3 && fits)
             }
         }
     }
