@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use dflow_pipeline::GuestLimits;
 use sha2::{Digest, Sha256};
 use wasmtime::{
-    Config, Engine,
+    Config, Engine, EngineWeak,
     component::{Component, Linker},
 };
 
@@ -87,16 +87,14 @@ pub struct SandboxSettings {
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
-    /// For operators whose answers are determined.
-    pinned: World,
-    /// For those that may answer as they like; made when the first is there.
+    /// For operators whose answers are determined. Each is made when the first is there.
+    pinned: OnceLock<World>,
+    /// For those that may answer as they like.
     open: OnceLock<World>,
     cache: Option<Cache>,
     cancel: Cancel,
     account: Option<Arc<dyn MemoryAccount>>,
     interruptible: bool,
-    /// Keeps the tickers going while it is there.
-    alive: Arc<()>,
 }
 
 /// An engine, and what guests on it may import.
@@ -109,7 +107,7 @@ pub(crate) struct World {
 
 impl World {
     /// With `pinned`, arithmetic gives the same bits on every machine.
-    fn new(pinned: bool, interruptible: bool, alive: &Arc<()>) -> Result<Self, WasmError> {
+    fn new(pinned: bool, interruptible: bool) -> Result<Self, WasmError> {
         let mut config = Config::new();
         config
             .epoch_interruption(interruptible)
@@ -129,13 +127,13 @@ impl World {
         let mut streaming = linker.clone();
         linker.instance(abi::EMITTING).and_then(|mut i| i.func_wrap("emit", state::emit)).map_err(internal)?;
         streaming::add_to_linker(&mut streaming).map_err(internal)?;
-        tick(engine.clone(), Arc::downgrade(alive))?;
+        tick(engine.weak())?;
         Ok(Self { engine, linker, streaming })
     }
 }
 
 impl Sandbox {
-    /// Makes an engine and starts its clock. Fails when the folder for compiled code can't be used.
+    /// Makes one. Fails when the folder for compiled code can't be used.
     pub fn new(settings: SandboxSettings) -> Result<Self, WasmError> {
         Self::interruptible_or_not(settings, true)
     }
@@ -148,10 +146,9 @@ impl Sandbox {
 
     fn interruptible_or_not(settings: SandboxSettings, interruptible: bool) -> Result<Self, WasmError> {
         let cache = settings.cache.as_deref().map(Cache::open).transpose()?;
-        let alive = Arc::new(());
-        let (pinned, open) = (World::new(true, interruptible, &alive)?, OnceLock::new());
         let SandboxSettings { cancel, account, .. } = settings;
-        Ok(Self(Arc::new(Inner { pinned, open, cache, cancel, account, interruptible, alive })))
+        let (pinned, open) = (OnceLock::new(), OnceLock::new());
+        Ok(Self(Arc::new(Inner { pinned, open, cache, cancel, account, interruptible })))
     }
 
     /// The flag that ends guests.
@@ -165,14 +162,13 @@ impl Sandbox {
 
     /// Where an operator of this profile runs.
     pub(crate) fn world(&self, profile: Profile) -> Result<&World, WasmError> {
-        match (profile, self.0.open.get()) {
-            (Profile::Pure | Profile::Seeded, _) => Ok(&self.0.pinned),
-            (Profile::Open, Some(open)) => Ok(open),
-            (Profile::Open, None) => {
-                let made = World::new(false, self.0.interruptible, &self.0.alive)?;
-                Ok(self.0.open.get_or_init(|| made))
-            }
+        let pinned = profile != Profile::Open;
+        let world = if pinned { &self.0.pinned } else { &self.0.open };
+        if let Some(made) = world.get() {
+            return Ok(made);
         }
+        let made = World::new(pinned, self.0.interruptible)?;
+        Ok(world.get_or_init(|| made))
     }
 
     /// Loads a component from its bytes (compiling it if that wasn't done before) and asks it what it holds.
@@ -189,7 +185,7 @@ impl Sandbox {
     ) -> Result<Arc<Plugin>, WasmError> {
         let digest = digest.map_or_else(|| format!("sha256:{}", hex(&Sha256::digest(bytes))), str::to_owned);
         // What is in it is asked where nothing can differ; operators that may answer as they like run elsewhere.
-        let component = self.compiled(&self.0.pinned, name, bytes, &digest)?;
+        let component = self.compiled(self.world(Profile::Pure)?, name, bytes, &digest)?;
         let mut plugin =
             Plugin::new(self.clone(), name, digest, bytes.len() as u64, &component, limits, granted).await?;
         if plugin.description().operators.iter().any(|operator| operator.profile == Profile::Open) {
@@ -239,14 +235,15 @@ fn looks_like_a_component(name: &str, bytes: &[u8]) -> Result<(), WasmError> {
     }
 }
 
-/// Moves the engine's epoch on every 10 ms for as long as somebody holds the sandbox.
-fn tick(engine: Engine, alive: Weak<()>) -> Result<(), WasmError> {
+/// Moves the engine's epoch on every 10 ms for as long as somebody holds it.
+fn tick(engine: EngineWeak) -> Result<(), WasmError> {
     std::thread::Builder::new()
         .name("dflow-ticker".to_owned())
         .spawn(move || {
-            while alive.strong_count() > 0 {
-                std::thread::sleep(Duration::from_millis(TICK_MS));
+            while let Some(engine) = engine.upgrade() {
                 engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(Duration::from_millis(TICK_MS));
             }
         })
         .map(drop)
