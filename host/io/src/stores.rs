@@ -189,11 +189,14 @@ impl Stores {
     }
 
     /// What is wrong with a split's file on this machine if it isn't what was listed (fault `Outside`): who reads parts of it one after the other
-    /// may have those of both versions. Nothing if it can't be found, which reading tells.
+    /// may have those of both versions. So of one that can't be looked at: it may be back when the next run reads it.
     pub fn changed(&self, split: &Split) -> Option<IoError> {
-        let now = self.local_path(split)?.metadata().ok()?;
-        (Split::of_file(split.location(), &now).etag != split.etag)
-            .then(|| IoError::new(Fault::Outside, format!("can't read `{}`: {CHANGED}", split.uri())))
+        let why = match self.local_path(split)?.metadata() {
+            Ok(now) if Split::of_file(split.location(), &now).etag == split.etag => return None,
+            Ok(_) => CHANGED.to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(IoError::new(Fault::Outside, format!("can't read `{}`: {why}", split.uri())))
     }
 
     /// The content of a split's file, decompressed by a codec or by the one that its name says, to be read on a thread that may
@@ -459,5 +462,8 @@ mod tests {
             fs::rename(ground.path("in/b.csv"), &path).unwrap();
         };
         assert_eq!(read_while(&replaced), whole("0123456789"));
+        let gone = Some("can't read `docs://a.csv`: No such file or directory (os error 2)".to_owned());
+        let removed = || fs::remove_file(&path).unwrap();
+        assert_eq!(read_while(&removed), ("0123456789".to_owned(), None, false, gone));
     }
 }
