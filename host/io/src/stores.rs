@@ -135,7 +135,7 @@ impl Stores {
                         .hint("a volume is a folder, `file://` and an absolute path or a path relative to the pipeline's folder, on the web, `https://`, or a bucket, `s3://`"));
                 }
             };
-            roots.insert(name.to_string(), Root::Folder(folder.join(path)));
+            roots.insert(name.to_string(), Root::Folder(within(&folder, folder.join(path))));
         }
         roots.insert(ABSOLUTE.to_owned(), Root::Folder(PathBuf::from("/")));
         roots.insert(RELATIVE.to_owned(), Root::Folder(folder));
@@ -370,6 +370,16 @@ impl Stores {
     }
 }
 
+/// A path that leads through the pipeline's folder by another way, such as a link, as one below it: then a file there has one name, and
+/// the journal knows it when the folder is moved.
+fn within(folder: &Path, path: PathBuf) -> PathBuf {
+    let same = path.ancestors().find(|above| above.canonicalize().is_ok_and(|real| real == folder));
+    match same.and_then(|same| path.strip_prefix(same).ok()) {
+        Some(below) => folder.components().chain(below.components()).collect(),
+        None => path,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, time::UNIX_EPOCH};
@@ -396,6 +406,24 @@ mod tests {
             assert_eq!((error.fault, error.to_string().as_str()), (Fault::Pipeline, message));
         }
         assert!(ground.try_stores(&[("file", "x")]).is_err());
+    }
+
+    #[test]
+    fn a_volume_in_the_pipelines_folder_is_below_it_by_whatever_way() {
+        let ground = Ground::new();
+        let (here, elsewhere) = (ground.path("real/here"), ground.path("elsewhere"));
+        fs::create_dir_all(&here).unwrap();
+        fs::create_dir_all(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(ground.path("real"), ground.path("link")).unwrap();
+        for (path, expected) in [
+            ("link/here", "real/here"),
+            ("link/here/out/none", "real/here/out/none"),
+            ("real/../link/here/../here/out", "real/here/out"),
+            ("link/none", "link/none"),
+            ("elsewhere", "elsewhere"),
+        ] {
+            assert_eq!(within(&here, ground.path(path)), ground.path(expected), "{path}");
+        }
     }
 
     #[test]
