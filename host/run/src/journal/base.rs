@@ -24,9 +24,8 @@ impl Base {
     /// Those of the journal in a state folder.
     pub(super) fn of(state: &Path) -> Self {
         let state = absolute(state).unwrap_or_else(|_| state.to_owned());
-        // The name `..` says nothing of what is above it.
-        let above = state.file_name().and(state.parent()).map_or_else(|| state.join(".."), Path::to_owned);
-        let project = above.canonicalize().unwrap_or(above);
+        let above = state.parent().unwrap_or(&state);
+        let project = above.canonicalize().unwrap_or_else(|_| above.to_owned());
         Self { state, project }
     }
 
