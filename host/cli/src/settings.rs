@@ -2,10 +2,10 @@
 
 mod saved;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use dflow_pipeline::Name;
-use dflow_run::{EngineSettings, Faults, Mode, workers_for};
+use dflow_run::{EngineSettings, Faults, Mode, STATE_FOLDER, workers_for};
 
 use crate::{
     allocator,
@@ -323,7 +323,15 @@ fn engine(pipeline: &PipelineSettings, work: WorkArgs, first: Option<u64>, outsi
 
 /// The folder of a pipeline's journal.
 fn state(folder: &Path, given: Option<PathBuf>, outside: &Outside) -> PathBuf {
-    given.map_or_else(|| folder.join(".dflow"), |state| outside.folder.join(state))
+    let state = given.map_or_else(|| folder.join(STATE_FOLDER), |state| outside.folder.join(state));
+    // Stores have no file whose path says `..`; what comes after the last one need not be there yet.
+    let above = state.ancestors().find(|above| above.components().next_back() == Some(Component::ParentDir));
+    let real = above.and_then(|above| {
+        let mut real = above.canonicalize().ok()?;
+        real.extend(state.strip_prefix(above).ok()?);
+        Some(real)
+    });
+    real.unwrap_or(state)
 }
 
 /// The memory that is taken when nobody says how much: some is left for the rest of the machine and for the page cache.
@@ -405,6 +413,9 @@ mod tests {
         assert_eq!(settings.watch, Watch::Json);
         assert_eq!(run(&["-q"]).watch, Watch::Quiet);
         assert_eq!(run(&["/abs/p.toml"]).engine.state, Path::new("/abs/.dflow"));
+        // A folder that is there wherever this runs.
+        assert_eq!(run(&["--state", "/proc/sys/.."]).engine.state, Path::new("/proc"));
+        assert_eq!(run(&["--state", "/proc/sys/../none/s"]).engine.state, Path::new("/proc/none/s"));
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Stores {
                         .hint("a volume is a folder, `file://` and an absolute path or a path relative to the pipeline's folder, on the web, `https://`, or a bucket, `s3://`"));
                 }
             };
-            roots.insert(name.to_string(), Root::Folder(folder.join(path)));
+            roots.insert(name.to_string(), Root::Folder(within(&folder, folder.join(path))));
         }
         roots.insert(ABSOLUTE.to_owned(), Root::Folder(PathBuf::from("/")));
         roots.insert(RELATIVE.to_owned(), Root::Folder(folder));
@@ -189,11 +189,14 @@ impl Stores {
     }
 
     /// What is wrong with a split's file on this machine if it isn't what was listed (fault `Outside`): who reads parts of it one after the other
-    /// may have those of both versions. Nothing if it can't be found, which reading tells.
+    /// may have those of both versions. So of one that can't be looked at: it may be back when the next run reads it.
     pub fn changed(&self, split: &Split) -> Option<IoError> {
-        let now = self.local_path(split)?.metadata().ok()?;
-        (Split::of_file(split.location(), &now).etag != split.etag)
-            .then(|| IoError::new(Fault::Outside, format!("can't read `{}`: {CHANGED}", split.uri())))
+        let why = match self.local_path(split)?.metadata() {
+            Ok(now) if Split::of_file(split.location(), &now).etag == split.etag => return None,
+            Ok(_) => CHANGED.to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(IoError::new(Fault::Outside, format!("can't read `{}`: {why}", split.uri())))
     }
 
     /// The content of a split's file, decompressed by a codec or by the one that its name says, to be read on a thread that may
@@ -367,6 +370,16 @@ impl Stores {
     }
 }
 
+/// A path that leads through the pipeline's folder by another way, such as a link, as one below it: then a file there has one name, and
+/// the journal knows it when the folder is moved.
+fn within(folder: &Path, path: PathBuf) -> PathBuf {
+    let same = path.ancestors().find(|above| above.canonicalize().is_ok_and(|real| real == folder));
+    match same.and_then(|same| path.strip_prefix(same).ok()) {
+        Some(below) => folder.components().chain(below.components()).collect(),
+        None => path,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, time::UNIX_EPOCH};
@@ -393,6 +406,24 @@ mod tests {
             assert_eq!((error.fault, error.to_string().as_str()), (Fault::Pipeline, message));
         }
         assert!(ground.try_stores(&[("file", "x")]).is_err());
+    }
+
+    #[test]
+    fn a_volume_in_the_pipelines_folder_is_below_it_by_whatever_way() {
+        let ground = Ground::new();
+        let (here, elsewhere) = (ground.path("real/here"), ground.path("elsewhere"));
+        fs::create_dir_all(&here).unwrap();
+        fs::create_dir_all(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(ground.path("real"), ground.path("link")).unwrap();
+        for (path, expected) in [
+            ("link/here", "real/here"),
+            ("link/here/out/none", "real/here/out/none"),
+            ("real/../link/here/../here/out", "real/here/out"),
+            ("link/none", "link/none"),
+            ("elsewhere", "elsewhere"),
+        ] {
+            assert_eq!(within(&here, ground.path(path)), ground.path(expected), "{path}");
+        }
     }
 
     #[test]
@@ -459,5 +490,8 @@ mod tests {
             fs::rename(ground.path("in/b.csv"), &path).unwrap();
         };
         assert_eq!(read_while(&replaced), whole("0123456789"));
+        let gone = Some("can't read `docs://a.csv`: No such file or directory (os error 2)".to_owned());
+        let removed = || fs::remove_file(&path).unwrap();
+        assert_eq!(read_while(&removed), ("0123456789".to_owned(), None, false, gone));
     }
 }

@@ -92,7 +92,8 @@ impl ExecutionPlan for ExchangeExec {
         let stream = stream::try_unfold(state, move |(mut rows, mut waiting, mut bytes)| async move {
             loop {
                 if let Some(batch) = waiting.next_completed_batch() {
-                    return Ok::<_, DataFusionError>(Some((batch, (rows, waiting, bytes))));
+                    // What waits still is less than one piece that was cut.
+                    return Ok::<_, DataFusionError>(Some((batch, (rows, waiting, 0))));
                 }
                 match rows.try_next().await? {
                     Some(batch) => {

@@ -398,8 +398,7 @@ fn failure(
     let split = &splits[index];
     let (fault, message) = match stores.changed(split) {
         Some(changed) => (changed.fault, changed.message),
-        // A file on this machine that ends too early is an error of its store, too.
-        None if stores.local_path(split).is_none() && of_store(error) => {
+        None if of_store(error, stores.local_path(split).is_some()) => {
             (Fault::Outside, unreadable_parquet(split, error))
         }
         None => (Fault::Data, unreadable_parquet(split, error)),
@@ -408,10 +407,12 @@ fn failure(
     SourceBatch { rows: RecordBatch::new_empty(wanted.clone()), runs: Vec::new(), failed }
 }
 
-/// Whether it is the store that failed.
-fn of_store(error: &DataFusionError) -> bool {
-    let mut causes = iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
-    causes.any(|error| error.is::<object_store::Error>())
+/// Whether it is the store that failed. Of files on this machine one that ends too early is an error of their store, too: there only one
+/// that isn't found counts, which may be back by now.
+fn of_store(error: &DataFusionError, local: bool) -> bool {
+    let causes = iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
+    let mut errors = causes.filter_map(|error| error.downcast_ref::<object_store::Error>());
+    errors.any(|error| !local || matches!(error, object_store::Error::NotFound { .. }))
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> DataFusionError {
@@ -471,8 +472,14 @@ mod tests {
     #[test]
     fn what_a_store_fails_at_is_told_from_what_is_wrong_with_a_file() {
         let broken = || object_store::Error::Generic { store: "HTTP", source: "broken off".into() };
-        assert!(of_store(&DataFusionError::from(broken())));
-        assert!(of_store(&DataFusionError::from(ParquetError::from(broken()))));
-        assert!(!of_store(&DataFusionError::from(ParquetError::General("not a file".to_owned()))));
+        let missing = || object_store::Error::NotFound { path: "a".to_owned(), source: "not there".into() };
+        for (error, remote, local) in [
+            (DataFusionError::from(broken()), true, false),
+            (DataFusionError::from(ParquetError::from(broken())), true, false),
+            (DataFusionError::from(ParquetError::from(missing())), true, true),
+            (DataFusionError::from(ParquetError::General("not a file".to_owned())), false, false),
+        ] {
+            assert_eq!((of_store(&error, false), of_store(&error, true)), (remote, local), "{error}");
+        }
     }
 }

@@ -452,9 +452,11 @@ impl Source {
         let mut bytes = batch.rows.get_array_memory_size() as u64;
         for failure in batch.failed {
             let split = self.splits.get(failure.split as usize);
+            // Where a file breaks off nobody knows whether there is another row.
+            let row = split.filter(|_| failure.fault != Fault::Outside || failure.position == 0);
             let row = RowFailure {
                 stage: self.spec.stage.clone(),
-                id: split.map(|s| s.row_id(failure.position).as_str().to_owned()),
+                id: row.map(|s| s.row_id(failure.position).as_str().to_owned()),
                 uri: split.map(Split::uri),
                 split: Some(failure.split),
                 fault: failure.fault,

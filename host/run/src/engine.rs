@@ -17,6 +17,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{faults::Faults, journal::History, memory::Memory, select::Selection, task::LOOK};
 
+/// The name of the state folder where nobody gives another: it is in the pipeline's folder.
+pub const STATE_FOLDER: &str = ".dflow";
+
 /// How an engine is made.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {

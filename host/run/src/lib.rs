@@ -56,7 +56,7 @@ pub use dflow_wasm::{
     Cancel, Description, OperatorDescription, Plugin, Profile, RowShape, Shipped, ship, shipped, shipped_names,
 };
 pub use driver::{Beside, RunError};
-pub use engine::{Engine, EngineSettings};
+pub use engine::{Engine, EngineSettings, STATE_FOLDER};
 pub use eval::Evaluated;
 pub use events::{Event, Observer, SCHEMA_VERSION, Silent};
 pub use explain::{Explained, ExplainedSource, Why};

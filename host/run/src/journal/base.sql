@@ -1,5 +1,5 @@
 -- Paths of files in the project, until now from the root, are from the state folder: `store/…`, and `../…` beside it. The table `here`
--- says how such paths begin. Others stay as they are.
+-- says how such paths begin; `project` is null where the state folder is elsewhere. Others stay as they are.
 
 UPDATE file SET path = substr(path, length(own) + 1) FROM here WHERE substr(path, 1, length(own)) = own;
 UPDATE file SET path = '../' || substr(path, length(project) + 1) FROM here WHERE substr(path, 1, length(project)) = project;

@@ -69,7 +69,9 @@ impl History {
     /// It is damaged, or of a newer version.
     pub fn open(state: &Path) -> Result<Option<Self>, StepError> {
         let now = Lock::held_by(state);
-        Ok(open_to_read(state)?.map(|(db, path)| Self { db, path, base: Base::of(state), now }))
+        let Some((db, path)) = open_to_read(state)? else { return Ok(None) };
+        let base = Base::of(state).as_held(&db).map_err(|broken| broken.named(&path))?;
+        Ok(Some(Self { db, path, base, now }))
     }
 
     /// Does something with the database; its errors name the file.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -105,14 +106,19 @@ impl Known<'_> {
         })
     }
 
-    /// The files that were published and not removed, and the sink of each.
+    /// The files that were published and not removed, and the sink of each. A single file's name says nothing of who wrote it: another's
+    /// may be there where the journal was copied without its outputs. So it is ours as long as it has the size that it had.
     pub(crate) fn own(&self) -> Result<BTreeMap<PathBuf, Name>, StepError> {
         self.with(|db| {
             let mut own = BTreeMap::new();
-            let mut read = db.prepare("SELECT sink, path FROM file WHERE state = 'published' AND part = 0")?;
+            let mut read =
+                db.prepare("SELECT sink, path, task IS NULL, bytes FROM file WHERE state = 'published' AND part = 0")?;
             let mut rows = read.query([])?;
             while let Some(row) = rows.next()? {
-                own.insert(self.base.path(row, 1)?, name(row, 0)?);
+                let (path, single, bytes): (_, bool, _) = (self.base.path(row, 1)?, row.get(2)?, uint(row.get(3)?));
+                if !single || fs::metadata(&path).map_or(true, |found| found.len() == bytes) {
+                    own.insert(path, name(row, 0)?);
+                }
             }
             Ok(own)
         })

@@ -37,7 +37,7 @@ pub(super) fn migrate(db: &mut Connection, base: &Base) -> Result<(), Broken> {
     let version = known(db)?;
     if version < STEPS.len() {
         let steps = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        steps.execute_batch("CREATE TEMP TABLE here (own TEXT NOT NULL, project TEXT NOT NULL)")?;
+        steps.execute_batch("CREATE TEMP TABLE here (own TEXT NOT NULL, project TEXT)")?;
         steps.execute("INSERT INTO here VALUES (?, ?)", base.beginnings())?;
         for step in &STEPS[version..] {
             steps.execute_batch(step)?;

@@ -143,11 +143,16 @@ impl Journal {
                  `mode = \"replace\"` in a sink removes",
             ));
         }
-        let db = opened(&path).map_err(|broken| broken.named(&path))?;
+        let open = || -> Result<(Connection, Base), Broken> {
+            let db = opened(&path)?;
+            let base = Base::of(state).as_held(&db)?;
+            Ok((db, base))
+        };
+        let (db, base) = open().map_err(|broken| broken.named(&path))?;
         Ok(Self {
             db,
             path,
-            base: Base::of(state),
+            base,
             run: run.to_owned(),
             faults: faults.clone(),
             stores: None,
