@@ -378,7 +378,7 @@ def odd_errors(make):
 
 
 def odd_moderation(make):
-    """What a provider's filter turns away is that row's failure, whatever the status; a 403 about the key or the region ends the run."""
+    """What a provider's filter turns away is that row's failure, whatever the status; a 403 about the key, the account or the region ends the run."""
     flagged = {"message": 'm requires moderation on p. Your input was flagged for "violence".', "code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "row 1"}}
     filtered = {"message": "The response was filtered.", "type": None, "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
     for name, status, error in [("flagged", 403, flagged), ("filtered", 400, filtered), ("within", 200, filtered)]:
@@ -390,10 +390,13 @@ def odd_moderation(make):
         equal(([row["n"] for row in ground.out()], server.asked), ([0, 2], 3), name)
         equal([(dead["kind"], dead["rows"]) for dead in ground.dead()], [("refused", 1)], name)
     region = {"message": "Country, region, or territory not supported", "code": "unsupported_country_region_territory"}
-    server = Scripted(lambda _body, _number: (403, {}, {"error": region}))
-    ground = make("region", rows=3)
-    ground.pipeline(PROMPT, server.key)
-    ground.refused(6, "stage `asked`", "territory not supported", "`key_env`")
+    suspended = {"message": "Your account is suspended for violating our content policy", "code": "account_suspended"}
+    for name, error, words in [("region", region, "territory not supported"), ("suspended", suspended, "is suspended")]:
+        refusal = (403, {}, {"error": error})
+        server = Scripted(lambda _body, _number: refusal)
+        ground = make(name, rows=3)
+        ground.pipeline(PROMPT + '\non_error = "skip"', server.key)
+        ground.refused(6, "stage `asked`", words, "`key_env`")
 
 
 def odd_templates(make):
