@@ -365,6 +365,13 @@ def odd_errors(make):
         for word in words:
             assert word in err, f"{name}: `{word}` isn't in {err!r}"
 
+    # Whatever it speaks of, an endpoint that breaks is asked again.
+    broken = {"message": "The content filter service is temporarily unavailable"}
+    server = Scripted(lambda _body, number: said("hi") if number % 2 else (500, {}, {"error": broken}))
+    ground = make("broken", rows=5)
+    ground.pipeline(PROMPT, server.key + "retries = 3\nlimits = { in_flight = 1 }")
+    ground.good()
+    equal((len(ground.out()), server.asked), (5, 10))
     ends("within", (200, {}, {"error": {"message": "insufficient credits"}}), 4, "insufficient credits")
     ends("money", (200, {}, {"error": {"message": "no credits", "code": 402}}), 6, "no credits", "no money left")
     low = {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the Anthropic API."}}

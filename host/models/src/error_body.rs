@@ -28,11 +28,7 @@ pub(crate) fn said(body: &str) -> (String, String) {
 pub(crate) fn is_moderated(status: StatusCode, body: &str) -> bool {
     let value: Value = serde_json::from_str(body).unwrap_or_default();
     let error = &value["error"];
-    let codes = [&error["code"], &error["type"], &error["innererror"]["code"]];
-    let mut codes = codes.into_iter().filter_map(Value::as_str);
-    // OpenRouter says what it was flagged for.
-    !error["metadata"]["flagged_input"].is_null()
-        || codes.any(|code| FILTERS.iter().any(|filter| code.contains(filter)))
+    is_filtered(error)
         || error["message"].as_str().is_some_and(|message| {
             let message = message.to_lowercase();
             let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
@@ -40,14 +36,27 @@ pub(crate) fn is_moderated(status: StatusCode, body: &str) -> bool {
         })
 }
 
-/// The status that an answer of 200 should have had which is an error: `{"error": {"message": …, "code": 502}}`.
+/// Whether an error says so without words.
+fn is_filtered(error: &Value) -> bool {
+    let codes = [&error["code"], &error["type"], &error["innererror"]["code"]];
+    let mut codes = codes.into_iter().filter_map(Value::as_str);
+    // OpenRouter says what it was flagged for.
+    !error["metadata"]["flagged_input"].is_null()
+        || codes.any(|code| FILTERS.iter().any(|filter| code.contains(filter)))
+}
+
+/// The status that an answer of 200 should have had which is an error: `{"error": {"message": …, "code": 502}}`. One that says none is the
+/// endpoint's, unless a filter has turned the input away.
 pub(crate) fn error_within(body: &[u8]) -> Option<StatusCode> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let error = value.get("error").filter(|error| !error.is_null())?;
     let code =
         error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
     let code = code.and_then(|code| StatusCode::from_u16(code).ok());
-    Some(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+    Some(code.unwrap_or(match is_filtered(error) {
+        true => StatusCode::BAD_REQUEST,
+        false => StatusCode::INTERNAL_SERVER_ERROR,
+    }))
 }
 
 #[cfg(test)]
@@ -74,6 +83,8 @@ mod tests {
         let status = |body: &str| error_within(body.as_bytes()).map(|status| status.as_u16());
         assert_eq!(status(r#"{"error":{"message":"insufficient credits","code":402}}"#), Some(402));
         assert_eq!(status(r#"{"error":{"message":"overloaded","code":"busy"}}"#), Some(500));
+        assert_eq!(status(r#"{"error":{"message":"The response was filtered","code":"content_filter"}}"#), Some(400));
+        assert_eq!(status(r#"{"error":{"message":"The content filter doesn't answer"}}"#), Some(500));
         assert_eq!(status(r#"{"error":"no"}"#), Some(500));
         assert_eq!(status(r#"{"error":null}"#), None);
         assert_eq!(status(r#"{"choices":[]}"#), None);
