@@ -396,6 +396,13 @@ def odd_moderation(make):
         ground.good(code=4)
         equal(([row["n"] for row in ground.out()], server.asked), ([0, 2], 3), name)
         equal([(dead["kind"], dead["rows"]) for dead in ground.dead()], [("refused", 1)], name)
+        # Another provider's filter may let it through.
+        other = Scripted(hi)
+        ground = make(f"{name}-fallback", rows=3)
+        second = f'fallback = ["k"]\n[model.k]\nprovider = "openai"\n{other.key}model = "small"\n'
+        ground.pipeline(PROMPT + '\nmodel = "m"', server.key + second)
+        ground.good()
+        equal((len(ground.out()), server.asked, other.asked), (3, 6, 1), f"{name}, with a fallback")
     region = {"message": "Country, region, or territory not supported", "code": "unsupported_country_region_territory"}
     suspended = {"message": "Your account is suspended for violating our content policy", "code": "account_suspended"}
     for name, error, words in [("region", region, "territory not supported"), ("suspended", suspended, "is suspended")]:

@@ -24,7 +24,7 @@ use crate::{
     anthropic,
     controller::{Controller, Ended, Limits, Refused},
     flights::{Awaited, Flight, Flights},
-    model::{Count, Dialect, Failed, Key, Model, Request, Unanswered, headers, wait},
+    model::{Count, Dialect, Failed, Key, Model, REFUSED, Request, Unanswered, headers, wait},
     money::{Budget, OverBudget, Price, Usd},
     openai,
     records::{Answers, Digest, From, Given, Question, Unkept},
@@ -370,7 +370,9 @@ impl Models {
         let (mut failed, attempts) = (Unanswered::Closed, Arc::default());
         for model in models {
             failed = match self.asked(model, flights, write(model), &attempts).await {
-                Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..))) => failed,
+                Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..) | Unanswered::Request(REFUSED, _))) => {
+                    failed
+                }
                 other => return other,
             };
             if models.len() > 1 {
