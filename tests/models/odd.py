@@ -377,6 +377,13 @@ def odd_errors(make):
     low = {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the Anthropic API."}}
     ends("anthropic", (400, {}, low), 6, "no money left", model='provider = "anthropic"\nmax_usd = 9\nprice = { input = 1, output = 1 }')
     ends("escapes", (401, {}, {"error": {"message": "bad \x1b[31mred"}}), 6, "bad \\u{1b}[31mred")
+    # The requests of rows that fail are told, those of the model before the fallback, too.
+    down, wrong = (Scripted(lambda _body, _number, status=status: (status, {}, {"error": {"message": "no"}})) for status in (500, 400))
+    ground = make("counted", rows=3)
+    second = f'retries = 1\nfallback = ["k"]\n[model.k]\nprovider = "openai"\n{wrong.key}model = "small"\n'
+    ground.pipeline(PROMPT + '\nmodel = "m"\non_error = "skip"', down.key + second)
+    asked = ground.asked(ground.good())["asked"]
+    equal((down.asked, wrong.asked, asked["calls"]), (6, 3, 9), "requests")
     server = Scripted(lambda _body, _number: said("fine", refusal=""))
     ground = make("refusal", rows=1)
     ground.pipeline(PROMPT, server.key)

@@ -360,26 +360,26 @@ impl Models {
     /// What came of them their holder says ([`Flight::end`]).
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no answer, and how often it was asked for.
     pub async fn ask(
         self: &Arc<Self>,
         models: &[Arc<Model>],
         flights: &[Arc<Flight>],
         write: impl Fn(&Model) -> Request,
-    ) -> Result<Vec<Given>, Unanswered> {
-        let (mut failed, attempts) = (Unanswered::Closed, Arc::default());
+    ) -> Result<Vec<Given>, (Unanswered, u32)> {
+        let (mut failed, attempts) = (Unanswered::Closed, Arc::<AtomicU32>::default());
         for model in models {
             failed = match self.asked(model, flights, write(model), &attempts).await {
                 Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..) | Unanswered::Request(REFUSED, _))) => {
                     failed
                 }
-                other => return other,
+                other => return other.map_err(|unanswered| (unanswered, attempts.load(Ordering::Relaxed))),
             };
             if models.len() > 1 {
                 tracing::debug!("{failed:?}");
             }
         }
-        Err(failed)
+        Err((failed, attempts.load(Ordering::Relaxed)))
     }
 
     /// Asks one model, as often as it takes: where requests are waited for, since what one that ends lets out wakes no other thread there.
