@@ -349,6 +349,11 @@ def odd_schemas(make):
     equal(typed("date", '{ a = "date32" }', ['{"a":"tomorrow"}', '{"a":"2024-01-02"}']), (2, ["2024-01-02"]))
     equal(typed("small", '{ a = "int8" }', ['{"a":300}', '{"a":3}']), (2, [3]))
     equal(typed("float", '{ a = "float32" }', ['{"a":1e300}'], code=4), (2, None))
+    # Conditions beside members are none; members of two places would leave one place's answers without columns.
+    equal(typed("conditions", '{ properties = { a = { type = "integer" } }, allOf = [{ required = ["a"] }, { required = [] }] }', ['{"a":7}']), (1, [7]))
+    ground = make("base", rows=1)
+    ground.pipeline(PROMPT + "\nschema = " + of % '{ properties = { m = { type = "string" } }, allOf = [{ "$ref" = "#/$defs/x" }] }')
+    ground.refused(3, "`a` is made of several schemas", command="check")
     ground = make("several", rows=1)
     ground.pipeline(PROMPT + "\nschema = " + of % '{ type = ["integer", "string"] }')
     ground.refused(3, "`a` may be one of several things (integer, string)", command="check")

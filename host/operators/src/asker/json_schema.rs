@@ -19,6 +19,10 @@ impl<'a> Schemas<'a> {
     fn type_of(&self, schema: &'a Value, path: &str, above: &[&'a str]) -> Result<DataType, String> {
         let (mut schema, mut above) = (schema, above.to_vec());
         loop {
+            if has_members_twice(schema) {
+                let places = "`properties`, `$ref`, `allOf` side by side";
+                return Err(format!("`{path}` is made of several schemas ({places}), which a column can't be"));
+            }
             if let Some(to) = schema["$ref"].as_str() {
                 if above.contains(&to) {
                     return Err(format!("`{path}` holds itself (`{to}`), and a column's type has an end"));
@@ -112,6 +116,14 @@ fn kinds(schema: &Value) -> Vec<&str> {
     distinct
 }
 
+/// Whether a schema says in several places which members its values have. What only restricts them (`required`, a condition) is no such place.
+fn has_members_twice(schema: &Value) -> bool {
+    let says = |inner: &Value| ["properties", "$ref", "allOf"].iter().any(|key| !inner[*key].is_null());
+    let own = schema["properties"].as_object().is_some_and(|members| !members.is_empty());
+    let all = schema["allOf"].as_array().is_some_and(|several| several.iter().any(says));
+    [own, schema["$ref"].is_string(), all].into_iter().filter(|says| *says).count() > 1
+}
+
 /// Whether a schema doesn't say itself what its values hold.
 fn is_open(schema: &Value) -> bool {
     let says = ["properties", "items", "anyOf", "oneOf"].iter().any(|key| !schema[*key].is_null());
@@ -188,6 +200,7 @@ mod tests {
             (json!({ "type": "integer", "allOf": [{ "minimum": 3 }] }), DataType::Int64),
             (json!({ "allOf": [{ "type": "string" }, { "pattern": "^a" }] }), DataType::Utf8View),
             (json!({ "$ref": "#/$defs/x" }), object.clone()),
+            (json!({ "properties": { "n": { "type": "integer" } }, "allOf": [{ "required": ["n"] }] }), object.clone()),
             (json!({ "type": "array", "items": { "$ref": "#/$defs/y" } }), list(object)),
             (json!({ "type": "array", "items": { "type": "object" } }), list(DataType::Utf8)),
             (json!({ "type": "array", "items": { "enum": [1] } }), list(DataType::Int64)),
@@ -215,6 +228,14 @@ mod tests {
             (json!({ "$ref": "#/$defs/tree" }), "`a.below[]` holds itself"),
             (json!({ "$ref": "https://example.com/x" }), "`a` refers to"),
             (json!({ "allOf": [{ "$ref": "#/$defs/x" }, { "type": "integer" }] }), "`a` is made of several schemas"),
+            (
+                json!({ "properties": { "m": { "type": "integer" } }, "allOf": [{ "$ref": "#/$defs/x" }] }),
+                "`a` is made of several schemas (`properties`, ",
+            ),
+            (
+                json!({ "properties": { "m": { "type": "integer" } }, "$ref": "#/$defs/x" }),
+                "`a` is made of several schemas (`properties`, ",
+            ),
             (json!(false), "`a` can have no value"),
         ] {
             let what = column(schema.clone()).expect_err("it has no type");

@@ -8,11 +8,18 @@ use crate::{At, Mistake};
 const ASIDE: [&str; 9] =
     ["$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"];
 
+/// Whether a schema has members that it doesn't say itself. What only restricts those that it has (`required`, a condition) may stand in `allOf`.
+fn has_members_elsewhere(schema: &Map<String, Value>) -> bool {
+    let says = |inner: &Value| ["properties", "$ref", "allOf"].iter().any(|key| inner.get(key).is_some());
+    let several = schema.get("allOf").and_then(Value::as_array);
+    schema.get("$ref").is_some_and(Value::is_string) || several.is_some_and(|several| several.iter().any(says))
+}
+
 /// The same schema, whose root has the `properties` of what it refers to (`$ref`) or consists of (`allOf` with one schema).
 pub(super) fn rooted(schema: Map<String, Value>, at: &At) -> Result<Map<String, Value>, Mistake> {
     let whole = Value::Object(schema.clone());
     let (mut schema, mut followed) = (schema, Vec::new());
-    while !schema.get("properties").is_some_and(Value::is_object) {
+    while !schema.get("properties").is_some_and(Value::is_object) || has_members_elsewhere(&schema) {
         let inner = if let Some(Value::String(to)) = schema.remove("$ref") {
             let inner = to.strip_prefix('#').and_then(|pointer| whole.pointer(pointer)).and_then(Value::as_object);
             let at = at.key("$ref");
