@@ -344,6 +344,8 @@ def odd_schemas(make):
     equal(typed("free", of % '{ type = "array", items = { type = "object" } }', ['{"a":[{"k":1}]}']), (1, [['{"k":1}']]))
     equal(typed("enum", of % "{ enum = [1, 2] }", ['{"a":1}']), (1, [1]))
     row = '"$defs" = { row = { type = "object", properties = { a = { type = "object", allOf = [{ "$ref" = "#/$defs/n" }] } } }, n = { properties = { n = { type = "integer" } } } }'
+    escaped = '{ "$ref" = "#/$defs/a~1b%20c", "$defs" = { "a/b c" = { type = "object", properties = { a = { "$ref" = "#/$defs/c%20d" } } }, "c d" = { type = "integer" } } }'
+    equal(typed("escaped", escaped, ['{"a":7}']), (1, [7]))
     equal(typed("root", '{ "$ref" = "#/$defs/row", title = "A row", ' + row + " }", ['{"a":{"n":7}}']), (1, [{"n": 7}]))
     equal(typed("whole", '{ allOf = [{ "$ref" = "#/$defs/row" }], ' + row + " }", ['{"a":{"n":"x"}}', '{"a":{"n":7}}']), (2, [{"n": 7}]))
     equal(typed("date", '{ a = "date32" }', ['{"a":"tomorrow"}', '{"a":"2024-01-02"}']), (2, ["2024-01-02"]))

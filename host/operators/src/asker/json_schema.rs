@@ -1,6 +1,7 @@
 //! What a JSON Schema says of types: the columns that an answer becomes.
 
 use datafusion::arrow::datatypes::{DataType, Field};
+use dflow_pipeline::written::referred;
 use serde_json::{Map, Value};
 
 /// The members of an object that a JSON Schema describes, in their order, and their types, or why one has none. What may be any object, any
@@ -28,7 +29,7 @@ impl<'a> Schemas<'a> {
                     return Err(format!("`{path}` holds itself (`{to}`), and a column's type has an end"));
                 }
                 above.push(to);
-                let place = to.strip_prefix('#').and_then(|pointer| self.0.pointer(pointer));
+                let place = referred(self.0, to);
                 schema = place.ok_or_else(|| format!("`{path}` refers to `{to}`, which isn't in the schema"))?;
             } else if let (Some([one]), true) = (schema["allOf"].as_array().map(Vec::as_slice), is_open(schema)) {
                 schema = one;
@@ -177,6 +178,7 @@ mod tests {
             "x": { "type": "object", "properties": { "n": { "type": "integer" } } },
             "tree": { "type": "object", "properties": { "below": { "type": "array", "items": { "$ref": "#/$defs/tree" } } } },
             "y": { "$ref": "#/$defs/x" },
+            "a/b c": { "$ref": "#/$defs/x" },
         });
         let whole = json!({ "type": "object", "properties": { "a": schema }, "$defs": defs });
         columns_of(&whole).pop().expect("a column").1
@@ -200,6 +202,7 @@ mod tests {
             (json!({ "type": "integer", "allOf": [{ "minimum": 3 }] }), DataType::Int64),
             (json!({ "allOf": [{ "type": "string" }, { "pattern": "^a" }] }), DataType::Utf8View),
             (json!({ "$ref": "#/$defs/x" }), object.clone()),
+            (json!({ "$ref": "#/$defs/a~1b%20c" }), object.clone()),
             (json!({ "properties": { "n": { "type": "integer" } }, "allOf": [{ "required": ["n"] }] }), object.clone()),
             (json!({ "type": "array", "items": { "$ref": "#/$defs/y" } }), list(object)),
             (json!({ "type": "array", "items": { "type": "object" } }), list(DataType::Utf8)),
