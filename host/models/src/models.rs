@@ -479,10 +479,11 @@ impl Models {
     /// Where there is a cap, sets aside in the journal what a request may cost, until it has ended.
     async fn set_aside(&self, model: &Arc<Model>, most: Usd) -> Result<Option<SetAside>, Unanswered> {
         let Some(keeper) = self.answers.get().filter(|_| self.is_capped(model)) else { return Ok(None) };
-        let more = model.aside.begin(most);
+        let note = model.aside.begin(most);
         let aside = SetAside { model: model.clone(), most };
-        if more > Usd(0) {
-            keeper.lost(&model.resource, more).await?;
+        if note.all() > Usd(0) {
+            keeper.lost(&model.resource, note.all()).await?;
+            model.aside.noted(note);
         }
         Ok(Some(aside))
     }
