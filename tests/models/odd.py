@@ -123,7 +123,7 @@ def odd_killed(make):
     ground.good(code=7)
     equal(server.asked, 10, "requests of ten cents each, four of which were under way at the kill")
     # What was set aside and not spent is given back at the end of a run, whatever ended it.
-    ground.good(code=7)
+    ground.refused(7, "the money of model `m` is spent: $1.00 of $1.00 ($1.00 by earlier runs, at its most what was under way when one was killed)")
     retold(ground, "max_usd = 1", "max_usd = 1.2")
     ground.good(code=7)
     equal(server.asked, 12, "requests with twenty cents more")
