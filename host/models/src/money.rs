@@ -82,14 +82,13 @@ fn is_zero(number: &u64) -> bool {
 
 /// A number of tokens as providers write it: some as `12.0`, or in quotes. What is none is taken as not said.
 pub(crate) fn told_tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::Number(number) => number.as_u64().or_else(|| {
-            let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0;
-            number.as_f64().filter(whole).map(|number| number as u64)
-        }),
+    let number = match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
-    })
+    };
+    // More than a float holds exactly isn't believed anyway.
+    Ok(number.filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64))
 }
 
 /// What tokens cost, in dollars for a million.
