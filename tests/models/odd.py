@@ -317,7 +317,10 @@ def odd_samples(make):
     picked = '[stage.picked]\nfrom = "rows"\nsample = { rows = 150 }\n'
     equal(told(picked, "picked")[1], {"asked": exactly(150)})
     groups = '[stage.groups]\nfrom = "rows"\ngroup = { by = { half = "n / 50" }, set = { text = "min(text)" } }\n'
-    equal(told(groups, "groups")[1], {"asked": {"low": 2, "likely": 20, "high": 20}})
+    # Each row that wasn't looked at may be of a group of its own.
+    equal(told(groups, "groups")[1], {"asked": {"low": 2, "likely": 20, "high": 902}})
+    distinct = '[stage.halves]\nfrom = "rows"\nset = { half = "CASE WHEN n < 100 THEN 0 ELSE n END" }\n[stage.each]\nfrom = "halves"\ndistinct = ["half"]\n'
+    equal(told(distinct, "each")[1], {"asked": {"low": 1, "likely": 10, "high": 901}})
     late = '[stage.late]\nfrom = "rows"\nfilter = "n >= 900"\n'
     of, rows = told(late, "late")
     equal((rows, of["stages"][0]["known"], of["stages"][0]["usd"]), ({"asked": {"low": 0, "likely": 0, "high": 1000}}, False, None))
