@@ -123,7 +123,7 @@ def odd_killed(make):
     ground.good(code=7)
     equal(server.asked, 10, "requests of ten cents each, four of which were under way at the kill")
     # What was set aside and not spent is given back at the end of a run, whatever ended it.
-    ground.good(code=7)
+    ground.refused(7, "the money of model `m` is spent: $1.00 of $1.00 ($1.00 by earlier runs, at its most what was under way when one was killed)")
     retold(ground, "max_usd = 1", "max_usd = 1.2")
     ground.good(code=7)
     equal(server.asked, 12, "requests with twenty cents more")
@@ -317,7 +317,10 @@ def odd_samples(make):
     picked = '[stage.picked]\nfrom = "rows"\nsample = { rows = 150 }\n'
     equal(told(picked, "picked")[1], {"asked": exactly(150)})
     groups = '[stage.groups]\nfrom = "rows"\ngroup = { by = { half = "n / 50" }, set = { text = "min(text)" } }\n'
-    equal(told(groups, "groups")[1], {"asked": {"low": 2, "likely": 20, "high": 20}})
+    # Each row that wasn't looked at may be of a group of its own.
+    equal(told(groups, "groups")[1], {"asked": {"low": 2, "likely": 20, "high": 902}})
+    distinct = '[stage.halves]\nfrom = "rows"\nset = { half = "CASE WHEN n < 100 THEN 0 ELSE n END" }\n[stage.each]\nfrom = "halves"\ndistinct = ["half"]\n'
+    equal(told(distinct, "each")[1], {"asked": {"low": 1, "likely": 10, "high": 901}})
     late = '[stage.late]\nfrom = "rows"\nfilter = "n >= 900"\n'
     of, rows = told(late, "late")
     equal((rows, of["stages"][0]["known"], of["stages"][0]["usd"]), ({"asked": {"low": 0, "likely": 0, "high": 1000}}, False, None))
@@ -326,6 +329,11 @@ def odd_samples(make):
     equal(told(late.replace("n >= 900", "n >= 1000"), "late")[1]["asked"]["high"], 1000)
     code, out, err = ground.run("--cost", "--sample", "1000", command="explain")
     assert code == 0 and "all 1,000 rows of `rows`" in out and "no row" not in out, out + err
+    # How many rows a query may give isn't known.
+    query = '[stage.query]\nfrom = "rows"\nsql = "SELECT * FROM rows WHERE n >= 900"\n'
+    equal(told(query, "query")[1], {"asked": {"low": 0, "likely": 0, "high": 2**64 - 1}})
+    code, out, err = ground.run("--cost", "--sample", "100", command="explain")
+    assert code == 0 and "not known" in out and "0 to" not in out and "no row that was looked at comes to `asked`" in out, out + err
 
 
 def odd_schemas(make):
@@ -344,11 +352,18 @@ def odd_schemas(make):
     equal(typed("free", of % '{ type = "array", items = { type = "object" } }', ['{"a":[{"k":1}]}']), (1, [['{"k":1}']]))
     equal(typed("enum", of % "{ enum = [1, 2] }", ['{"a":1}']), (1, [1]))
     row = '"$defs" = { row = { type = "object", properties = { a = { type = "object", allOf = [{ "$ref" = "#/$defs/n" }] } } }, n = { properties = { n = { type = "integer" } } } }'
+    escaped = '{ "$ref" = "#/$defs/a~1b%20c", "$defs" = { "a/b c" = { type = "object", properties = { a = { "$ref" = "#/$defs/c%20d" } } }, "c d" = { type = "integer" } } }'
+    equal(typed("escaped", escaped, ['{"a":7}']), (1, [7]))
     equal(typed("root", '{ "$ref" = "#/$defs/row", title = "A row", ' + row + " }", ['{"a":{"n":7}}']), (1, [{"n": 7}]))
     equal(typed("whole", '{ allOf = [{ "$ref" = "#/$defs/row" }], ' + row + " }", ['{"a":{"n":"x"}}', '{"a":{"n":7}}']), (2, [{"n": 7}]))
     equal(typed("date", '{ a = "date32" }', ['{"a":"tomorrow"}', '{"a":"2024-01-02"}']), (2, ["2024-01-02"]))
     equal(typed("small", '{ a = "int8" }', ['{"a":300}', '{"a":3}']), (2, [3]))
     equal(typed("float", '{ a = "float32" }', ['{"a":1e300}'], code=4), (2, None))
+    # Conditions beside members are none; members of two places would leave one place's answers without columns.
+    equal(typed("conditions", '{ properties = { a = { type = "integer" } }, allOf = [{ required = ["a"] }, { required = [] }] }', ['{"a":7}']), (1, [7]))
+    ground = make("base", rows=1)
+    ground.pipeline(PROMPT + "\nschema = " + of % '{ properties = { m = { type = "string" } }, allOf = [{ "$ref" = "#/$defs/x" }] }')
+    ground.refused(3, "`a` is made of several schemas", command="check")
     ground = make("several", rows=1)
     ground.pipeline(PROMPT + "\nschema = " + of % '{ type = ["integer", "string"] }')
     ground.refused(3, "`a` may be one of several things (integer, string)", command="check")
@@ -365,11 +380,25 @@ def odd_errors(make):
         for word in words:
             assert word in err, f"{name}: `{word}` isn't in {err!r}"
 
+    # Whatever it speaks of, an endpoint that breaks is asked again.
+    broken = {"message": "The content filter service is temporarily unavailable"}
+    server = Scripted(lambda _body, number: said("hi") if number % 2 else (500, {}, {"error": broken}))
+    ground = make("broken", rows=5)
+    ground.pipeline(PROMPT, server.key + "retries = 3\nlimits = { in_flight = 1 }")
+    ground.good()
+    equal((len(ground.out()), server.asked), (5, 10))
     ends("within", (200, {}, {"error": {"message": "insufficient credits"}}), 4, "insufficient credits")
     ends("money", (200, {}, {"error": {"message": "no credits", "code": 402}}), 6, "no credits", "no money left")
     low = {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the Anthropic API."}}
     ends("anthropic", (400, {}, low), 6, "no money left", model='provider = "anthropic"\nmax_usd = 9\nprice = { input = 1, output = 1 }')
     ends("escapes", (401, {}, {"error": {"message": "bad \x1b[31mred"}}), 6, "bad \\u{1b}[31mred")
+    # The requests of rows that fail are told, those of the model before the fallback, too.
+    down, wrong = (Scripted(lambda _body, _number, status=status: (status, {}, {"error": {"message": "no"}})) for status in (500, 400))
+    ground = make("counted", rows=3)
+    second = f'retries = 1\nfallback = ["k"]\n[model.k]\nprovider = "openai"\n{wrong.key}model = "small"\n'
+    ground.pipeline(PROMPT + '\nmodel = "m"\non_error = "skip"', down.key + second)
+    asked = ground.asked(ground.good())["asked"]
+    equal((down.asked, wrong.asked, asked["calls"]), (6, 3, 9), "requests")
     server = Scripted(lambda _body, _number: said("fine", refusal=""))
     ground = make("refusal", rows=1)
     ground.pipeline(PROMPT, server.key)
@@ -378,7 +407,7 @@ def odd_errors(make):
 
 
 def odd_moderation(make):
-    """What a provider's filter turns away is that row's failure, whatever the status; a 403 about the key or the region ends the run."""
+    """What a provider's filter turns away is that row's failure, whatever the status; a 403 about the key, the account or the region ends the run."""
     flagged = {"message": 'm requires moderation on p. Your input was flagged for "violence".', "code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "row 1"}}
     filtered = {"message": "The response was filtered.", "type": None, "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
     for name, status, error in [("flagged", 403, flagged), ("filtered", 400, filtered), ("within", 200, filtered)]:
@@ -389,11 +418,21 @@ def odd_moderation(make):
         ground.good(code=4)
         equal(([row["n"] for row in ground.out()], server.asked), ([0, 2], 3), name)
         equal([(dead["kind"], dead["rows"]) for dead in ground.dead()], [("refused", 1)], name)
+        # Another provider's filter may let it through.
+        other = Scripted(hi)
+        ground = make(f"{name}-fallback", rows=3)
+        second = f'fallback = ["k"]\n[model.k]\nprovider = "openai"\n{other.key}model = "small"\n'
+        ground.pipeline(PROMPT + '\nmodel = "m"', server.key + second)
+        ground.good()
+        equal((len(ground.out()), server.asked, other.asked), (3, 6, 1), f"{name}, with a fallback")
     region = {"message": "Country, region, or territory not supported", "code": "unsupported_country_region_territory"}
-    server = Scripted(lambda _body, _number: (403, {}, {"error": region}))
-    ground = make("region", rows=3)
-    ground.pipeline(PROMPT, server.key)
-    ground.refused(6, "stage `asked`", "territory not supported", "`key_env`")
+    suspended = {"message": "Your account is suspended for violating our content policy", "code": "account_suspended"}
+    for name, error, words in [("region", region, "territory not supported"), ("suspended", suspended, "is suspended")]:
+        refusal = (403, {}, {"error": error})
+        server = Scripted(lambda _body, _number: refusal)
+        ground = make(name, rows=3)
+        ground.pipeline(PROMPT + '\non_error = "skip"', server.key)
+        ground.refused(6, "stage `asked`", words, "`key_env`")
 
 
 def odd_templates(make):

@@ -1,8 +1,9 @@
 //! At what pace may a model be asked? One controller for each endpoint, key and model, as providers tell limits, shared by all stages of a run.
 //!
-//! It never asks for more in any minute than was stated, or than the endpoint has told meanwhile ([`limit`], [`allowance`]), and has so many
-//! requests under way as the endpoint bears: it starts at what was stated, halves when the endpoint is overloaded, and grows by one a round. An endpoint
-//! that says how long to wait isn't asked before, and one that only refuses isn't asked for a while. Who comes first is served first.
+//! It never asks for more in any minute than was stated, or than the endpoint has told meanwhile ([`limit`], [`allowance`]; but for a request that is
+//! larger by itself than a header tells), and has so many requests under way as the endpoint bears: it starts at what was stated, halves when the
+//! endpoint is overloaded, and grows by one a round. An endpoint that says how long to wait isn't asked before, and one that only refuses isn't asked for
+//! a while. Who comes first is served first.
 
 use std::{
     sync::{
@@ -151,7 +152,7 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// When it could wait for ever, since a minute doesn't have so many; when nothing more is sent.
+    /// When it would be refused for ever, since a minute doesn't have so many; when nothing more is sent.
     pub async fn permit(self: &Arc<Self>, tokens: u64) -> Result<Permit, Refused> {
         let _turn = self.turn.lock().await;
         loop {
@@ -218,7 +219,7 @@ impl State {
 
     /// Sends a request if that may be, else says how long to wait at most before it is asked again.
     fn admit(&mut self, tokens: u64, now: Duration) -> Result<Option<Duration>, Refused> {
-        if let Some(most) = self.tokens.per_minute().filter(|most| tokens > *most) {
+        if let Some(most) = self.tokens.most().filter(|most| tokens > *most) {
             return Err(Refused::TooLarge { tokens, most });
         }
         if self.flying >= self.may as u32 {

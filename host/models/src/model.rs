@@ -429,8 +429,8 @@ impl Model {
             // Anthropic's way to say so.
             400 if words.contains("credit balance is too low") => setup(NO_MONEY),
             429 => Failed::Again(Ended::Refused, "rate-limited", what),
-            // Before what is said of the key: some answer so with 403, and one without a number in an answer of 200 counts as 500.
-            400 | 403 | 422 | 451 | 500 if is_moderated(body) => never("refused"),
+            // Before what is said of the key: some answer so with 403.
+            400 | 403 | 422 | 451 if is_moderated(status, body) => never(REFUSED),
             401 | 403 => setup("look at the key that `key_env` names, and at what it may use"),
             402 => setup(NO_MONEY),
             404 => setup("look at `endpoint` (mostly it ends in `/v1`) and at `model`"),
@@ -447,6 +447,9 @@ impl Model {
         }
     }
 }
+
+/// The kind of what a provider's filter has turned away: another's may not.
+pub(crate) const REFUSED: &str = "refused";
 
 /// The kind of what ends a run when it is met again and again: there is no endpoint.
 pub const UNREACHABLE: &str = "unreachable";

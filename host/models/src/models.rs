@@ -24,7 +24,7 @@ use crate::{
     anthropic,
     controller::{Controller, Ended, Limits, Refused},
     flights::{Awaited, Flight, Flights},
-    model::{Count, Dialect, Failed, Key, Model, Request, Unanswered, headers, wait},
+    model::{Count, Dialect, Failed, Key, Model, REFUSED, Request, Unanswered, headers, wait},
     money::{Budget, OverBudget, Price, Usd},
     openai,
     records::{Answers, Digest, From, Given, Question, Unkept},
@@ -360,24 +360,26 @@ impl Models {
     /// What came of them their holder says ([`Flight::end`]).
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no answer, and how often it was asked for.
     pub async fn ask(
         self: &Arc<Self>,
         models: &[Arc<Model>],
         flights: &[Arc<Flight>],
         write: impl Fn(&Model) -> Request,
-    ) -> Result<Vec<Given>, Unanswered> {
-        let (mut failed, attempts) = (Unanswered::Closed, Arc::default());
+    ) -> Result<Vec<Given>, (Unanswered, u32)> {
+        let (mut failed, attempts) = (Unanswered::Closed, Arc::<AtomicU32>::default());
         for model in models {
             failed = match self.asked(model, flights, write(model), &attempts).await {
-                Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..))) => failed,
-                other => return other,
+                Err(failed @ (Unanswered::Endpoint(..) | Unanswered::Setup(..) | Unanswered::Request(REFUSED, _))) => {
+                    failed
+                }
+                other => return other.map_err(|unanswered| (unanswered, attempts.load(Ordering::Relaxed))),
             };
             if models.len() > 1 {
                 tracing::debug!("{failed:?}");
             }
         }
-        Err(failed)
+        Err((failed, attempts.load(Ordering::Relaxed)))
     }
 
     /// Asks one model, as often as it takes: where requests are waited for, since what one that ends lets out wakes no other thread there.
@@ -477,10 +479,11 @@ impl Models {
     /// Where there is a cap, sets aside in the journal what a request may cost, until it has ended.
     async fn set_aside(&self, model: &Arc<Model>, most: Usd) -> Result<Option<SetAside>, Unanswered> {
         let Some(keeper) = self.answers.get().filter(|_| self.is_capped(model)) else { return Ok(None) };
-        let more = model.aside.begin(most);
+        let note = model.aside.begin(most);
         let aside = SetAside { model: model.clone(), most };
-        if more > Usd(0) {
-            keeper.lost(&model.resource, more).await?;
+        if note.all() > Usd(0) {
+            keeper.lost(&model.resource, note.all()).await?;
+            model.aside.noted(note);
         }
         Ok(Some(aside))
     }

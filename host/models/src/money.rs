@@ -82,14 +82,13 @@ fn is_zero(number: &u64) -> bool {
 
 /// A number of tokens as providers write it: some as `12.0`, or in quotes. What is none is taken as not said.
 pub(crate) fn told_tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::Number(number) => number.as_u64().or_else(|| {
-            let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0;
-            number.as_f64().filter(whole).map(|number| number as u64)
-        }),
+    let number = match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
-    })
+    };
+    // More than a float holds exactly isn't believed anyway.
+    Ok(number.filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64))
 }
 
 /// What tokens cost, in dollars for a million.
@@ -132,6 +131,8 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, Default)]
 struct Spent {
     spent: Usd,
+    /// What of it earlier runs have spent.
+    earlier: Usd,
     /// What requests that are under way may cost at most.
     reserved: Usd,
 }
@@ -152,6 +153,8 @@ pub struct OverBudget {
     pub most: Usd,
     /// What was spent, and what requests under way may still cost.
     pub spent: Usd,
+    /// What of it earlier runs have spent.
+    pub earlier: Usd,
     /// What the request may cost.
     pub asked: Usd,
     /// The tokens that may come out, where that is said, and their part in it.
@@ -167,9 +170,14 @@ impl OverBudget {
 
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, most, spent, asked, out } = self;
+        let Self { what, most, spent, earlier, asked, out } = self;
         if !self.is_too_small() {
-            return write!(f, "the money of {what} is spent: {spent} of {most}, and the next request may cost {asked}");
+            write!(f, "the money of {what} is spent: {spent} of {most}")?;
+            if *earlier > Usd(0) {
+                // Why it may be more than was paid, and than the cap.
+                write!(f, " ({earlier} by earlier runs, at its most what was under way when one was killed)")?;
+            }
+            return write!(f, ", and the next request may cost {asked}");
         }
         write!(f, "the money of {what} is too little for one request: it is {most}, and this one may cost {asked}")?;
         match out {
@@ -192,7 +200,9 @@ impl Budget {
 
     /// What earlier runs have spent that this one goes on with.
     pub fn begin(&self, spent: Usd) {
-        self.state().spent.0 += spent.0;
+        let mut state = self.state();
+        state.spent.0 += spent.0;
+        state.earlier.0 += spent.0;
     }
 
     /// Whether there is a cap.
@@ -228,10 +238,11 @@ impl Budget {
         let mut kept = Reserved { of: Vec::with_capacity(of.len()), most };
         for (i, budget) in of.iter().enumerate() {
             let mut state = budget.state();
-            let Spent { spent, reserved } = *state;
+            let Spent { spent, earlier, reserved } = *state;
             let spent = Usd(spent.0.saturating_add(reserved.0));
             if let Some(cap) = budget.most.filter(|cap| spent.0.saturating_add(most.0) > cap.0) {
-                let over = OverBudget { what: budget.what.clone(), most: cap, spent, asked: most, out: None };
+                let what = budget.what.clone();
+                let over = OverBudget { what, most: cap, spent, earlier, asked: most, out: None };
                 return Err((over, (reserved > Usd(0)).then_some(i)));
             }
             state.reserved.0 += most.0;
@@ -308,12 +319,20 @@ mod tests {
         let both = [run.clone(), model.clone()];
         let first = reserve(&both, 40).expect("50 of 100 and 40 of 60");
         let error = reserve(&both, 30).expect_err("70 of 60");
-        let expected =
-            OverBudget { what: "model m".to_owned(), most: Usd(60), spent: Usd(40), asked: Usd(30), out: None };
+        let expected = OverBudget {
+            what: "model m".to_owned(),
+            most: Usd(60),
+            spent: Usd(40),
+            earlier: Usd(0),
+            asked: Usd(30),
+            out: None,
+        };
         assert_eq!(error, expected);
         // Where one hasn't enough, nothing is kept in the other.
         let second = reserve(std::slice::from_ref(&run), 50).expect("all that is left");
-        assert!(reserve(std::slice::from_ref(&run), 1).is_err());
+        let error = reserve(std::slice::from_ref(&run), 1).expect_err("101 of 100");
+        assert_eq!((error.spent, error.earlier), (Usd(100), Usd(10)));
+        assert!(error.to_string().contains(" ($0.00000001 by earlier runs, "), "{error}");
         drop(second);
         first.spend(Usd(15));
         assert_eq!((run.spent(), model.spent()), (Usd(25), Usd(15)));

@@ -336,6 +336,8 @@ mod tests {
             (json!({ "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0 }), None),
             (json!({ "prompt_tokens": null }), None),
             (json!({ "prompt_tokens": 6.0, "completion_tokens": " 4" }), Some((6, 4))),
+            (json!({ "prompt_tokens": "6", "completion_tokens": "4.0" }), Some((6, 4))),
+            (json!({ "prompt_tokens": "inf", "completion_tokens": "NaN" }), None),
             (json!({ "prompt_tokens": 6, "completion_tokens": 4.5, "total_tokens": 1e1 }), Some((6, 4))),
             (json!({ "prompt_tokens": -1, "completion_tokens": "many" }), None),
             (json!({}), None),

@@ -100,12 +100,17 @@ impl Desk {
                 Taken::Ours(flight) => {
                     let write = |model: &Model| completion(model, prompt);
                     let asked = self.models.ask(&self.asked, std::slice::from_ref(&flight), write).await;
-                    let answered = asked.and_then(|mut given| given.pop().ok_or(Unanswered::Closed));
+                    let answered = match asked {
+                        Ok(mut given) => {
+                            self.bill(&given);
+                            given.pop().ok_or(Unanswered::Closed)
+                        }
+                        Err((unanswered, attempts)) => {
+                            self.bill_attempts(attempts);
+                            Err(unanswered)
+                        }
+                    };
                     flight.end(&answered);
-                    match &answered {
-                        Ok(given) => self.bill(std::slice::from_ref(given)),
-                        Err(unanswered) => self.bill_attempts(unanswered),
-                    }
                     return answered.map(|given| (given, From::Asked));
                 }
                 Taken::Others(awaited) => awaited,
@@ -118,10 +123,9 @@ impl Desk {
         }
     }
 
-    fn bill_attempts(&self, unanswered: &Unanswered) {
-        if let Unanswered::Endpoint(.., attempts) = unanswered {
-            self.count(|all| all.calls += u64::from(*attempts));
-        }
+    /// Counts requests of which no answer came.
+    fn bill_attempts(&self, attempts: u32) {
+        self.count(|all| all.calls += u64::from(attempts));
     }
 
     /// The vectors of texts, each with its question; nothing where there is none.
@@ -196,12 +200,13 @@ impl Desk {
                     }
                 }
                 // One of them is to blame: it is found by halves.
-                Err(Unanswered::Request(..)) if part.len() > 1 => {
+                Err((Unanswered::Request(..), attempts)) if part.len() > 1 => {
+                    self.bill_attempts(attempts);
                     let half = part.split_off(part.len() / 2);
                     waiting.extend([part, half].map(ask));
                 }
-                Err(unanswered) => {
-                    self.bill_attempts(&unanswered);
+                Err((unanswered, attempts)) => {
+                    self.bill_attempts(attempts);
                     let unanswered = Err(unanswered);
                     part.iter().for_each(|(_, flight)| flight.end(&unanswered));
                     let Err(unanswered) = unanswered else { continue };

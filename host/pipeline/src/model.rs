@@ -52,7 +52,7 @@ pub struct Model {
     /// Of a model that embeds: the most texts of one request. Default 128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub texts: Option<u32>,
-    /// Models that are asked in its place when its endpoint fails, one after the other.
+    /// Models that are asked in its place when its endpoint fails, or its filter turns a row away, one after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<Name>,
 }

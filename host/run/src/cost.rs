@@ -34,7 +34,7 @@ pub struct Range<T> {
     pub low: T,
     /// Likely.
     pub likely: T,
-    /// At most.
+    /// At most; of rows and requests the largest number there is, where that isn't known.
     pub high: T,
 }
 
@@ -92,7 +92,7 @@ impl StageCost {
         let mut rows = scale.times.map(|times| ((asked.len() as f64 * times).round() as u64).min(most));
         let mut questions = rows.map(|rows| distinct(asked, rows).1);
         if unseen {
-            rows.high = scale.most.unwrap_or_default();
+            rows.high = most;
             questions.high = rows.high;
         }
         let (asked, _) = distinct(asked, rows.likely);

@@ -64,7 +64,7 @@ fn cost(cost: &Cost, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
         if !stage.known {
             let unknown = || "not known".to_owned();
             let (name, model) = (stage.stage.to_string(), stage.model.to_string());
-            let of = |of: &Range<u64>| if stage.unseen && of.high > 0 { count(of) } else { unknown() };
+            let of = |of: &Range<u64>| if stage.unseen && of.high < u64::MAX { count(of) } else { unknown() };
             table.row([name, model, of(&stage.rows), of(&stage.requests), unknown(), unknown(), unknown()]);
             continue;
         }

@@ -26,6 +26,7 @@ impl Allowance {
         Self { per_minute, level: 0.0, filled: now, taken: VecDeque::new(), sum: 0 }
     }
 
+    #[cfg(test)]
     pub(crate) fn per_minute(&self) -> u64 {
         self.per_minute
     }
@@ -59,14 +60,14 @@ impl Allowance {
         }
     }
 
-    /// How long to wait until so much may be taken; nothing when it may be now. It mustn't be more than a minute has.
+    /// How long to wait until so much may be taken; nothing when it may be now. More than a minute has needs one in which nothing was taken.
     pub(crate) fn wait(&mut self, amount: u64, now: Duration) -> Duration {
         self.fill(now);
         let missing = (amount as f64).min(self.holds()) - self.level;
         // Rounded up, so that it is there when the time is over.
         let filled = Duration::from_secs_f64((missing / self.per_second()).max(0.0)).as_micros() as u64;
         let filled = if missing > 1e-9 { Duration::from_micros(filled + 1) } else { Duration::ZERO };
-        let mut over = (self.sum + amount).saturating_sub(self.per_minute);
+        let mut over = (self.sum + amount.min(self.per_minute)).saturating_sub(self.per_minute);
         if over == 0 {
             return filled;
         }
@@ -148,6 +149,16 @@ mod tests {
         allowance.correct(now, 1_000, 100, now);
         let wait = allowance.wait(100, now);
         assert!((Duration::from_secs(1)..Duration::from_millis(1_001)).contains(&wait), "{wait:?}");
+    }
+
+    #[test]
+    fn more_than_a_minute_has_waits_for_one_in_which_nothing_was_taken() {
+        let mut allowance = Allowance::new(60, Duration::ZERO);
+        let start = Duration::from_secs(1);
+        assert_eq!(allowance.wait(100, start), Duration::ZERO);
+        allowance.take(1, start);
+        assert_eq!(allowance.wait(100, start), MINUTE);
+        assert_eq!(allowance.wait(100, start + MINUTE), Duration::ZERO);
     }
 
     #[test]

@@ -61,8 +61,14 @@ impl Limit {
     }
 
     /// The limit that holds.
+    #[cfg(test)]
     pub(crate) fn per_minute(&self) -> Option<u64> {
         self.allowance.as_ref().map(Allowance::per_minute)
+    }
+
+    /// The most that one request may take. What only a header says isn't meant: it may be about something else, or rise with the next answer.
+    pub(crate) fn most(&self) -> Option<u64> {
+        [self.stated, self.learned.as_ref().map(|learned| learned.grown)].into_iter().flatten().min()
     }
 
     /// As [`Allowance::wait`].

@@ -191,6 +191,24 @@ fn what_no_minute_has_is_refused_at_once() {
 }
 
 #[test]
+fn what_is_larger_than_a_header_tells_is_sent_and_may_tell_more() {
+    let mut state = State::new(UNSTATED);
+    let told = |tokens| Told { tokens_per_minute: Some(tokens), ..Told::default() };
+    assert_eq!(state.admit(43, MINUTE), Ok(None));
+    state.ended(MINUTE, 43, Ended::Answered(Some(43)), told(20), MINUTE);
+    let Ok(Some(wait)) = state.admit(43, MINUTE) else { panic!("the bucket is empty") };
+    assert!(wait < Duration::from_secs(4), "{wait:?}");
+    let mut now = MINUTE + wait;
+    assert_eq!(state.admit(43, now), Ok(None));
+    state.ended(now, 43, Ended::Answered(Some(43)), told(1_000_000), now);
+    now += Duration::from_secs(1);
+    (0..20).for_each(|_| assert_eq!(state.admit(43, now), Ok(None)));
+    // What the words of a refusal say is believed.
+    state.ended(now, 43, Ended::Refused, Told { refused_tokens: Some(20), ..Told::default() }, now);
+    assert_eq!(state.admit(43, now), Err(Refused::TooLarge { tokens: 43, most: 20 }));
+}
+
+#[test]
 fn of_limits_that_are_stated_twice_the_stricter_ones_hold() {
     let mut state = State::new(Limits { requests_per_minute: Some(60), ..Limits::default() });
     assert_eq!(state.most, 16);

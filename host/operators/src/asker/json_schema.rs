@@ -1,6 +1,7 @@
 //! What a JSON Schema says of types: the columns that an answer becomes.
 
 use datafusion::arrow::datatypes::{DataType, Field};
+use dflow_pipeline::written::referred;
 use serde_json::{Map, Value};
 
 /// The members of an object that a JSON Schema describes, in their order, and their types, or why one has none. What may be any object, any
@@ -19,12 +20,16 @@ impl<'a> Schemas<'a> {
     fn type_of(&self, schema: &'a Value, path: &str, above: &[&'a str]) -> Result<DataType, String> {
         let (mut schema, mut above) = (schema, above.to_vec());
         loop {
+            if has_members_twice(schema) {
+                let places = "`properties`, `$ref`, `allOf` side by side";
+                return Err(format!("`{path}` is made of several schemas ({places}), which a column can't be"));
+            }
             if let Some(to) = schema["$ref"].as_str() {
                 if above.contains(&to) {
                     return Err(format!("`{path}` holds itself (`{to}`), and a column's type has an end"));
                 }
                 above.push(to);
-                let place = to.strip_prefix('#').and_then(|pointer| self.0.pointer(pointer));
+                let place = referred(self.0, to);
                 schema = place.ok_or_else(|| format!("`{path}` refers to `{to}`, which isn't in the schema"))?;
             } else if let (Some([one]), true) = (schema["allOf"].as_array().map(Vec::as_slice), is_open(schema)) {
                 schema = one;
@@ -112,6 +117,14 @@ fn kinds(schema: &Value) -> Vec<&str> {
     distinct
 }
 
+/// Whether a schema says in several places which members its values have. What only restricts them (`required`, a condition) is no such place.
+fn has_members_twice(schema: &Value) -> bool {
+    let says = |inner: &Value| ["properties", "$ref", "allOf"].iter().any(|key| !inner[*key].is_null());
+    let own = schema["properties"].as_object().is_some_and(|members| !members.is_empty());
+    let all = schema["allOf"].as_array().is_some_and(|several| several.iter().any(says));
+    [own, schema["$ref"].is_string(), all].into_iter().filter(|says| *says).count() > 1
+}
+
 /// Whether a schema doesn't say itself what its values hold.
 fn is_open(schema: &Value) -> bool {
     let says = ["properties", "items", "anyOf", "oneOf"].iter().any(|key| !schema[*key].is_null());
@@ -165,6 +178,7 @@ mod tests {
             "x": { "type": "object", "properties": { "n": { "type": "integer" } } },
             "tree": { "type": "object", "properties": { "below": { "type": "array", "items": { "$ref": "#/$defs/tree" } } } },
             "y": { "$ref": "#/$defs/x" },
+            "a/b c": { "$ref": "#/$defs/x" },
         });
         let whole = json!({ "type": "object", "properties": { "a": schema }, "$defs": defs });
         columns_of(&whole).pop().expect("a column").1
@@ -188,6 +202,8 @@ mod tests {
             (json!({ "type": "integer", "allOf": [{ "minimum": 3 }] }), DataType::Int64),
             (json!({ "allOf": [{ "type": "string" }, { "pattern": "^a" }] }), DataType::Utf8View),
             (json!({ "$ref": "#/$defs/x" }), object.clone()),
+            (json!({ "$ref": "#/$defs/a~1b%20c" }), object.clone()),
+            (json!({ "properties": { "n": { "type": "integer" } }, "allOf": [{ "required": ["n"] }] }), object.clone()),
             (json!({ "type": "array", "items": { "$ref": "#/$defs/y" } }), list(object)),
             (json!({ "type": "array", "items": { "type": "object" } }), list(DataType::Utf8)),
             (json!({ "type": "array", "items": { "enum": [1] } }), list(DataType::Int64)),
@@ -215,6 +231,14 @@ mod tests {
             (json!({ "$ref": "#/$defs/tree" }), "`a.below[]` holds itself"),
             (json!({ "$ref": "https://example.com/x" }), "`a` refers to"),
             (json!({ "allOf": [{ "$ref": "#/$defs/x" }, { "type": "integer" }] }), "`a` is made of several schemas"),
+            (
+                json!({ "properties": { "m": { "type": "integer" } }, "allOf": [{ "$ref": "#/$defs/x" }] }),
+                "`a` is made of several schemas (`properties`, ",
+            ),
+            (
+                json!({ "properties": { "m": { "type": "integer" } }, "$ref": "#/$defs/x" }),
+                "`a` is made of several schemas (`properties`, ",
+            ),
             (json!(false), "`a` can have no value"),
         ] {
             let what = column(schema.clone()).expect_err("it has no type");

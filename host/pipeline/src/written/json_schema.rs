@@ -1,5 +1,6 @@
 //! JSON Schemas of answers whose root doesn't say its members itself: generators put them elsewhere, and neither columns nor providers look there.
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use crate::{At, Mistake};
@@ -8,13 +9,26 @@ use crate::{At, Mistake};
 const ASIDE: [&str; 9] =
     ["$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"];
 
+/// What a `$ref` of a schema refers to within it: `#/$defs/NAME`, a JSON Pointer as a URI has it.
+pub fn referred<'a>(whole: &'a Value, to: &str) -> Option<&'a Value> {
+    let pointer = percent_decode_str(to.strip_prefix('#')?).decode_utf8().ok()?;
+    whole.pointer(&pointer)
+}
+
+/// Whether a schema has members that it doesn't say itself. What only restricts those that it has (`required`, a condition) may stand in `allOf`.
+fn has_members_elsewhere(schema: &Map<String, Value>) -> bool {
+    let says = |inner: &Value| ["properties", "$ref", "allOf"].iter().any(|key| inner.get(key).is_some());
+    let several = schema.get("allOf").and_then(Value::as_array);
+    schema.get("$ref").is_some_and(Value::is_string) || several.is_some_and(|several| several.iter().any(says))
+}
+
 /// The same schema, whose root has the `properties` of what it refers to (`$ref`) or consists of (`allOf` with one schema).
 pub(super) fn rooted(schema: Map<String, Value>, at: &At) -> Result<Map<String, Value>, Mistake> {
     let whole = Value::Object(schema.clone());
     let (mut schema, mut followed) = (schema, Vec::new());
-    while !schema.get("properties").is_some_and(Value::is_object) {
+    while !schema.get("properties").is_some_and(Value::is_object) || has_members_elsewhere(&schema) {
         let inner = if let Some(Value::String(to)) = schema.remove("$ref") {
-            let inner = to.strip_prefix('#').and_then(|pointer| whole.pointer(pointer)).and_then(Value::as_object);
+            let inner = referred(&whole, &to).and_then(Value::as_object);
             let at = at.key("$ref");
             if followed.contains(&to) {
                 let mistake = Mistake::new(at, format!("`schema` refers to itself (`{to}`)"));

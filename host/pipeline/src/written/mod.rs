@@ -29,6 +29,7 @@ mod trial;
 mod words;
 
 pub use flow::FlowFile;
+pub use json_schema::referred;
 pub use schema::schema;
 
 use std::{

@@ -53,9 +53,15 @@ impl Scale {
         Self { times, most: Some(self.most.map_or(most, |known| known.min(most))) }
     }
 
-    /// Of those that are made of several each: the sample may have had all of them.
-    fn regrouped(self) -> Self {
-        Self { times: Range { low: self.times.low.min(1.0), ..self.times }, ..self }
+    /// Of those that are made of several each, so many of so many: the sample may have had all of them, and each further row may make one more.
+    fn regrouped(self, came: u64, of: u64) -> Self {
+        let Range { low, likely, high } = self.times;
+        if high <= 1.0 {
+            return self;
+        }
+        let rows = self.most.map_or(of as f64 * high, |most| most as f64);
+        let further = (rows - of as f64).max(0.0) / came.max(1) as f64;
+        Self { times: Range { low: low.min(1.0), likely, high: high.max(1.0 + further) }, ..self }
     }
 }
 
@@ -81,13 +87,13 @@ pub(super) fn scales(
             (None, Verb::Group(group)) if group.by.is_empty() => Scale::of_source(1, 1),
             (None, _) if inputs.is_empty() => Scale::of_source(1, 1),
             (None, verb) => {
-                let all = Scale::of_all(&inputs);
+                let (all, of) = (Scale::of_all(&inputs), inputs.iter().map(|(_, came)| came).sum::<u64>());
                 match (verb, plan.shapes.get(name)) {
                     (Verb::Limit(Limit(rows)) | Verb::Sample(Sample { size: SampleSize::Rows(rows), .. }), _) => {
                         all.cut(*rows, came(name))
                     }
-                    (Verb::Group(_) | Verb::Distinct(_), _) => all.regrouped(),
-                    (Verb::Command(_), None) => Scale { most: None, ..all.regrouped() },
+                    (Verb::Group(_) | Verb::Distinct(_), _) => all.regrouped(came(name), of),
+                    (Verb::Command(_), None) => Scale { most: None, ..all.regrouped(came(name), of) },
                     (Verb::Explode(_), _) | (_, Some(RowShape::Expand)) => Scale { most: None, ..all },
                     _ => all,
                 }
@@ -117,8 +123,12 @@ mod tests {
         assert_eq!(rows.cut(10, 10), Scale { times: times(1.0, 1.0, 1.0), most: Some(10) });
         assert_eq!(rows.cut(500, 200), Scale { times: times(2.5, 2.5, 2.5), most: Some(500) });
         assert_eq!(rows.cut(10, 0), Scale { times: rows.times, most: Some(10) });
-        assert_eq!(rows.regrouped(), Scale { times: times(1.0, 10.0, 10.0), most: Some(2_000) });
+        // Of 200 rows two groups, and each of 1,800 further rows may be one.
+        assert_eq!(rows.regrouped(2, 200), Scale { times: times(1.0, 10.0, 901.0), most: Some(2_000) });
+        let made = Scale { most: None, ..rows };
+        assert_eq!(made.regrouped(100, 600), Scale { times: times(1.0, 10.0, 55.0), most: None });
         let few = Scale::of_source(50, 50);
+        assert_eq!(few.regrouped(2, 50), few, "all were looked at");
         assert_eq!(Scale::of_all(&[(rows, 100), (few, 50)]), Scale { times: times(7.0, 7.0, 7.0), most: Some(2_050) });
         assert_eq!(Scale::of_some(&[(rows, 100), (rows, 50)]), Scale { times: times(1.0, 10.0, 100.0), most: None });
         // Nothing was looked at of what is there.
