@@ -15,7 +15,7 @@ use dflow_models::{
 use dflow_operators::StepError;
 use dflow_pipeline::{AnswerSchema, Draft, Fault, Group, Mistakes, Name, Pipeline, Prompt, Sql, Stage, Verb};
 use dflow_plan::Plan;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use self::scale::Scale;
 use crate::engine::Engine;
@@ -61,8 +61,10 @@ pub struct StageCost {
     /// The model that it asks.
     pub model: Name,
     /// How many rows ask.
+    #[serde(serialize_with = "as_known")]
     pub rows: Range<u64>,
     /// How many requests that will be; of shared answers one for each question.
+    #[serde(serialize_with = "as_known")]
     pub requests: Range<u64>,
     /// Whether tokens and costs are known: not, where answers that nobody has given yet decide which rows ask, nor where no row came.
     pub known: bool,
@@ -76,6 +78,12 @@ pub struct StageCost {
     pub output: Range<u64>,
     /// What that costs; nothing is known without a price.
     pub usd: Option<Range<Usd>>,
+}
+
+/// What isn't known is null in JSON.
+fn as_known<S: Serializer>(range: &Range<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    let known = range.map(Some);
+    Range { high: known.high.filter(|high| *high < u64::MAX), ..known }.serialize(serializer)
 }
 
 impl StageCost {
