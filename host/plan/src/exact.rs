@@ -11,6 +11,7 @@ use datafusion::arrow::{
     datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, TimeUnit},
     error::ArrowError,
 };
+use dflow_io::off_calendar;
 
 use crate::{rows::short, type_text};
 
@@ -94,7 +95,7 @@ pub(crate) fn unlike(field: &Field, value: &str) -> String {
 /// A column of texts (as views) as values of its type.
 ///
 /// # Errors
-/// One of them isn't one, or something of it would be cut off.
+/// One of them isn't one, something of it would be cut off, or no text shows it.
 pub(crate) fn typed(texts: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     let to = field.data_type();
     let values = match to {
@@ -105,7 +106,10 @@ pub(crate) fn typed(texts: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowEr
         _ => cast(texts, to)?,
     };
     let mut given = texts.as_string_view().iter().enumerate();
-    match given.find_map(|(row, text)| text.filter(|text| values.is_null(row) || is_cut(text, to))) {
+    let bad = given.find_map(|(row, text)| text.filter(|text| values.is_null(row) || is_cut(text, to)));
+    // What fails is decoded again by halves, so that in the end it is the only row.
+    let off = || off_calendar(&values).and_then(|_| texts.as_string_view().iter().flatten().next());
+    match bad.or_else(off) {
         Some(text) => Err(ArrowError::ParseError(unlike(field, text))),
         None => Ok(values),
     }

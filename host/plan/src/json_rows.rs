@@ -9,6 +9,7 @@ use datafusion::arrow::{
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
 };
+use dflow_io::off_calendar;
 use dflow_operators::EXACT;
 use dflow_pipeline::Fault;
 use serde::de::IgnoredAny;
@@ -76,6 +77,30 @@ impl Objects {
             .with_coerce_primitive(self.coerce)
             .with_strict_mode(self.strict)
             .build_decoder()
+    }
+
+    /// The values of what was taken.
+    fn values(&self, decoder: &mut Decoders) -> Result<Option<RecordBatch>, ArrowError> {
+        let Some(batch) = decoder.pointed.flush()? else { return Ok(None) };
+        if let Some(texts) = decoder.texts.as_mut().map(Decoder::flush).transpose()?.flatten() {
+            for (field, column) in texts.schema().fields().iter().zip(texts.columns()) {
+                check_field(column, self.schema.field_with_name(field.name())?, &self.large)?;
+            }
+        }
+        if self.schema == self.pointed {
+            return Ok(Some(batch));
+        }
+        let fields = self.schema.fields();
+        fields.iter().zip(batch.columns()).try_for_each(|(field, column)| check_field(column, field, &self.large))?;
+        if let Some(whole) = &mut decoder.whole {
+            return whole.flush();
+        }
+        if self.large.get() {
+            return Err(ArrowError::JsonError(LARGE.to_owned()));
+        }
+        let columns = fields.iter().zip(batch.columns()).map(|(field, column)| cast(column, field.data_type()));
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &options)?))
     }
 }
 
@@ -206,6 +231,17 @@ fn check_field(array: &ArrayRef, field: &Field, large: &Cell<bool>) -> Result<()
     })
 }
 
+/// Whether all dates and times are some that a text shows.
+fn check_calendar(batch: &RecordBatch) -> Result<(), ArrowError> {
+    batch.schema_ref().fields().iter().zip(batch.columns()).try_for_each(|(field, column)| match off_calendar(column) {
+        Some(value) => {
+            let (name, expected) = (field.name(), crate::type_text(field.data_type()));
+            Err(ArrowError::JsonError(format!("whilst decoding field '{name}': expected {expected} got {value}")))
+        }
+        None => Ok(()),
+    })
+}
+
 impl RowFormat for Objects {
     type Decoder = Decoders;
 
@@ -230,26 +266,9 @@ impl RowFormat for Objects {
     }
 
     fn flush(&self, decoder: &mut Decoders) -> Result<Option<RecordBatch>, ArrowError> {
-        let Some(batch) = decoder.pointed.flush()? else { return Ok(None) };
-        if let Some(texts) = decoder.texts.as_mut().map(Decoder::flush).transpose()?.flatten() {
-            for (field, column) in texts.schema().fields().iter().zip(texts.columns()) {
-                check_field(column, self.schema.field_with_name(field.name())?, &self.large)?;
-            }
-        }
-        if self.schema == self.pointed {
-            return Ok(Some(batch));
-        }
-        let fields = self.schema.fields();
-        fields.iter().zip(batch.columns()).try_for_each(|(field, column)| check_field(column, field, &self.large))?;
-        if let Some(whole) = &mut decoder.whole {
-            return whole.flush();
-        }
-        if self.large.get() {
-            return Err(ArrowError::JsonError(LARGE.to_owned()));
-        }
-        let columns = fields.iter().zip(batch.columns()).map(|(field, column)| cast(column, field.data_type()));
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &options)?))
+        let batch = self.values(decoder)?;
+        batch.iter().try_for_each(check_calendar)?;
+        Ok(batch)
     }
 
     fn end(&self, bytes: &[u8], begins: bool) -> Option<usize> {
