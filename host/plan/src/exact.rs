@@ -6,8 +6,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::{
-    array::{Array, ArrayRef, AsArray, PrimitiveArray},
-    compute::{cast, kernels::cast_utils::parse_decimal},
+    array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, StringViewArray},
+    compute::{
+        cast, is_not_null,
+        kernels::{cast_utils::parse_decimal, zip::zip},
+    },
     datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, TimeUnit},
     error::ArrowError,
 };
@@ -26,6 +29,9 @@ pub(crate) fn can_cut(of: &DataType) -> bool {
 /// Whether a text says more than a value of a type holds. Of what is no such value at all it means nothing.
 pub(crate) fn is_cut(text: &str, by: &DataType) -> bool {
     match by {
+        // Most are written so.
+        DataType::Date32 if is_day(text) => false,
+        DataType::Date64 | DataType::Timestamp(..) if is_day(text) || is_second(text) => false,
         DataType::Decimal32(_, scale)
         | DataType::Decimal64(_, scale)
         | DataType::Decimal128(_, scale)
@@ -75,6 +81,36 @@ fn kept(unit: TimeUnit) -> usize {
     }
 }
 
+/// Whether a text is long enough for a day, and has its dashes: no more is in it.
+fn is_day(text: &str) -> bool {
+    matches!(text.as_bytes(), [_, _, _, _, b'-', _, _, b'-', _, _])
+}
+
+/// Whether a text is as long as a day and a clock without a fraction and without a zone, and has its colons.
+fn is_second(text: &str) -> bool {
+    text.len() == 19 && matches!(text.as_bytes()[10..], [_, _, _, b':', _, _, b':', b'0'..=b'9', b'0'..=b'9'])
+}
+
+/// The number that a text is, if it is a whole one.
+fn whole(text: &str) -> Option<i128> {
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (before, behind) = number.split_once('.').unwrap_or((number, ""));
+    if !behind.bytes().all(|byte| byte.is_ascii_digit()) || before.parse::<i128>().is_err() {
+        return None;
+    }
+    let number: i128 = [before, behind].concat().parse().ok()?;
+    let shift = exponent.parse::<i32>().ok()?.checked_sub(behind.len() as i32)?;
+    match 10i128.checked_pow(shift.unsigned_abs()) {
+        _ if number == 0 => Some(0),
+        Some(power) if shift >= 0 => number.checked_mul(power),
+        Some(power) => (number % power == 0).then(|| number / power),
+        None => None,
+    }
+}
+
 /// The zone that a moment is written with; empty where there is none.
 pub(crate) fn zone(moment: &str) -> &str {
     let clock = moment.get(10..).unwrap_or_default();
@@ -115,6 +151,30 @@ pub(crate) fn typed(texts: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowEr
     }
 }
 
+/// A column of what JSON has (as views) as values of its type, which is a decimal, a date or a moment. A number is one of days or units; eight
+/// digits are a day, whether or not they are quoted.
+///
+/// # Errors
+/// As of [`typed`].
+pub(crate) fn counted(texts: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    let to = field.data_type();
+    let count = |text: &str| match to {
+        DataType::Date32 if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit()) => None,
+        DataType::Date32 => whole(text).and_then(|days| i32::try_from(days).ok()).map(i64::from),
+        DataType::Timestamp(..) => whole(text).and_then(|units| i64::try_from(units).ok()),
+        _ => None,
+    };
+    let views = texts.as_string_view();
+    let counts: Int64Array = views.iter().map(|text| count(text?)).collect();
+    if counts.null_count() == counts.len() {
+        return typed(texts, field);
+    }
+    let others: StringViewArray =
+        views.iter().zip(&counts).map(|(text, count)| text.filter(|_| count.is_none())).collect();
+    let others: ArrayRef = Arc::new(others);
+    zip(&is_not_null(&counts)?, &cast(&counts, to)?, &typed(&others, field)?)
+}
+
 /// Texts as decimals, null where one isn't: a cast of Arrow's goes through 256 bits.
 fn decimals<T: DecimalType>(texts: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, ArrowError> {
     let texts = texts.as_string_view().iter();
@@ -124,6 +184,8 @@ fn decimals<T: DecimalType>(texts: &ArrayRef, precision: u8, scale: i8) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::Int64Type;
+
     use super::*;
     use crate::parse_type;
 
@@ -163,9 +225,46 @@ mod tests {
             ("1700000000", "timestamp(s)", false),
             ("10:00:00.5", "time32(s)", true),
             ("10:00:00.5 PM", "time32(ms)", false),
+            ("2024-01-02T10:00:00", "timestamp(ms)", false),
+            ("2024-01-02T10:00:0Z", "timestamp(ms)", false),
+            ("2024-01-02 10000+04", "timestamp(ms)", true),
         ] {
             let by = parse_type(by).unwrap_or_else(|| panic!("{by}"));
             assert_eq!(is_cut(text, &by), cut, "{text} {by}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_days_and_units_are_values() {
+        for (text, by, number) in [
+            ("1704189600", "timestamp(s)", Ok(1_704_189_600)),
+            ("1.7041896e9", "timestamp(s)", Ok(1_704_189_600)),
+            ("2024-01-02T10:00:00", "timestamp(s)", Ok(1_704_189_600)),
+            ("-1000e-3", "timestamp(ns, UTC)", Ok(-1)),
+            ("1704189600.5", "timestamp(s)", Err("no timestamp(s)")),
+            ("9223372036854775807", "timestamp(ns)", Ok(i64::MAX)),
+            ("9223372036854775808", "timestamp(ns)", Err("no timestamp(ns)")),
+            ("1e20", "timestamp(ns)", Err("no timestamp(ns)")),
+            ("true", "timestamp(ns)", Err("no timestamp(ns)")),
+            ("19724", "date", Ok(19724)),
+            ("20240102", "date", Ok(19724)),
+            ("2024-01-02", "date", Ok(19724)),
+            ("3000000000", "date", Err("no date")),
+        ] {
+            let field = Field::new("a", parse_type(by).unwrap_or_else(|| panic!("{by}")), true);
+            let texts: ArrayRef = Arc::new(StringViewArray::from(vec![Some(text), None]));
+            match (counted(&texts, &field), number) {
+                (Ok(values), Ok(number)) => {
+                    assert!(values.data_type() == field.data_type() && values.is_null(1), "{text} {by}");
+                    let numbers = cast(&values, &DataType::Int64).expect("units");
+                    assert_eq!(numbers.as_primitive::<Int64Type>().value(0), number, "{text} {by}");
+                }
+                (Err(error), Err(what)) => {
+                    let said = format!("Parser error: column `a`: `{text}` is {what}");
+                    assert_eq!(error.to_string(), said);
+                }
+                (got, _) => panic!("{text} {by}: {got:?}"),
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use dflow_pipeline::Fault;
 use serde::de::IgnoredAny;
 
 use crate::{
-    exact::{can_cut, is_cut},
+    exact::{can_cut, counted, is_cut},
     rows::{BadRow, RowFormat, decoded, said, short},
 };
 
@@ -25,16 +25,14 @@ const LARGE: &str = "there are large integers";
 /// How objects are taken.
 ///
 /// Arrow cuts what stands behind the point where an integer is asked for (arrow-json 59.3). So integers are taken as numbers that may have
-/// a point, and looked at; where one is large they are taken as integers, too. What else it would cut (decimals, times, integers of maps) is
-/// taken as text, too, and looked at.
+/// a point, and looked at; where one is large they are taken as integers, too. Decimals, dates and moments are taken as text, and made
+/// values here. What else it would cut (times, what is below other types, integers of maps) is taken as text, too, and looked at.
 #[derive(Debug)]
 pub(crate) struct Objects {
     /// The columns that are.
     schema: SchemaRef,
-    /// The same with numbers that may have a point.
+    /// The same with numbers that may have a point, and texts of which values are made.
     pointed: SchemaRef,
-    /// What else Arrow cuts of them, as texts; often nothing.
-    texts: SchemaRef,
     /// Whether a number or a truth where text is asked for is its text.
     coerce: bool,
     /// Whether a member that isn't asked for is a mistake.
@@ -51,14 +49,25 @@ impl Objects {
     /// Those with columns of a schema.
     pub(crate) fn new(schema: SchemaRef) -> Self {
         let pointed = Arc::new(Schema::new(pointed_fields(schema.fields())));
-        let texts = Arc::new(Schema::new(text_fields(schema.fields(), false)));
         let (large, within) = (Cell::default(), Cell::default());
-        Self { schema, pointed, texts, coerce: false, strict: false, lines: false, large, within }
+        Self { schema, pointed, coerce: false, strict: false, lines: false, large, within }
     }
 
     /// A number or a truth where text is asked for is its text.
     pub(crate) fn coerced(self, coerce: bool) -> Self {
-        Self { coerce, ..self }
+        let taken = Self { coerce, ..self };
+        let text = |(field, pointed): (&FieldRef, &FieldRef)| match taken.is_text(field) {
+            true => Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)),
+            false => pointed.clone(),
+        };
+        let fields: Vec<_> = taken.schema.fields().iter().zip(taken.pointed.fields()).map(text).collect();
+        Self { pointed: Arc::new(Schema::new(fields)), ..taken }
+    }
+
+    /// Whether a column is taken as text alone. Its numbers are texts only where they are coerced.
+    fn is_text(&self, column: &Field) -> bool {
+        let of = column.data_type();
+        self.coerce && (of.is_decimal() || matches!(of, DataType::Date32 | DataType::Timestamp(..)))
     }
 
     /// A member that isn't asked for is a mistake.
@@ -91,16 +100,27 @@ impl Objects {
             return Ok(Some(batch));
         }
         let fields = self.schema.fields();
-        fields.iter().zip(batch.columns()).try_for_each(|(field, column)| check_field(column, field, &self.large))?;
-        if let Some(whole) = &mut decoder.whole {
-            return whole.flush();
+        let mut columns = batch.columns().to_vec();
+        for (field, column) in fields.iter().zip(&mut columns) {
+            match self.is_text(field) {
+                true => *column = counted(column, field)?,
+                false => check_field(column, field, &self.large)?,
+            }
         }
-        if self.large.get() {
+        let whole = decoder.whole.as_mut().map(Decoder::flush).transpose()?.flatten();
+        if whole.is_none() && self.large.get() {
             return Err(ArrowError::JsonError(LARGE.to_owned()));
         }
-        let columns = fields.iter().zip(batch.columns()).map(|(field, column)| cast(column, field.data_type()));
+        for (place, (field, column)) in fields.iter().zip(&mut columns).enumerate() {
+            if column.data_type() != field.data_type() {
+                *column = match &whole {
+                    Some(whole) => whole.column(place).clone(),
+                    None => cast(column, field.data_type())?,
+                };
+            }
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &options)?))
+        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?))
     }
 }
 
@@ -247,8 +267,10 @@ impl RowFormat for Objects {
 
     fn decoder(&self, rows: usize) -> Result<Decoders, ArrowError> {
         let whole = self.large.get().then(|| self.reader(&self.schema, rows)).transpose()?;
-        let texts = || ReaderBuilder::new(self.texts.clone()).with_batch_size(rows).with_coerce_primitive(true);
-        let texts = (!self.texts.fields().is_empty()).then(|| texts().build_decoder()).transpose()?;
+        let others = self.schema.fields().iter().filter(|field| !self.is_text(field));
+        let texts: Vec<_> = others.filter_map(|field| text_field(field, false)).collect();
+        let reader = |texts: Vec<FieldRef>| ReaderBuilder::new(Arc::new(Schema::new(texts))).with_coerce_primitive(true);
+        let texts = (!texts.is_empty()).then(|| reader(texts).with_batch_size(rows).build_decoder()).transpose()?;
         Ok(Decoders { pointed: self.reader(&self.pointed, rows)?, whole, texts })
     }
 
@@ -297,10 +319,11 @@ impl RowFormat for Objects {
     }
 
     fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow {
-        // What the decoder says of the types that were asked for is to the point.
+        // What the decoder says of the types that were asked for is to the point, unless it's a value that we have made.
+        let made = matches!(error, ArrowError::ParseError(_));
         let whole =
             self.reader(&self.schema, 1).and_then(|mut decoder| decoder.decode(row).and_then(|_| decoder.flush()));
-        let message = in_our_words(whole.as_ref().err().unwrap_or(error));
+        let message = in_our_words(whole.as_ref().err().filter(|_| !made).unwrap_or(error));
         // Where what isn't JSON ends, nobody knows.
         BadRow { message, fault: Fault::Data, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
     }
