@@ -269,8 +269,9 @@ impl RowFormat for Objects {
         let whole = self.large.get().then(|| self.reader(&self.schema, rows)).transpose()?;
         let others = self.schema.fields().iter().filter(|field| !self.is_text(field));
         let texts: Vec<_> = others.filter_map(|field| text_field(field, false)).collect();
-        let reader = |texts: Vec<FieldRef>| ReaderBuilder::new(Arc::new(Schema::new(texts))).with_coerce_primitive(true);
-        let texts = (!texts.is_empty()).then(|| reader(texts).with_batch_size(rows).build_decoder()).transpose()?;
+        let texts = Arc::new(Schema::new(texts));
+        let reader = || ReaderBuilder::new(texts.clone()).with_batch_size(rows).with_coerce_primitive(true);
+        let texts = (!texts.fields().is_empty()).then(|| reader().build_decoder()).transpose()?;
         Ok(Decoders { pointed: self.reader(&self.pointed, rows)?, whole, texts })
     }
 
