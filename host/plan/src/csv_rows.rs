@@ -191,6 +191,10 @@ impl RowFormat for Records {
         self.record(bytes, begins).0
     }
 
+    fn blank(&self, bytes: &[u8]) -> usize {
+        bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count()
+    }
+
     fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow {
         let text = error.to_string();
         let column = |index: &str| Some(self.schema.fields().get(index.parse::<usize>().ok()?)?.clone());

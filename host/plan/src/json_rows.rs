@@ -315,6 +315,10 @@ impl RowFormat for Objects {
         None
     }
 
+    fn blank(&self, bytes: &[u8]) -> usize {
+        bytes.len() - bytes.trim_ascii_start().len()
+    }
+
     fn has_learned(&self, error: &ArrowError) -> bool {
         matches!(error, ArrowError::JsonError(what) if what == LARGE)
     }
@@ -405,6 +409,23 @@ mod tests {
                 let large = "has 58.6 KiB, the limit is 100 B (`batch.max_row`)";
                 assert_eq!(bad, [(1, large), (3, "has 183 B, the limit is 100 B (`batch.max_row`)"), (5, large)]);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_blank_between_rows_is_not_held() {
+        let blank = " \n\t".repeat(10_000);
+        let padded = format!("{{\"a\": 3}}{}", " ".repeat(100 - 8));
+        let text = format!("{blank}{{\"a\": 1}}{blank}{{\"a\": \"x\"}}\n{blank}{padded}\n{padded} \r\n");
+        let text = format!("{text}{{\"a\": 5}}\n{blank}");
+        for (rows, piece) in [(8192, 1 << 16), (1, 7), (100, 100)] {
+            // A line is as long as it is written.
+            let (values, bad) = read_up_to(100, &text, true, rows, piece);
+            let bad: Vec<_> = bad.iter().map(|(at, what, _)| (*at, what.as_str())).collect();
+            let large = (3, "has 101 B, the limit is 100 B (`batch.max_row`)");
+            assert_eq!((values, bad.len(), bad[1]), (vec![1, 3, 5], 2, large), "{rows} {piece}");
+            let (values, bad) = read_up_to(100, &text, false, rows, piece);
+            assert_eq!((values, bad.len()), (vec![1, 3, 3, 5], 1), "{rows} {piece}");
         }
     }
 
