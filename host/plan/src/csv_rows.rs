@@ -124,8 +124,14 @@ pub(crate) fn format(options: &CsvOptions) -> csv::reader::Format {
     csv::reader::Format::default().with_header(options.header).with_delimiter(options.delimiter as u8)
 }
 
-/// Columns that Arrow inferred from the first rows of a text, of which it has looked at no zone: a column of moments that all have one is
-/// in UTC, and one of some with and some without is text. Later rows may have more digits than these, so seconds have six at least.
+/// Whether Arrow has inferred moments, which it has not looked at to their ends.
+pub(crate) fn has_moments(inferred: &Schema) -> bool {
+    inferred.fields().iter().any(|field| matches!(field.data_type(), DataType::Timestamp(..)))
+}
+
+/// Columns that Arrow inferred from the first rows of a text, of whose moments it has looked at no zone: a column of those that all have one
+/// is in UTC, and one of some with and some without is text. So is one of which something isn't a moment, since anything may stand behind the
+/// clock. Later rows may have more digits than these, so seconds have six at least.
 pub(crate) fn zoned(
     source: impl Read,
     options: &CsvOptions,
@@ -135,9 +141,6 @@ pub(crate) fn zoned(
     let mut fields = inferred.fields().to_vec();
     let places = (0..fields.len()).filter(|place| matches!(fields[*place].data_type(), DataType::Timestamp(..)));
     let places: Vec<_> = places.collect();
-    if places.is_empty() {
-        return Ok(inferred);
-    }
     let reader = csv::ReaderBuilder::new(texts(&inferred)).with_format(format(options));
     let mut batches = reader.with_projection(places.clone()).with_batch_size(rows).build(source)?;
     let Some(batch) = batches.next().transpose()? else { return Ok(inferred) };
@@ -149,7 +152,9 @@ pub(crate) fn zoned(
             true => DataType::Timestamp((*unit).max(TimeUnit::Microsecond), zoned.then(|| "UTC".into())),
             false => DataType::Utf8,
         };
-        fields[place] = Arc::new(Field::clone(&fields[place]).with_data_type(data_type));
+        let field = Field::clone(&fields[place]).with_data_type(data_type);
+        let is_text = field.data_type() == &DataType::Utf8 || typed(column, &field).is_err();
+        fields[place] = Arc::new(if is_text { field.with_data_type(DataType::Utf8) } else { field });
     }
     Ok(Schema::new(fields))
 }

@@ -335,10 +335,13 @@ fn schema_of(
                 let (found, count) = csv_rows::format(options)
                     .infer_schema(sample, Some(INFERRED_FROM))
                     .map_err(|e| failed(split, e.to_string()))?;
-                let again = records.sample(open(split)?, max_row);
-                let found =
-                    again.map_err(ArrowError::from).and_then(|again| csv_rows::zoned(again, options, found, count));
-                let found = found.map_err(|e| failed(split, e.to_string()))?;
+                let found = if csv_rows::has_moments(&found) {
+                    let again = records.sample(open(split)?, max_row).map_err(ArrowError::from);
+                    let zoned = again.and_then(|again| csv_rows::zoned(again, options, found, count));
+                    zoned.map_err(|e| failed(split, e.to_string()))?
+                } else {
+                    found
+                };
                 if csv.fields().is_empty() {
                     csv = found;
                 } else {
