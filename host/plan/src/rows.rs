@@ -79,6 +79,11 @@ pub(crate) trait RowFormat {
         row.len() - line_end(row)
     }
 
+    /// Whether a row among the first ones may say what columns there are.
+    fn fits(&self, _row: &[u8]) -> bool {
+        true
+    }
+
     /// Whether what failed will not fail again, since a new decoder knows more.
     fn has_learned(&self, _error: &ArrowError) -> bool {
         false
@@ -377,7 +382,8 @@ pub(crate) fn first_row<R: BufRead, F: RowFormat>(
     Ok((row, io::Cursor::new(behind).chain(source)))
 }
 
-/// The first rows of a text, for who looks at them: of what is too large for a row there is an empty line, so that one row is held.
+/// The first rows of a text, for who looks at them: of what is too large for a row, or doesn't fit, there is an empty line, so that one row
+/// is held.
 pub(crate) struct Sample<'a, F, R> {
     source: Ahead<R>,
     format: &'a F,
@@ -394,6 +400,10 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
         Self { source, format, max_row, row: io::Cursor::default(), large: None, failed: None }
     }
 
+    fn fitting(&self, row: Vec<u8>) -> Vec<u8> {
+        if self.format.fits(&row) { row } else { b"\n".to_vec() }
+    }
+
     /// The next row; nothing at the end.
     fn next_row(&mut self) -> io::Result<Vec<u8>> {
         let mut row = Vec::new();
@@ -402,7 +412,7 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
                 if end < row.len() {
                     self.source.put_back(row.split_off(end));
                 }
-                return Ok(row);
+                return Ok(self.fitting(row));
             }
             let blank = self.format.blank(&row);
             row.drain(..blank);
@@ -413,7 +423,7 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
             }
             match more(&mut self.source, &mut row) {
                 Ok(true) => {}
-                Ok(false) => return Ok(row),
+                Ok(false) => return Ok(self.fitting(row)),
                 // What is wrong with what there is of it comes first.
                 Err(error) if !row.is_empty() => {
                     self.failed = Some(error);
