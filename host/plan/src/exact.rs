@@ -37,11 +37,12 @@ pub(crate) fn is_cut(text: &str, by: &DataType) -> bool {
         | DataType::Decimal128(_, scale)
         | DataType::Decimal256(_, scale) => text.len() > LONGEST || digits(text) > i64::from(*scale),
         // A number counts days or units.
-        DataType::Duration(_) => digits(text) > 0,
-        by if by.is_integer() || text.parse::<f64>().is_ok() => digits(text) > 0,
+        DataType::Duration(_) => !is_whole(text),
+        by if by.is_integer() || text.parse::<f64>().is_ok() => !is_whole(text),
         DataType::Date32 => {
             let behind = text.get(10..).unwrap_or_default();
-            !text.starts_with(['+', '-']) && !behind.bytes().all(|byte| b"Tt 0:.+-Zz".contains(&byte))
+            let clock = &behind[..behind.len() - zone(text).len()];
+            !text.starts_with(['+', '-']) && (clock.contains(|c: char| matches!(c, '1'..='9')) || !is_utc(text))
         }
         DataType::Date64 => second_digits(text) > kept(TimeUnit::Millisecond) || !is_utc(text),
         DataType::Timestamp(unit, zone) => second_digits(text) > kept(*unit) || zone.is_none() && !is_utc(text),
@@ -50,9 +51,13 @@ pub(crate) fn is_cut(text: &str, by: &DataType) -> bool {
     }
 }
 
-/// How many digits behind the point a number needs. Where it ends with zeros before the point they are fewer than none.
+/// How many digits behind the point a number needs. Where it ends with zeros before the point they are fewer than none; what has no digit is no
+/// number, though Arrow takes it for nought.
 fn digits(number: &str) -> i64 {
     let (number, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    if !number.bytes().any(|byte| byte.is_ascii_digit()) {
+        return i64::MAX;
+    }
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let (significant, fraction) = (whole.trim_end_matches('0'), fraction.trim_end_matches('0'));
     let needed = match (significant, fraction) {
@@ -117,10 +122,20 @@ pub(crate) fn zone(moment: &str) -> &str {
     clock.trim_start_matches(|c: char| c.is_ascii_digit() || "Tt :.".contains(c))
 }
 
+/// Whether a number is a whole one that Arrow decodes as it stands: with a point or an exponent it goes through an `f64`.
+fn is_whole(text: &str) -> bool {
+    let stays = |number: i128| {
+        (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&number)
+            && (text.parse::<i128>().is_ok() || text.parse::<f64>().is_ok_and(|float| float as i128 == number))
+    };
+    text.parse::<i64>().is_ok() || whole(text).is_some_and(stays)
+}
+
 /// Whether a moment has no zone, or UTC's.
 fn is_utc(moment: &str) -> bool {
     let zone = zone(moment);
-    matches!(zone, "Z" | "z" | "UTC") || zone.bytes().all(|byte| b"+-:0".contains(&byte))
+    matches!(zone, "Z" | "z" | "UTC" | "GMT" | "Etc/UTC" | "UCT" | "Zulu")
+        || zone.bytes().all(|byte| b"+-:0".contains(&byte))
 }
 
 /// What is said of a value that isn't one of its column.
@@ -201,13 +216,31 @@ mod tests {
             ("-0.000", "decimal64(9, 0)", false),
             ("1e40000", "decimal256(76, 2)", true),
             ("100", "decimal128(10, 0)", false),
+            ("e1", "decimal128(10, 2)", true),
+            (".e2", "decimal128(10, 2)", true),
+            (".5", "decimal128(10, 2)", false),
             ("1.9", "int64", true),
+            ("9007199254740993", "int64", false),
+            ("9007199254740993.0", "int64", true),
+            ("9007199254740992.5", "int64", true),
+            ("-900719925474099.10e1", "int64", false),
+            ("18446744073709551615", "uint64", false),
+            ("1e18", "int64", false),
+            ("1.00000000000000000001", "int32", true),
+            ("1e-400", "int32", true),
+            ("0e-50", "int32", false),
+            ("1e20", "timestamp(s)", true),
+            ("100000000000000000000", "timestamp(s)", true),
             ("1.5e1", "int64", false),
             ("1.9", "duration(ms)", true),
             ("2024-01-02", "date", false),
             ("20240102", "date", false),
             ("+12024-01-02", "date", false),
             ("2024-01-02T00:00:00.000Z", "date", false),
+            ("2024-01-02 00:00:00 UTC", "date", false),
+            ("2024-01-02 10:00:00 UTC", "date", true),
+            ("2024-01-02 00:00:00 Europe/London", "date", true),
+            ("2024-01-02 00:00:00.000", "date", false),
             ("2024-01-02T10:00:00", "date", true),
             ("2024-01-02T00:00:00+02:00", "date", true),
             ("19724.5", "date", true),
@@ -219,6 +252,8 @@ mod tests {
             ("2024-01-02 10:00:00 Europe/Berlin", "timestamp(s, UTC)", false),
             ("2024-01-02T10:00:00+02:00", "timestamp(us)", true),
             ("2024-01-02T10:00:00Z", "timestamp(us)", false),
+            ("2024-01-02 10:00:00 GMT", "timestamp(us)", false),
+            ("2024-01-02 10:00:00.5 Etc/UTC", "timestamp(us)", false),
             ("2024-01-02 100000+00", "timestamp(us)", false),
             ("2024-01-02 100000+04", "timestamp(us)", true),
             ("1700000000.5", "timestamp(ms)", true),

@@ -25,7 +25,7 @@ const LARGE: &str = "there are large integers";
 /// How objects are taken.
 ///
 /// Arrow cuts what stands behind the point where an integer is asked for (arrow-json 59.3). So integers are taken as numbers that may have
-/// a point, and looked at; where one is large they are taken as integers, too. Decimals, dates and moments are taken as text, and made
+/// a point, and looked at; where one is large they are taken as integers, too, and as texts. Decimals, dates and moments are taken as text, and made
 /// values here. What else it would cut (times, what is below other types, integers of maps) is taken as text, too, and looked at.
 #[derive(Debug)]
 pub(crate) struct Objects {
@@ -134,7 +134,7 @@ pub fn decode_objects(objects: &[serde_json::Value], schema: &SchemaRef) -> Resu
     Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(schema.clone())))
 }
 
-/// Takes integers as numbers that may have a point, as integers where there are large ones, and as texts what would be cut.
+/// Takes integers as numbers that may have a point, as integers and texts where there are large ones, and as texts what would be cut.
 pub(crate) struct Decoders {
     pointed: Decoder,
     whole: Option<Decoder>,
@@ -158,7 +158,8 @@ fn pointed(of: &DataType) -> DataType {
     }
 }
 
-/// Fields of which there are texts to be looked at. `inner`: below what [`pointed`] leaves as it is.
+/// Fields of which there are texts to be looked at. `inner`: below what [`pointed`] leaves as it is, or where there are large integers, with
+/// integers, too.
 fn text_fields(fields: &Fields, inner: bool) -> Vec<FieldRef> {
     fields.iter().filter_map(|field| text_field(field, inner)).collect()
 }
@@ -268,7 +269,7 @@ impl RowFormat for Objects {
     fn decoder(&self, rows: usize) -> Result<Decoders, ArrowError> {
         let whole = self.large.get().then(|| self.reader(&self.schema, rows)).transpose()?;
         let others = self.schema.fields().iter().filter(|field| !self.is_text(field));
-        let texts: Vec<_> = others.filter_map(|field| text_field(field, false)).collect();
+        let texts: Vec<_> = others.filter_map(|field| text_field(field, self.large.get())).collect();
         let texts = Arc::new(Schema::new(texts));
         let reader = || ReaderBuilder::new(texts.clone()).with_batch_size(rows).with_coerce_primitive(true);
         let texts = (!texts.fields().is_empty()).then(|| reader().build_decoder()).transpose()?;
@@ -469,6 +470,12 @@ mod tests {
             let (values, bad) = read(&pointed, false, rows, piece);
             assert_eq!((values.len(), values[7]), (997, 9_007_199_254_740_993), "{rows} {piece}");
             assert_eq!(bad[1].1, "column `a`: expected int64, found 8.5");
+            // What 64 bits with a point don't hold isn't cut either.
+            let large = text.replace("{\"a\": 8}", "{\"a\": 9007199254740993.0}");
+            let large = large.replace("{\"a\": 9}", "{\"a\": 9007199254740992.5}");
+            let (values, bad) = read(&large, false, rows, piece);
+            assert_eq!((values.len(), bad.len()), (996, 4), "{rows} {piece}");
+            assert_eq!(bad[2].1, "column `a`: expected int64, found 9007199254740992.5");
             // Of rows that are large no more is held than was taken, and none is decoded twice for being cut by a buffer.
             let (values, bad) = read(
                 &format!(
