@@ -329,14 +329,33 @@ impl RowFormat for Objects {
         let made = matches!(error, ArrowError::ParseError(_));
         let whole =
             self.reader(&self.schema, 1).and_then(|mut decoder| decoder.decode(row).and_then(|_| decoder.flush()));
-        let message = in_our_words(whole.as_ref().err().filter(|_| !made).unwrap_or(error));
+        let message = in_our_words(whole.as_ref().err().filter(|_| !made).unwrap_or(error), &self.schema);
         // Where what isn't JSON ends, nobody knows.
         BadRow { message, fault: Fault::Data, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
     }
 }
 
+/// The type of what a column's rows or their members hold, or that of the items where they are lists.
+fn type_at<'a>(fields: &'a Fields, path: &[&str]) -> Option<&'a DataType> {
+    let (name, below) = path.split_first()?;
+    let mut of = fields.find(name)?.1.data_type();
+    loop {
+        of = match of {
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item)
+            | DataType::FixedSizeList(item, _) => item.data_type(),
+            DataType::Map(entries, _) => entry(entries)?.1.data_type(),
+            DataType::RunEndEncoded(_, values) => values.data_type(),
+            DataType::Struct(members) if !below.is_empty() => return type_at(members, below),
+            other => return Some(other),
+        }
+    }
+}
+
 /// What the decoder says, in our words.
-fn in_our_words(error: &ArrowError) -> String {
+fn in_our_words(error: &ArrowError, schema: &Schema) -> String {
     let text = error.to_string();
     let text = said(&text);
     if text.starts_with("Truncated record") {
@@ -351,9 +370,20 @@ fn in_our_words(error: &ArrowError) -> String {
         path.push(field);
         rest = more;
     }
-    let rest = match rest.strip_prefix("expected ").and_then(|r| r.split_once(" got ")) {
-        Some((expected, got)) => format!("expected {expected}, found {}", short(got)),
-        None => rest.to_owned(),
+    // It says what kind of type was asked for, or calls it by a name of its own.
+    let ours = || type_at(schema.fields(), &path).map(crate::type_text);
+    let unlike = rest.strip_prefix("expected ").and_then(|rest| rest.split_once(" got "));
+    let unread = rest.strip_prefix("failed to parse ").and_then(|rest| rest.split_once(" as "));
+    let rest = match (unlike, unread) {
+        (Some((expected, got)), _) => {
+            let expected = Some(expected.to_owned()).filter(|kind| !["primitive", "decimal"].contains(&kind.as_str()));
+            let expected = expected.or_else(ours).unwrap_or_else(|| "a value of its type".to_owned());
+            format!("expected {expected}, found {}", short(got))
+        }
+        (None, Some((got, expected))) => {
+            format!("expected {}, found {}", ours().unwrap_or_else(|| expected.to_owned()), short(got))
+        }
+        (None, None) => rest.to_owned(),
     };
     if path.is_empty() { rest } else { format!("column `{}`: {rest}", path.join(".")) }
 }
@@ -447,6 +477,30 @@ mod tests {
             let rows: Vec<_> = rows.map(|batch| batch.map(|batch| batch.num_rows())).collect();
             let [Ok(1), Err(row), Ok(1)] = &rows[..] else { panic!("{name}: {rows:?}") };
             assert!(row.message.starts_with("column `a") && row.message.ends_with(what), "{name}: {}", row.message);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_column_and_type() {
+        let column = |(name, of): (&str, &str)| Field::new(name, crate::parse_type(of).expect("a type"), true);
+        let list = ("l", "list<struct<x: int16>>");
+        let columns = [("a", "int8"), ("d", "decimal128(10, 2)"), ("t", "timestamp(s)"), list].map(column);
+        let schema = Arc::new(Schema::new(columns.to_vec()));
+        for (row, what) in [
+            (r#"{"a": 300}"#, "column `a`: expected int8, found 300"),
+            (r#"{"a": "x"}"#, "column `a`: expected int8, found \"x\""),
+            (r#"{"a": {}}"#, "column `a`: expected int8, found {}"),
+            (r#"{"d": "1,5"}"#, "column `d`: `1,5` is no decimal128(10, 2)"),
+            (r#"{"d": [1]}"#, "column `d`: expected decimal128(10, 2), found [1]"),
+            (r#"{"t": "soon"}"#, "column `t`: `soon` is no timestamp(s)"),
+            (r#"{"t": {"x": 1}}"#, "column `t`: expected timestamp(s), found {\"x\": 1}"),
+            (r#"{"l": [{"x": true}]}"#, "column `l.x`: expected int16, found true"),
+            (r#"{"l": 1}"#, "column `l`: expected [, found 1"),
+        ] {
+            let objects = Objects::new(schema.clone()).coerced(true).in_lines(true);
+            let rows: Vec<_> = Rows::new(row.as_bytes(), objects, 10, 100).expect("a decoder").collect();
+            let [Err(bad)] = &rows[..] else { panic!("{row}: {rows:?}") };
+            assert_eq!(bad.message, what);
         }
     }
 
