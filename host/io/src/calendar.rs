@@ -65,7 +65,7 @@ where
     T::Native: Into<i64>,
 {
     let values = array.as_primitive::<T>();
-    [min(values), max(values)].into_iter().flatten().map(Into::into).find(|value| !range.contains(value))
+    [min(values), max(values)].into_iter().flatten().map(Into::<i64>::into).find(|value| !range.contains(value))
 }
 
 /// The items of lists, without those of the rows around them that are still in memory.

@@ -170,7 +170,7 @@ pub(crate) fn zoned(
             false => DataType::Utf8,
         };
         let field = Field::clone(&fields[place]).with_data_type(data_type);
-        let is_text = field.data_type() == &DataType::Utf8 || typed(column, &field).is_err();
+        let is_text = *field.data_type() == DataType::Utf8 || typed(column, &field).is_err();
         fields[place] = Arc::new(if is_text { field.with_data_type(DataType::Utf8) } else { field });
     }
     Ok(Schema::new(fields))

@@ -174,6 +174,7 @@ pub(crate) fn typed(texts: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowEr
 pub(crate) fn counted(texts: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     let to = field.data_type();
     let count = |text: &str| match to {
+        _ if is_day(text) || is_second(text) => None,
         DataType::Date32 if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit()) => None,
         DataType::Date32 => whole(text).and_then(|days| i32::try_from(days).ok()).map(i64::from),
         DataType::Timestamp(..) => whole(text).and_then(|units| i64::try_from(units).ok()),

@@ -400,7 +400,8 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
         Self { source, format, max_row, row: io::Cursor::default(), large: None, failed: None }
     }
 
-    fn fitting(&self, row: Vec<u8>) -> Vec<u8> {
+    /// The row, or an empty line in its place.
+    fn kept(&self, row: Vec<u8>) -> Vec<u8> {
         if self.format.fits(&row) { row } else { b"\n".to_vec() }
     }
 
@@ -412,7 +413,7 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
                 if end < row.len() {
                     self.source.put_back(row.split_off(end));
                 }
-                return Ok(self.fitting(row));
+                return Ok(self.kept(row));
             }
             let blank = self.format.blank(&row);
             row.drain(..blank);
@@ -423,7 +424,7 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
             }
             match more(&mut self.source, &mut row) {
                 Ok(true) => {}
-                Ok(false) => return Ok(self.fitting(row)),
+                Ok(false) => return Ok(self.kept(row)),
                 // What is wrong with what there is of it comes first.
                 Err(error) if !row.is_empty() => {
                     self.failed = Some(error);
