@@ -79,7 +79,9 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::{
-        array::{Date32Array, Int64Array, ListArray, Time32SecondArray, TimestampNanosecondArray, TimestampSecondArray},
+        array::{
+            Date32Array, Int64Array, ListArray, Time32SecondArray, TimestampNanosecondArray, TimestampSecondArray,
+        },
         compute::cast,
     };
 

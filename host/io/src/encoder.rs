@@ -23,7 +23,11 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use self::{arrow_file::ArrowFile, document::Document, unfit::{refuse_unfit, refuse_unshown}};
+use self::{
+    arrow_file::ArrowFile,
+    document::Document,
+    unfit::{refuse_unfit, refuse_unshown},
+};
 use crate::{Codec, IoError, packing::Packing};
 
 /// Rows of a Parquet row group at most.

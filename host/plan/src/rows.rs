@@ -549,12 +549,9 @@ mod tests {
     fn nothing_is_held_of_what_is_too_long_or_blank() {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let good = "{\"a\": 1}\n";
-        for (before, byte, behind, bad) in [
-            ("", b' ', "", 0),
-            ("", b'\n', "", 0),
-            ("{\"b\": \"", b'x', "\"}\n", 1),
-            ("{\"b\": ", b' ', "1}\n", 1),
-        ] {
+        for (before, byte, behind, bad) in
+            [("", b' ', "", 0), ("", b'\n', "", 0), ("{\"b\": \"", b'x', "\"}\n", 1), ("{\"b\": ", b' ', "1}\n", 1)]
+        {
             for lines in [false, true] {
                 let (before, behind) = (format!("{good}{before}"), format!("{behind}{good}"));
                 let text = before.as_bytes().chain(io::repeat(byte).take(1 << 22)).chain(behind.as_bytes());

@@ -40,8 +40,9 @@ pub(super) fn refuse_unshown(format: Format, batch: &RecordBatch) -> Result<(), 
             let (name, data_type) = (field.name(), field.data_type());
             let format = format.as_str();
             let message = format!("{format} can't hold {value} in the column `{name}`: no {data_type} shows it");
-            return Err(IoError::new(Fault::Data, message)
-                .hint("leave such rows out with a filter, or write parquet or arrow"));
+            return Err(
+                IoError::new(Fault::Data, message).hint("leave such rows out with a filter, or write parquet or arrow")
+            );
         }
     }
     Ok(())
