@@ -23,7 +23,11 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use self::{arrow_file::ArrowFile, document::Document, unfit::refuse_unfit};
+use self::{
+    arrow_file::ArrowFile,
+    document::Document,
+    unfit::{refuse_unfit, refuse_unshown},
+};
 use crate::{Codec, IoError, packing::Packing};
 
 /// Rows of a Parquet row group at most.
@@ -150,6 +154,7 @@ impl<W: Write + Send> Encoder<W> {
     /// The output fails (as it says; fault `Outside` otherwise), or the format can't hold a value (`Data`). What is written
     /// then is of no use.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), IoError> {
+        refuse_unshown(self.format, batch)?;
         let result = match &mut self.writer {
             Writer::Parquet(writer) => writer.write(batch).map_err(ArrowError::from),
             Writer::Csv(writer) => writer.write(batch),

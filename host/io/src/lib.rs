@@ -9,6 +9,7 @@
 
 mod assemble;
 mod bucket;
+mod calendar;
 mod content;
 mod encoder;
 mod error;
@@ -39,6 +40,7 @@ mod testing;
 
 pub use assemble::assemble;
 pub use bucket::{Manifest, ManifestFile, ObjectFolder, Variables, is_object};
+pub use calendar::off_calendar;
 pub use content::content_of;
 pub use dflow_pipeline::Codec;
 pub use encoder::Encoder;

@@ -1,7 +1,7 @@
 //! Rows of csv, whose columns are found by the names in its header.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{self, BufRead, BufReader, Read},
     sync::Arc,
 };
@@ -33,6 +33,9 @@ pub(crate) struct Records {
     /// Finds where rows end.
     record: RefCell<csv_core::Reader>,
     delimiter: u8,
+    header: bool,
+    /// How many values the first row has of those that are looked at.
+    values: Cell<Option<usize>>,
 }
 
 impl Records {
@@ -40,7 +43,8 @@ impl Records {
     pub(crate) fn by_place(options: &CsvOptions, schema: &SchemaRef, projection: &[usize]) -> Self {
         let delimiter = options.delimiter as u8;
         let record = RefCell::new(ReaderBuilder::new().delimiter(delimiter).build());
-        Self { schema: schema.clone(), texts: texts(schema), projection: projection.to_vec(), record, delimiter }
+        let (projection, header, values) = (projection.to_vec(), options.header, Cell::default());
+        Self { schema: schema.clone(), texts: texts(schema), projection, record, delimiter, header, values }
     }
 
     /// Those columns of a text that a projection of `schema` names, found by its header, and the text behind that.
@@ -77,13 +81,26 @@ impl Records {
         Ok((Self { texts: texts(&schema), schema, projection, ..by_place }, rows))
     }
 
-    /// The first rows of a text, for who looks at them, none larger than a row may be.
+    /// The first rows of a text, for who looks at them, none larger than a row may be, and all with as many values as the first one.
     ///
     /// # Errors
-    /// It can't be read, or its very first row, which says what columns there are, is too large.
-    pub(crate) fn sample<R: Read>(&self, source: R, max_row: usize) -> io::Result<impl Read> {
-        let (first, rest) = first_row(BufReader::new(source), self, max_row)?;
-        Ok(io::Cursor::new(first).chain(Sample::new(rest, self, max_row)))
+    /// It can't be read, or its header is too large.
+    pub(crate) fn sample<'a, R: Read + 'a>(&'a self, source: R, max_row: usize) -> io::Result<Box<dyn Read + 'a>> {
+        self.values.set(None);
+        let source = BufReader::new(source);
+        if !self.header {
+            return Ok(Box::new(Sample::new(source, self, max_row)));
+        }
+        let (header, rest) = first_row(source, self, max_row)?;
+        self.values.set(Some(self.count(&header)));
+        Ok(Box::new(io::Cursor::new(header).chain(Sample::new(rest, self, max_row))))
+    }
+
+    /// How many values a row has.
+    fn count(&self, row: &[u8]) -> usize {
+        let (end, count) = self.record(row, true);
+        // The last value of a text without a line's end isn't counted before it.
+        count + usize::from(end.is_none())
     }
 
     /// Where the first row ends, if its end is there, and how many values there are until then. Unless it `begins` here, a part of it was
@@ -124,8 +141,14 @@ pub(crate) fn format(options: &CsvOptions) -> csv::reader::Format {
     csv::reader::Format::default().with_header(options.header).with_delimiter(options.delimiter as u8)
 }
 
-/// Columns that Arrow inferred from the first rows of a text, of which it has looked at no zone: a column of moments that all have one is
-/// in UTC, and one of some with and some without is text. Later rows may have more digits than these, so seconds have six at least.
+/// Whether Arrow has inferred moments, which it has not looked at to their ends.
+pub(crate) fn has_moments(inferred: &Schema) -> bool {
+    inferred.fields().iter().any(|field| matches!(field.data_type(), DataType::Timestamp(..)))
+}
+
+/// Columns that Arrow inferred from the first rows of a text, of whose moments it has looked at no zone: a column of those that all have one
+/// is in UTC, and one of some with and some without is text. So is one of which something isn't a moment, since anything may stand behind the
+/// clock. Later rows may have more digits than these, so seconds have six at least.
 pub(crate) fn zoned(
     source: impl Read,
     options: &CsvOptions,
@@ -135,9 +158,6 @@ pub(crate) fn zoned(
     let mut fields = inferred.fields().to_vec();
     let places = (0..fields.len()).filter(|place| matches!(fields[*place].data_type(), DataType::Timestamp(..)));
     let places: Vec<_> = places.collect();
-    if places.is_empty() {
-        return Ok(inferred);
-    }
     let reader = csv::ReaderBuilder::new(texts(&inferred)).with_format(format(options));
     let mut batches = reader.with_projection(places.clone()).with_batch_size(rows).build(source)?;
     let Some(batch) = batches.next().transpose()? else { return Ok(inferred) };
@@ -149,7 +169,9 @@ pub(crate) fn zoned(
             true => DataType::Timestamp((*unit).max(TimeUnit::Microsecond), zoned.then(|| "UTC".into())),
             false => DataType::Utf8,
         };
-        fields[place] = Arc::new(Field::clone(&fields[place]).with_data_type(data_type));
+        let field = Field::clone(&fields[place]).with_data_type(data_type);
+        let is_text = *field.data_type() == DataType::Utf8 || typed(column, &field).is_err();
+        fields[place] = Arc::new(if is_text { field.with_data_type(DataType::Utf8) } else { field });
     }
     Ok(Schema::new(fields))
 }
@@ -191,6 +213,19 @@ impl RowFormat for Records {
         self.record(bytes, begins).0
     }
 
+    fn blank(&self, bytes: &[u8]) -> usize {
+        bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count()
+    }
+
+    fn fits(&self, row: &[u8]) -> bool {
+        if self.blank(row) == row.len() {
+            return true;
+        }
+        let values = self.count(row);
+        self.values.set(self.values.get().or(Some(values)));
+        self.values.get() == Some(values)
+    }
+
     fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow {
         let text = error.to_string();
         let column = |index: &str| Some(self.schema.fields().get(index.parse::<usize>().ok()?)?.clone());
@@ -201,9 +236,7 @@ impl RowFormat for Records {
         };
         let columns = self.schema.fields().len();
         let message = if text.contains("incorrect number of fields") {
-            // The last value of a text without a line's end isn't counted before it.
-            let (end, count) = self.record(row, true);
-            let values = count + usize::from(end.is_none());
+            let values = self.count(row);
             format!("it has {values} {}, and there are {columns} columns", if values == 1 { "value" } else { "values" })
         } else {
             parsed().unwrap_or_else(|| said(&text).to_owned())
@@ -295,5 +328,26 @@ mod tests {
         let text = format!("a,b\n1,\"{long}\"\n2,x");
         records.sample(text.as_bytes(), 100).and_then(|mut read| read.read_to_string(&mut sample)).expect("a header");
         assert_eq!(sample, "a,b\n\n2,x");
+    }
+
+    #[test]
+    fn rows_that_say_nothing_of_the_columns_are_left_out_of_the_first_ones() {
+        for (header, text, expected) in [
+            (true, "a,b\n1,2\n3\n\n4,5,6\n7,8", "a,b\n1,2\n\n\n7,8"),
+            (true, "a,b\n1\n2,\"x\ny\"\n3,4,5", "a,b\n\n2,\"x\ny\"\n\n"),
+            (false, "\n1,2\n3\n4,5\n", "1,2\n\n4,5\n"),
+        ] {
+            let options = CsvOptions { header, ..CsvOptions::default() };
+            let records = Records::by_place(&options, &Arc::new(Schema::empty()), &[]);
+            let mut sample = String::new();
+            records.sample(text.as_bytes(), 100).and_then(|mut read| read.read_to_string(&mut sample)).expect("a text");
+            assert_eq!(sample, expected);
+        }
+        // Without a header a first row that is too large is only that row's failure.
+        let records =
+            Records::by_place(&CsvOptions { header: false, ..CsvOptions::default() }, &Arc::new(Schema::empty()), &[]);
+        let (mut sample, text) = (String::new(), format!("1,{}\n2,x\n", "x".repeat(1000)));
+        records.sample(text.as_bytes(), 100).and_then(|mut read| read.read_to_string(&mut sample)).expect("a text");
+        assert_eq!(sample, "\n2,x\n");
     }
 }

@@ -9,12 +9,13 @@ use datafusion::arrow::{
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
 };
+use dflow_io::off_calendar;
 use dflow_operators::EXACT;
 use dflow_pipeline::Fault;
 use serde::de::IgnoredAny;
 
 use crate::{
-    exact::{can_cut, is_cut},
+    exact::{can_cut, counted, is_cut},
     rows::{BadRow, RowFormat, decoded, said, short},
 };
 
@@ -24,16 +25,14 @@ const LARGE: &str = "there are large integers";
 /// How objects are taken.
 ///
 /// Arrow cuts what stands behind the point where an integer is asked for (arrow-json 59.3). So integers are taken as numbers that may have
-/// a point, and looked at; where one is large they are taken as integers, too. What else it would cut (decimals, times, integers of maps) is
-/// taken as text, too, and looked at.
+/// a point, and looked at; where one is large they are taken as integers, too, and as texts. Decimals, dates and moments are taken as text, and made
+/// values here. What else it would cut (times, what is below other types, integers of maps) is taken as text, too, and looked at.
 #[derive(Debug)]
 pub(crate) struct Objects {
     /// The columns that are.
     schema: SchemaRef,
-    /// The same with numbers that may have a point.
+    /// The same with numbers that may have a point, and texts of which values are made.
     pointed: SchemaRef,
-    /// What else Arrow cuts of them, as texts; often nothing.
-    texts: SchemaRef,
     /// Whether a number or a truth where text is asked for is its text.
     coerce: bool,
     /// Whether a member that isn't asked for is a mistake.
@@ -50,14 +49,25 @@ impl Objects {
     /// Those with columns of a schema.
     pub(crate) fn new(schema: SchemaRef) -> Self {
         let pointed = Arc::new(Schema::new(pointed_fields(schema.fields())));
-        let texts = Arc::new(Schema::new(text_fields(schema.fields(), false)));
         let (large, within) = (Cell::default(), Cell::default());
-        Self { schema, pointed, texts, coerce: false, strict: false, lines: false, large, within }
+        Self { schema, pointed, coerce: false, strict: false, lines: false, large, within }
     }
 
     /// A number or a truth where text is asked for is its text.
     pub(crate) fn coerced(self, coerce: bool) -> Self {
-        Self { coerce, ..self }
+        let taken = Self { coerce, ..self };
+        let text = |(field, pointed): (&FieldRef, &FieldRef)| match taken.is_text(field) {
+            true => Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)),
+            false => pointed.clone(),
+        };
+        let fields: Vec<_> = taken.schema.fields().iter().zip(taken.pointed.fields()).map(text).collect();
+        Self { pointed: Arc::new(Schema::new(fields)), ..taken }
+    }
+
+    /// Whether a column is taken as text alone. Its numbers are texts only where they are coerced.
+    fn is_text(&self, column: &Field) -> bool {
+        let of = column.data_type();
+        self.coerce && (of.is_decimal() || matches!(of, DataType::Date32 | DataType::Timestamp(..)))
     }
 
     /// A member that isn't asked for is a mistake.
@@ -77,6 +87,41 @@ impl Objects {
             .with_strict_mode(self.strict)
             .build_decoder()
     }
+
+    /// The values of what was taken.
+    fn values(&self, decoder: &mut Decoders) -> Result<Option<RecordBatch>, ArrowError> {
+        let Some(batch) = decoder.pointed.flush()? else { return Ok(None) };
+        if let Some(texts) = decoder.texts.as_mut().map(Decoder::flush).transpose()?.flatten() {
+            for (field, column) in texts.schema().fields().iter().zip(texts.columns()) {
+                check_field(column, self.schema.field_with_name(field.name())?, &self.large)?;
+            }
+        }
+        if self.schema == self.pointed {
+            return Ok(Some(batch));
+        }
+        let fields = self.schema.fields();
+        let mut columns = batch.columns().to_vec();
+        for (field, column) in fields.iter().zip(&mut columns) {
+            match self.is_text(field) {
+                true => *column = counted(column, field)?,
+                false => check_field(column, field, &self.large)?,
+            }
+        }
+        let whole = decoder.whole.as_mut().map(Decoder::flush).transpose()?.flatten();
+        if whole.is_none() && self.large.get() {
+            return Err(ArrowError::JsonError(LARGE.to_owned()));
+        }
+        for (place, (field, column)) in fields.iter().zip(&mut columns).enumerate() {
+            if column.data_type() != field.data_type() {
+                *column = match &whole {
+                    Some(whole) => whole.column(place).clone(),
+                    None => cast(column, field.data_type())?,
+                };
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?))
+    }
 }
 
 /// JSON objects in the columns of a schema.
@@ -89,7 +134,7 @@ pub fn decode_objects(objects: &[serde_json::Value], schema: &SchemaRef) -> Resu
     Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(schema.clone())))
 }
 
-/// Takes integers as numbers that may have a point, as integers where there are large ones, and as texts what would be cut.
+/// Takes integers as numbers that may have a point, as integers and texts where there are large ones, and as texts what would be cut.
 pub(crate) struct Decoders {
     pointed: Decoder,
     whole: Option<Decoder>,
@@ -113,7 +158,8 @@ fn pointed(of: &DataType) -> DataType {
     }
 }
 
-/// Fields of which there are texts to be looked at. `inner`: below what [`pointed`] leaves as it is.
+/// Fields of which there are texts to be looked at. `inner`: below what [`pointed`] leaves as it is, or where there are large integers, with
+/// integers, too.
 fn text_fields(fields: &Fields, inner: bool) -> Vec<FieldRef> {
     fields.iter().filter_map(|field| text_field(field, inner)).collect()
 }
@@ -206,13 +252,27 @@ fn check_field(array: &ArrayRef, field: &Field, large: &Cell<bool>) -> Result<()
     })
 }
 
+/// Whether all dates and times are some that a text shows.
+fn check_calendar(batch: &RecordBatch) -> Result<(), ArrowError> {
+    batch.schema_ref().fields().iter().zip(batch.columns()).try_for_each(|(field, column)| match off_calendar(column) {
+        Some(value) => {
+            let (name, expected) = (field.name(), crate::type_text(field.data_type()));
+            Err(ArrowError::JsonError(format!("whilst decoding field '{name}': expected {expected} got {value}")))
+        }
+        None => Ok(()),
+    })
+}
+
 impl RowFormat for Objects {
     type Decoder = Decoders;
 
     fn decoder(&self, rows: usize) -> Result<Decoders, ArrowError> {
         let whole = self.large.get().then(|| self.reader(&self.schema, rows)).transpose()?;
-        let texts = || ReaderBuilder::new(self.texts.clone()).with_batch_size(rows).with_coerce_primitive(true);
-        let texts = (!self.texts.fields().is_empty()).then(|| texts().build_decoder()).transpose()?;
+        let others = self.schema.fields().iter().filter(|field| !self.is_text(field));
+        let texts: Vec<_> = others.filter_map(|field| text_field(field, self.large.get())).collect();
+        let texts = Arc::new(Schema::new(texts));
+        let reader = || ReaderBuilder::new(texts.clone()).with_batch_size(rows).with_coerce_primitive(true);
+        let texts = (!texts.fields().is_empty()).then(|| reader().build_decoder()).transpose()?;
         Ok(Decoders { pointed: self.reader(&self.pointed, rows)?, whole, texts })
     }
 
@@ -230,26 +290,9 @@ impl RowFormat for Objects {
     }
 
     fn flush(&self, decoder: &mut Decoders) -> Result<Option<RecordBatch>, ArrowError> {
-        let Some(batch) = decoder.pointed.flush()? else { return Ok(None) };
-        if let Some(texts) = decoder.texts.as_mut().map(Decoder::flush).transpose()?.flatten() {
-            for (field, column) in texts.schema().fields().iter().zip(texts.columns()) {
-                check_field(column, self.schema.field_with_name(field.name())?, &self.large)?;
-            }
-        }
-        if self.schema == self.pointed {
-            return Ok(Some(batch));
-        }
-        let fields = self.schema.fields();
-        fields.iter().zip(batch.columns()).try_for_each(|(field, column)| check_field(column, field, &self.large))?;
-        if let Some(whole) = &mut decoder.whole {
-            return whole.flush();
-        }
-        if self.large.get() {
-            return Err(ArrowError::JsonError(LARGE.to_owned()));
-        }
-        let columns = fields.iter().zip(batch.columns()).map(|(field, column)| cast(column, field.data_type()));
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &options)?))
+        let batch = self.values(decoder)?;
+        batch.iter().try_for_each(check_calendar)?;
+        Ok(batch)
     }
 
     fn end(&self, bytes: &[u8], begins: bool) -> Option<usize> {
@@ -273,22 +316,46 @@ impl RowFormat for Objects {
         None
     }
 
+    fn blank(&self, bytes: &[u8]) -> usize {
+        bytes.len() - bytes.trim_ascii_start().len()
+    }
+
     fn has_learned(&self, error: &ArrowError) -> bool {
         matches!(error, ArrowError::JsonError(what) if what == LARGE)
     }
 
     fn bad(&self, row: &[u8], error: &ArrowError) -> BadRow {
-        // What the decoder says of the types that were asked for is to the point.
+        // What the decoder says of the types that were asked for is to the point, unless it's a value that we have made.
+        let made = matches!(error, ArrowError::ParseError(_));
         let whole =
             self.reader(&self.schema, 1).and_then(|mut decoder| decoder.decode(row).and_then(|_| decoder.flush()));
-        let message = in_our_words(whole.as_ref().err().unwrap_or(error));
+        let message = in_our_words(whole.as_ref().err().filter(|_| !made).unwrap_or(error), &self.schema);
         // Where what isn't JSON ends, nobody knows.
         BadRow { message, fault: Fault::Data, last: !self.lines && serde_json::from_slice::<IgnoredAny>(row).is_err() }
     }
 }
 
+/// The type of what a column's rows or their members hold, or that of the items where they are lists.
+fn type_at<'a>(fields: &'a Fields, path: &[&str]) -> Option<&'a DataType> {
+    let (name, below) = path.split_first()?;
+    let mut of = fields.find(name)?.1.data_type();
+    loop {
+        of = match of {
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item)
+            | DataType::FixedSizeList(item, _) => item.data_type(),
+            DataType::Map(entries, _) => entry(entries)?.1.data_type(),
+            DataType::RunEndEncoded(_, values) => values.data_type(),
+            DataType::Struct(members) if !below.is_empty() => return type_at(members, below),
+            other => return Some(other),
+        }
+    }
+}
+
 /// What the decoder says, in our words.
-fn in_our_words(error: &ArrowError) -> String {
+fn in_our_words(error: &ArrowError, schema: &Schema) -> String {
     let text = error.to_string();
     let text = said(&text);
     if text.starts_with("Truncated record") {
@@ -303,9 +370,20 @@ fn in_our_words(error: &ArrowError) -> String {
         path.push(field);
         rest = more;
     }
-    let rest = match rest.strip_prefix("expected ").and_then(|r| r.split_once(" got ")) {
-        Some((expected, got)) => format!("expected {expected}, found {}", short(got)),
-        None => rest.to_owned(),
+    // It says what kind of type was asked for, or calls it by a name of its own.
+    let ours = || type_at(schema.fields(), &path).map(crate::type_text);
+    let unlike = rest.strip_prefix("expected ").and_then(|rest| rest.split_once(" got "));
+    let unread = rest.strip_prefix("failed to parse ").and_then(|rest| rest.split_once(" as "));
+    let rest = match (unlike, unread) {
+        (Some((expected, got)), _) => {
+            let expected = Some(expected.to_owned()).filter(|kind| !["primitive", "decimal"].contains(&kind.as_str()));
+            let expected = expected.or_else(ours).unwrap_or_else(|| "a value of its type".to_owned());
+            format!("expected {expected}, found {}", short(got))
+        }
+        (None, Some((got, expected))) => {
+            format!("expected {}, found {}", ours().unwrap_or_else(|| expected.to_owned()), short(got))
+        }
+        (None, None) => rest.to_owned(),
     };
     if path.is_empty() { rest } else { format!("column `{}`: {rest}", path.join(".")) }
 }
@@ -366,6 +444,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_blank_between_rows_is_not_held() {
+        let blank = " \n\t".repeat(10_000);
+        let padded = format!("{{\"a\": 3}}{}", " ".repeat(100 - 8));
+        let text = format!("{blank}{{\"a\": 1}}{blank}{{\"a\": \"x\"}}\n{blank}{padded}\n{padded} \r\n");
+        let text = format!("{text}{{\"a\": 5}}\n{blank}");
+        for (rows, piece) in [(8192, 1 << 16), (1, 7), (100, 100)] {
+            // A line is as long as it is written.
+            let (values, bad) = read_up_to(100, &text, true, rows, piece);
+            let bad: Vec<_> = bad.iter().map(|(at, what, _)| (*at, what.as_str())).collect();
+            let large = (3, "has 101 B, the limit is 100 B (`batch.max_row`)");
+            assert_eq!((values, bad.len(), bad[1]), (vec![1, 3, 5], 2, large), "{rows} {piece}");
+            let (values, bad) = read_up_to(100, &text, false, rows, piece);
+            assert_eq!((values, bad.len()), (vec![1, 3, 3, 5], 1), "{rows} {piece}");
+        }
+    }
+
+    #[test]
     fn nothing_below_other_types_is_cut() {
         for (name, good, bad, what) in [
             ("map<utf8, int64>", r#"{"k": 1}"#, r#"{"k": 1.9}"#, "expected int64, found 1.9"),
@@ -382,6 +477,30 @@ mod tests {
             let rows: Vec<_> = rows.map(|batch| batch.map(|batch| batch.num_rows())).collect();
             let [Ok(1), Err(row), Ok(1)] = &rows[..] else { panic!("{name}: {rows:?}") };
             assert!(row.message.starts_with("column `a") && row.message.ends_with(what), "{name}: {}", row.message);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_column_and_type() {
+        let column = |(name, of): (&str, &str)| Field::new(name, crate::parse_type(of).expect("a type"), true);
+        let list = ("l", "list<struct<x: int16>>");
+        let columns = [("a", "int8"), ("d", "decimal128(10, 2)"), ("t", "timestamp(s)"), list].map(column);
+        let schema = Arc::new(Schema::new(columns.to_vec()));
+        for (row, what) in [
+            (r#"{"a": 300}"#, "column `a`: expected int8, found 300"),
+            (r#"{"a": "x"}"#, "column `a`: expected int8, found \"x\""),
+            (r#"{"a": {}}"#, "column `a`: expected int8, found {}"),
+            (r#"{"d": "1,5"}"#, "column `d`: `1,5` is no decimal128(10, 2)"),
+            (r#"{"d": [1]}"#, "column `d`: expected decimal128(10, 2), found [1]"),
+            (r#"{"t": "soon"}"#, "column `t`: `soon` is no timestamp(s)"),
+            (r#"{"t": {"x": 1}}"#, "column `t`: expected timestamp(s), found {\"x\": 1}"),
+            (r#"{"l": [{"x": true}]}"#, "column `l.x`: expected int16, found true"),
+            (r#"{"l": 1}"#, "column `l`: expected [, found 1"),
+        ] {
+            let objects = Objects::new(schema.clone()).coerced(true).in_lines(true);
+            let rows: Vec<_> = Rows::new(row.as_bytes(), objects, 10, 100).expect("a decoder").collect();
+            let [Err(bad)] = &rows[..] else { panic!("{row}: {rows:?}") };
+            assert_eq!(bad.message, what);
         }
     }
 
@@ -405,6 +524,12 @@ mod tests {
             let (values, bad) = read(&pointed, false, rows, piece);
             assert_eq!((values.len(), values[7]), (997, 9_007_199_254_740_993), "{rows} {piece}");
             assert_eq!(bad[1].1, "column `a`: expected int64, found 8.5");
+            // What 64 bits with a point don't hold isn't cut either.
+            let large = text.replace("{\"a\": 8}", "{\"a\": 9007199254740993.0}");
+            let large = large.replace("{\"a\": 9}", "{\"a\": 9007199254740992.5}");
+            let (values, bad) = read(&large, false, rows, piece);
+            assert_eq!((values.len(), bad.len()), (996, 4), "{rows} {piece}");
+            assert_eq!(bad[2].1, "column `a`: expected int64, found 9007199254740992.5");
             // Of rows that are large no more is held than was taken, and none is decoded twice for being cut by a buffer.
             let (values, bad) = read(
                 &format!(

@@ -14,7 +14,7 @@ use datafusion::{
 };
 use dflow_io::{IoError, Run, SourceBatch, SourceReader, Split};
 use dflow_operators::{Reader, SPLIT_COLUMN, SourceSpec};
-use dflow_pipeline::{BatchLimits, Fault, Name, OnError};
+use dflow_pipeline::{BatchLimits, Bytes, Fault, Name, OnError};
 use futures::{StreamExt, stream, stream::BoxStream};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
@@ -57,6 +57,8 @@ impl Step {
         let name =
             |column: &str| if own.contains(&column) { stage.part(column).to_string() } else { column.to_owned() };
         let schema = dflow_operators::source_schema(&reader, name);
+        // They are held against the limit where they failed, and there fail as they did.
+        let batch = BatchLimits { max_row: Bytes(u64::MAX), ..batch };
         let step = Self::source(SourceSpec { stage, reader, schema, id: None, on_error: OnError::Fail, batch })?;
         let columns = Columns { tried: Some(Column::of(&attempts)), ..self.columns.clone() };
         Ok(Self { plan: step.plan, columns })

@@ -19,7 +19,7 @@ use dflow_operators::{
     ID_FIELD_TYPE, OpenNode, OperatorNode, ParquetFiles, Partitions, Reader, Reads, SPLIT_COLUMN, SPLIT_TYPE,
     SourceSpec,
 };
-use dflow_pipeline::{At, BatchLimits, Mistake, Name, OnError};
+use dflow_pipeline::{At, BatchLimits, Bytes, Mistake, Name, OnError};
 
 use crate::{
     columns::{Column, Columns, flat},
@@ -72,6 +72,8 @@ pub(crate) fn dead(
     let files = Arc::new(Schema::new(files));
     let reader = Reader::Parquet(ParquetFiles::new(stores, &files, Partitions::default(), None).pinned());
     let schema = Arc::new(Schema::new(planned));
+    // With what is told of them rows are larger than they were, and some have failed for being too large.
+    let batch = BatchLimits { max_row: Bytes(u64::MAX), ..batch };
     let spec = SourceSpec { stage: name.clone(), reader, schema, id: None, on_error: OnError::Fail, batch };
     let none = Arc::from([]);
     let saved = kept.then(|| of.clone());

@@ -1,7 +1,7 @@
 //! Rows of a text, decoded into batches. A row that doesn't fit is met alone: the others go on.
 //!
 //! The bytes of the batch in work are kept beside the decoder, which forgets them. When it fails they are cut into rows, and decoded
-//! again by halves. A row whose text is larger than a row may be fails, too, and isn't held.
+//! again by halves. A row whose text is larger than a row may be fails, too, and isn't held, nor is what is blank between rows.
 
 use std::{
     io::{self, BufRead, Read},
@@ -69,6 +69,20 @@ pub(crate) trait RowFormat {
 
     /// Where the first row of some bytes ends, if its end is among them. Unless it `begins` there, they follow those that were last given.
     fn end(&self, bytes: &[u8], begins: bool) -> Option<usize>;
+
+    /// How many bytes that say nothing stand before a row's text.
+    fn blank(&self, bytes: &[u8]) -> usize;
+
+    /// How long a row's text is: all that is written of it, but for the end of its line.
+    fn length(&self, row: &[u8]) -> usize {
+        let row = &row[self.blank(row)..];
+        row.len() - line_end(row)
+    }
+
+    /// Whether a row among the first ones may say what columns there are.
+    fn fits(&self, _row: &[u8]) -> bool {
+        true
+    }
 
     /// Whether what failed will not fail again, since a new decoder knows more.
     fn has_learned(&self, _error: &ArrowError) -> bool {
@@ -148,6 +162,7 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
             if rows > before {
                 begun = self.taken.len();
             } else if self.taken.len() - begun > self.max_row.saturating_add(LINE_END) {
+                // Or what is blank before it is: then nothing of that is taken again.
                 return too_large();
             }
         }
@@ -172,7 +187,7 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
         let mut rest = &self.taken[..];
         while rest.len() > self.max_row {
             let (row, behind) = rest.split_at(self.format.end(rest, true).unwrap_or(rest.len()));
-            if row.trim_ascii().len() > self.max_row {
+            if self.format.length(row) > self.max_row {
                 return true;
             }
             rest = behind;
@@ -186,19 +201,25 @@ impl<F: RowFormat, R: BufRead> Rows<F, R> {
         let mut at = 0;
         while at < self.taken.len() {
             if let Some(end) = self.format.end(&self.taken[at..], true) {
+                let blank = self.format.blank(&self.taken[at..at + end]);
                 at += end;
-                self.ends.push(at);
+                // A blank line belongs to the row behind it.
+                if blank < end {
+                    self.ends.push(at);
+                }
             } else if at > 0 {
                 self.source.put_back(self.taken.split_off(at));
             } else if self.broken.is_some() {
                 // A part of a row isn't one.
                 break;
-            } else if is_too_large(&self.taken, self.max_row) {
+            } else if is_too_large(&self.format, &self.taken, self.max_row) {
                 match skip(mem::take(&mut self.taken), &mut self.source, &self.format) {
                     Ok(length) => self.skipped = Some(length),
                     Err(error) => self.broken = Some(said(&error.to_string()).to_owned()),
                 }
             } else {
+                let blank = self.format.blank(&self.taken);
+                self.taken.drain(..blank);
                 match more(&mut self.source, &mut self.taken) {
                     Ok(true) => {}
                     Ok(false) => {
@@ -267,21 +288,30 @@ fn more(source: &mut impl BufRead, row: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 /// Whether what there is of a row is more than a row may have.
-fn is_too_large(row: &[u8], most: usize) -> bool {
-    row.trim_ascii_start().len() > most.saturating_add(LINE_END)
+fn is_too_large<F: RowFormat>(format: &F, row: &[u8], most: usize) -> bool {
+    row.len() - format.blank(row) > most.saturating_add(LINE_END)
+}
+
+/// How many bytes the end of a row's line has.
+fn line_end(row: &[u8]) -> usize {
+    match row {
+        [.., b'\r', b'\n'] => 2,
+        [.., b'\r' | b'\n'] => 1,
+        _ => 0,
+    }
 }
 
 /// Goes to the end of a row, what is held of which the format has seen, and gives how long it is.
 fn skip<F: RowFormat>(held: Vec<u8>, source: &mut impl BufRead, format: &F) -> io::Result<usize> {
-    let (mut read, mut length) = (held.trim_ascii_start().len(), held.trim_ascii().len());
+    let (mut read, mut length) = (held.len() - format.blank(&held), format.length(&held));
     drop(held);
     loop {
         let bytes = source.fill_buf()?;
         let end = format.end(bytes, false);
         let bytes = &bytes[..end.unwrap_or(bytes.len())];
-        let (count, filled) = (bytes.len(), bytes.trim_ascii_end().len());
-        if filled > 0 {
-            length = read + filled;
+        let count = bytes.len();
+        if count > 0 {
+            length = read + count - line_end(bytes);
         }
         read += count;
         source.consume(count);
@@ -338,7 +368,9 @@ pub(crate) fn first_row<R: BufRead, F: RowFormat>(
         if let Some(end) = format.end(&row, true) {
             break end;
         }
-        if is_too_large(&row, max_row) {
+        let blank = format.blank(&row);
+        row.drain(..blank);
+        if is_too_large(format, &row, max_row) {
             let what = format!("its first row doesn't end within {} (`batch.max_row`)", Bytes(max_row as u64));
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
         }
@@ -350,7 +382,8 @@ pub(crate) fn first_row<R: BufRead, F: RowFormat>(
     Ok((row, io::Cursor::new(behind).chain(source)))
 }
 
-/// The first rows of a text, for who looks at them: of what is too large for a row there is an empty line, so that one row is held.
+/// The first rows of a text, for who looks at them: of what is too large for a row, or doesn't fit, there is an empty line, so that one row
+/// is held.
 pub(crate) struct Sample<'a, F, R> {
     source: Ahead<R>,
     format: &'a F,
@@ -367,6 +400,11 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
         Self { source, format, max_row, row: io::Cursor::default(), large: None, failed: None }
     }
 
+    /// The row, or an empty line in its place.
+    fn kept(&self, row: Vec<u8>) -> Vec<u8> {
+        if self.format.fits(&row) { row } else { b"\n".to_vec() }
+    }
+
     /// The next row; nothing at the end.
     fn next_row(&mut self) -> io::Result<Vec<u8>> {
         let mut row = Vec::new();
@@ -375,16 +413,18 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
                 if end < row.len() {
                     self.source.put_back(row.split_off(end));
                 }
-                return Ok(row);
+                return Ok(self.kept(row));
             }
-            if is_too_large(&row, self.max_row) {
+            let blank = self.format.blank(&row);
+            row.drain(..blank);
+            if is_too_large(self.format, &row, self.max_row) {
                 let length = skip(mem::take(&mut row), &mut self.source, self.format)?;
                 self.large.get_or_insert_with(|| BadRow::too_large(length, self.max_row));
                 return Ok(b"\n".to_vec());
             }
             match more(&mut self.source, &mut row) {
                 Ok(true) => {}
-                Ok(false) => return Ok(row),
+                Ok(false) => return Ok(self.kept(row)),
                 // What is wrong with what there is of it comes first.
                 Err(error) if !row.is_empty() => {
                     self.failed = Some(error);
@@ -468,7 +508,8 @@ impl<F: RowFormat, R: BufRead> Iterator for Rows<F, R> {
                 self.taken.clear();
                 continue;
             }
-            let longest = rows.clone().map(|row| self.bytes(&(row..row + 1)).trim_ascii().len()).max().unwrap_or(0);
+            let lengths = rows.clone().map(|row| self.format.length(self.bytes(&(row..row + 1))));
+            let longest = lengths.max().unwrap_or(0);
             let large = longest > self.max_row;
             let decoded = if large { Ok(None) } else { decoded(&self.format, self.bytes(&rows), rows.len()) };
             if (large || decoded.is_err()) && rows.len() > 1 {
@@ -490,6 +531,42 @@ impl<F: RowFormat, R: BufRead> Iterator for Rows<F, R> {
             }
             if let Ok(Some(batch)) = decoded {
                 return Some(Ok(batch));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::BufReader, sync::Arc};
+
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::json_rows::Objects;
+
+    #[test]
+    fn nothing_is_held_of_what_is_too_long_or_blank() {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let good = "{\"a\": 1}\n";
+        for (before, byte, behind, bad) in
+            [("", b' ', "", 0), ("", b'\n', "", 0), ("{\"b\": \"", b'x', "\"}\n", 1), ("{\"b\": ", b' ', "1}\n", 1)]
+        {
+            for lines in [false, true] {
+                let (before, behind) = (format!("{good}{before}"), format!("{behind}{good}"));
+                let text = before.as_bytes().chain(io::repeat(byte).take(1 << 22)).chain(behind.as_bytes());
+                let source = BufReader::with_capacity(PIECE, text);
+                let objects = Objects::new(schema.clone()).in_lines(lines);
+                let mut rows = Rows::new(source, objects, 10, 100).expect("a decoder");
+                let (mut read, mut failed) = (0, 0);
+                while let Some(batch) = rows.next() {
+                    match batch {
+                        Ok(batch) => read += batch.num_rows(),
+                        Err(_) => failed += 1,
+                    }
+                    assert!(rows.taken.capacity() <= 16 * PIECE, "{byte} {lines} {}", rows.taken.capacity());
+                }
+                assert_eq!((read, failed), (2, bad), "{byte} {lines}");
             }
         }
     }

@@ -28,7 +28,7 @@ use crate::{
     partitions::{partitions, refuse_both},
     problems::of_io,
     prune,
-    tabular::TabularReader,
+    tabular::{Sampling, TabularReader},
     types::{in_csv, parse_type, type_names, type_text},
 };
 
@@ -206,9 +206,11 @@ async fn reading(
         }
         (Format::Csv | Format::Jsonl | Format::Json | Format::Arrow, _) => {
             let (stores, csv, codec, files) = (stores.clone(), read.csv.clone(), read.codec, splits.clone());
-            let reading = environment.stores.io().spawn_blocking(move || {
-                TabularReader::new(stores, format, csv, codec, &files, pinned, max_row.0 as usize)
-            });
+            let sampling = Sampling { max_row: max_row.0 as usize, cancel: environment.sandbox.cancel().clone() };
+            let reading = environment
+                .stores
+                .io()
+                .spawn_blocking(move || TabularReader::new(stores, format, csv, codec, &files, pinned, &sampling));
             let reader = reading.await.unwrap_or_else(|e| Err(IoError::new(Fault::Internal, e.to_string())));
             let reader = Arc::new(reader.map_err(|e| vec![of_io(at.key("read"), &e)])?);
             named(at, read, &splits, reader.schema())?;

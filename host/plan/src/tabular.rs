@@ -19,6 +19,7 @@ use datafusion::arrow::{
 };
 use dflow_io::{BYTE_ORDER_MARK, Codec, IoError, Run, SourceBatch, SourceFailure, SourceReader, Split, Stores};
 use dflow_pipeline::{BatchLimits, CsvOptions, Fault, Format};
+use dflow_wasm::Cancel;
 use futures::{Stream, StreamExt, stream, stream::BoxStream};
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -62,9 +63,33 @@ impl std::fmt::Debug for TabularReader {
 }
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, BadRow>>>;
+type Sender = mpsc::Sender<Result<SourceBatch, IoError>>;
+
+/// How first rows are looked at.
+pub(crate) struct Sampling {
+    /// The bytes of a row at most.
+    pub(crate) max_row: usize,
+    /// Ends it.
+    pub(crate) cancel: Cancel,
+}
+
+/// A file that isn't read on when nobody wants its rows any more: the end of one may be far away.
+struct Wanted<R, F> {
+    file: R,
+    wanted: F,
+}
+
+impl<R: Read, F: Fn() -> bool> Read for Wanted<R, F> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match (self.wanted)() {
+            true => self.file.read(into),
+            false => Err(io::Error::other("nobody wants its rows any more")),
+        }
+    }
+}
 
 impl TabularReader {
-    /// Reads files with a pinned schema, or the one that their first rows of at most `max_row` bytes show: on a thread that may block.
+    /// Reads files with a pinned schema, or the one that their first rows show: on a thread that may block.
     pub(crate) fn new(
         stores: Stores,
         format: Format,
@@ -72,24 +97,26 @@ impl TabularReader {
         codec: Option<Codec>,
         splits: &[Split],
         pinned: Option<SchemaRef>,
-        max_row: usize,
+        sampling: &Sampling,
     ) -> Result<Self, IoError> {
         let (schema, pinned) = match pinned {
             Some(schema) => (schema, true),
-            None => (schema_of(&stores, format, &csv, codec, splits, max_row)?, false),
+            None => (schema_of(&stores, format, &csv, codec, splits, sampling)?, false),
         };
         Ok(Self { stores, format, csv, codec, schema, pinned })
     }
 
-    /// The batches of one file, in the columns of `schema`. `broke_off` is that of [`Stores::reader`].
+    /// The batches of one file, in the columns of `schema`, for who receives what is sent to `out`. `broke_off` is that of
+    /// [`Stores::reader`].
     fn batches(
         &self,
         split: &Split,
         projection: &[usize],
         limits: &BatchLimits,
         broke_off: &Arc<AtomicBool>,
+        out: &Sender,
     ) -> Result<Batches, IoError> {
-        let opened = guarded(|| self.open_file(split, projection, limits, broke_off));
+        let opened = guarded(|| self.open_file(split, projection, limits, broke_off, out));
         opened.unwrap_or_else(|bad| Err(unreadable(split, self.format, &bad.message)))
     }
 
@@ -99,11 +126,14 @@ impl TabularReader {
         projection: &[usize],
         limits: &BatchLimits,
         broke_off: &Arc<AtomicBool>,
+        out: &Sender,
     ) -> Result<Batches, IoError> {
         let failed = |e: ArrowError| unreadable(split, self.format, &e.to_string());
         let wanted = Arc::new(self.schema.project(projection).map_err(failed)?);
         let (rows, max_row) = (limits.rows as usize, limits.max_row.0 as usize);
         let file = self.stores.reader(split, self.codec, broke_off)?;
+        let out = out.clone();
+        let file = Wanted { file, wanted: move || !out.is_closed() };
         let objects = || Objects::new(wanted.clone()).coerced(self.pinned);
         let batches: Batches = match self.format {
             Format::Csv => {
@@ -134,13 +164,7 @@ impl TabularReader {
     }
 
     /// Decodes files one after the other into a channel.
-    fn decode(
-        &self,
-        splits: &[Split],
-        projection: &[usize],
-        limits: &BatchLimits,
-        out: &mpsc::Sender<Result<SourceBatch, IoError>>,
-    ) {
+    fn decode(&self, splits: &[Split], projection: &[usize], limits: &BatchLimits, out: &Sender) {
         let wanted = self.schema.project(projection).map(Arc::new);
         for (i, split) in splits.iter().enumerate() {
             let mut position = 0u64;
@@ -167,7 +191,7 @@ impl TabularReader {
                 };
                 unreadable(split, self.format, &format!("{place}{}", bad.message))
             };
-            let mut batches = match self.batches(split, projection, limits, &broke_off) {
+            let mut batches = match self.batches(split, projection, limits, &broke_off, out) {
                 Ok(batches) => batches,
                 Err(e) => {
                     if out.blocking_send(Ok(failure(0, e))).is_err() {
@@ -262,8 +286,13 @@ fn schema_of(
     options: &CsvOptions,
     codec: Option<Codec>,
     splits: &[Split],
-    max_row: usize,
+    sampling: &Sampling,
 ) -> Result<SchemaRef, IoError> {
+    let max_row = sampling.max_row;
+    let open = |split: &Split| {
+        let (file, cancel) = (stores.reader(split, codec, &Arc::default())?, sampling.cancel.clone());
+        Ok::<_, IoError>(Wanted { file, wanted: move || !cancel.is_interrupted() })
+    };
     let mut values = Vec::new();
     let failed = |split: &Split, e: String| unreadable(split, format, &e);
     let left_out = |split: &Split, row: &BadRow| failed(split, format!("a row {}", row.message));
@@ -275,7 +304,7 @@ fn schema_of(
         failed(split, what).hint("pin the columns that are read with `schema = { column = \"utf8\" }`")
     };
     for split in splits {
-        let file = stores.reader(split, codec, &Arc::default())?;
+        let file = open(split)?;
         match format {
             Format::Arrow => {
                 let schema = guarded(|| arrow_schema(file)).unwrap_or_else(|bad| Err(bad.message));
@@ -306,10 +335,13 @@ fn schema_of(
                 let (found, count) = csv_rows::format(options)
                     .infer_schema(sample, Some(INFERRED_FROM))
                     .map_err(|e| failed(split, e.to_string()))?;
-                let again = records.sample(stores.reader(split, codec, &Arc::default())?, max_row);
-                let found =
-                    again.map_err(ArrowError::from).and_then(|again| csv_rows::zoned(again, options, found, count));
-                let found = found.map_err(|e| failed(split, e.to_string()))?;
+                let found = if csv_rows::has_moments(&found) {
+                    let again = records.sample(open(split)?, max_row).map_err(ArrowError::from);
+                    let zoned = again.and_then(|again| csv_rows::zoned(again, options, found, count));
+                    zoned.map_err(|e| failed(split, e.to_string()))?
+                } else {
+                    found
+                };
                 if csv.fields().is_empty() {
                     csv = found;
                 } else {
@@ -445,8 +477,9 @@ mod tests {
         }
         let stores = Stores::new(&Pipeline::default(), folder.path(), |_| None, Handle::current()).expect("stores");
         let splits = stores.list("*.arrow").await.expect("files");
+        let sampling = Sampling { max_row: usize::MAX, cancel: Cancel::new() };
         let reader = |splits: &[Split]| {
-            TabularReader::new(stores.clone(), Format::Arrow, CsvOptions::default(), None, splits, None, usize::MAX)
+            TabularReader::new(stores.clone(), Format::Arrow, CsvOptions::default(), None, splits, None, &sampling)
         };
         let read = reader(&splits).expect("the first one is whole");
         let batches = read.open(Arc::from(splits.as_slice()), Arc::from([0]), BatchLimits::default());

@@ -175,6 +175,20 @@ fn what_a_format_can_t_hold_is_refused_by_name() {
     }
 }
 
+#[test]
+fn what_no_text_shows_is_refused() {
+    let times = TimestampMillisecondArray::from(vec![Some(1_700_000_000_123), Some(i64::MAX)]);
+    let batch = RecordBatch::try_from_iter([("time", Arc::new(times) as ArrayRef)]).unwrap();
+    for format in [Format::Jsonl, Format::Json, Format::Csv, Format::Parquet, Format::Arrow] {
+        let mut encoder = Encoder::new(format, batch.schema(), Vec::new()).unwrap();
+        let told = encoder.write(&batch).map_err(|error| (error.fault, error.message));
+        let text = matches!(format, Format::Jsonl | Format::Json | Format::Csv);
+        let name = format.as_str();
+        let what = format!("{name} can't hold 9223372036854775807 in the column `time`: no Timestamp(ms) shows it");
+        assert_eq!(told, if text { Err((Fault::Data, what)) } else { Ok(()) });
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_named_in_every_format() {

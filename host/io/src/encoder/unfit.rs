@@ -1,13 +1,14 @@
-//! Columns that a format can't hold.
+//! Columns and values that a format can't hold.
 
 use arrow::{
     array::new_empty_array,
     datatypes::{DataType, Field, IntervalUnit, Schema},
     json::writer::{EncoderOptions, make_encoder},
+    record_batch::RecordBatch,
 };
 use dflow_pipeline::{Fault, Format};
 
-use crate::IoError;
+use crate::{IoError, off_calendar};
 
 /// Refuses a schema with a column that the format can't hold, before anything is written.
 pub(super) fn refuse_unfit(format: Format, schema: &Schema) -> Result<(), IoError> {
@@ -27,6 +28,24 @@ pub(super) fn refuse_unfit(format: Format, schema: &Schema) -> Result<(), IoErro
             IoError::new(Fault::Pipeline, message).hint("cast it to text, or leave it out with `columns`")
         }
     })
+}
+
+/// Refuses a value that no text shows. Arrow's JSON writer would write its error's words in the place of the value.
+pub(super) fn refuse_unshown(format: Format, batch: &RecordBatch) -> Result<(), IoError> {
+    if !matches!(format, Format::Csv | Format::Json | Format::Jsonl) {
+        return Ok(());
+    }
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        if let Some(value) = off_calendar(column) {
+            let (name, data_type) = (field.name(), field.data_type());
+            let format = format.as_str();
+            let message = format!("{format} can't hold {value} in the column `{name}`: no {data_type} shows it");
+            return Err(
+                IoError::new(Fault::Data, message).hint("leave such rows out with a filter, or write parquet or arrow")
+            );
+        }
+    }
+    Ok(())
 }
 
 fn kind(nested: &DataType) -> &'static str {
