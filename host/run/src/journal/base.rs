@@ -35,7 +35,7 @@ impl Base {
     }
 
     /// As a journal has held paths until now, whatever its folder was called then.
-    pub(super) fn as_held(self, db: &Connection) -> Result<Self, Broken> {
+    pub(super) fn of_held(self, db: &Connection) -> Result<Self, Broken> {
         let in_project = self.in_project || db.prepare("SELECT 1 FROM file WHERE path GLOB '../*'")?.exists([])?;
         Ok(Self { in_project, ..self })
     }
@@ -132,7 +132,7 @@ mod tests {
         // One that was in its project under another name goes on as it began.
         let db = Connection::open_in_memory().expect("memory is there");
         db.execute_batch("CREATE TABLE file (path TEXT); INSERT INTO file VALUES ('../out/b.csv')").expect("a file");
-        let base = base.as_held(&db).expect("it can be read");
+        let base = base.of_held(&db).expect("it can be read");
         assert_eq!(base.text(Path::new("/no-such-folder/out/a.csv")).expect("it is UTF-8"), "../out/a.csv");
     }
 }

@@ -70,7 +70,7 @@ impl History {
     pub fn open(state: &Path) -> Result<Option<Self>, StepError> {
         let now = Lock::held_by(state);
         let Some((db, path)) = open_to_read(state)? else { return Ok(None) };
-        let base = Base::of(state).as_held(&db).map_err(|broken| broken.named(&path))?;
+        let base = Base::of(state).of_held(&db).map_err(|broken| broken.named(&path))?;
         Ok(Some(Self { db, path, base, now }))
     }
 

@@ -145,7 +145,7 @@ impl Journal {
         }
         let open = || -> Result<(Connection, Base), Broken> {
             let db = opened(&path)?;
-            let base = Base::of(state).as_held(&db)?;
+            let base = Base::of(state).of_held(&db)?;
             Ok((db, base))
         };
         let (db, base) = open().map_err(|broken| broken.named(&path))?;
