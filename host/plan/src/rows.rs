@@ -402,7 +402,8 @@ impl<'a, F: RowFormat, R: BufRead> Sample<'a, F, R> {
 
     /// The row, or an empty line in its place.
     fn kept(&self, row: Vec<u8>) -> Vec<u8> {
-        if self.format.fits(&row) { row } else { b"\n".to_vec() }
+        let fits = self.format.fits(&row) && self.format.length(&row) <= self.max_row;
+        if fits { row } else { b"\n".to_vec() }
     }
 
     /// The next row; nothing at the end.

@@ -290,7 +290,7 @@ mod tests {
         let plugin = holder(&pool, "plugins", false);
         plugin.try_grow(700).expect("there is room");
         let late = holder(&pool, "ExternalSorter[0]", true);
-        assert!(late.try_grow(84).is_ok() && late.try_grow(1).is_err());
+        assert!(late.try_grow(112).is_ok() && late.try_grow(1).is_err());
     }
 
     #[test]
