@@ -1,10 +1,9 @@
 //! The allocator, and how soon it gives memory back to the system.
 //!
 //! Large batches come and go all the time, and the system's own allocator would hand their pages back to the kernel each time.
-//! This one would keep them for a second, which is more than it takes to read most inputs once: 48,625 pages had 335 MB resident,
-//! 251 when pages are kept for a fortieth of it, and 229 for a hundredth, each in a thirtieth more processor time at most. Where memory is
-//! short that is too long as well: a sort of 650 MB with 96 MB of memory had 396 MB resident, and 78 MB when pages are given back at
-//! once, in a third more time.
+//! This one would keep them for a second, which is more than it takes to read most inputs once: 48,625 pages had 335 MB resident, and
+//! have 239 when pages are kept for a fortieth of it, in a thirtieth more processor time. Where memory is short that is too long as
+//! well: a sort of 650 MB with 96 MB of memory had 396 MB resident, and 78 MB when pages are given back at once, in a third more time.
 
 use std::ffi::{c_int, c_long};
 
@@ -21,7 +20,7 @@ unsafe extern "C" {
 }
 
 /// How long pages are kept that are free, in milliseconds, unless `MIMALLOC_PURGE_DELAY` says it.
-const KEPT: c_long = 10;
+const KEPT: c_long = 25;
 
 /// From now on, memory that is free is given back soon.
 pub(crate) fn give_back_soon() {
