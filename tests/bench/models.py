@@ -81,7 +81,6 @@ def measured(command, **more):
 
 
 def dflow(folder, endpoint, rows, flying):
-    folder.mkdir()
     with open(folder / "rows.jsonl", "w") as file:
         file.writelines(json.dumps({"text": f"row {i}"}) + "\n" for i in range(rows))
     (folder / "pipeline.toml").write_text(f"""
@@ -125,7 +124,7 @@ def main():
                     rows = flying * (200 if name == "dflow" else 20)
                     server.control(latency=int(LATENCY * 1000))
                     if name == "dflow":
-                        took, cpu = dflow(Path(parent) / str(flying), server.endpoint, rows, flying)
+                        took, cpu = dflow(Path(tempfile.mkdtemp(dir=parent)), server.endpoint, rows, flying)
                     else:
                         took, cpu = measured([str(PYTHON), "-c", programs[name], server.endpoint, str(rows), str(flying)], env=os.environ | {"DO_NOT_TRACK": "1"})
                     if took is None:
